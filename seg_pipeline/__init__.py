@@ -1,0 +1,1 @@
+"""Customer segments from raw order lines, by CRISP-DM: one folder per phase, in the order the data walks."""

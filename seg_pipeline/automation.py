@@ -1,0 +1,133 @@
+"""What runs by itself: the jobs, the nightly schedule, the sensor for new files, the alert when a run fails."""
+
+import datetime
+import hashlib
+import json
+import urllib.request
+from collections.abc import Sequence
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from seg_pipeline.errors import SegPipelineError
+from seg_pipeline.nights import NIGHTS
+from seg_pipeline.settings import AutomationSettings, Settings
+
+INGEST = dg.AssetSelection.groups("raw", "prepared")
+NIGHT = dg.AssetSelection.groups("features", "models", "evaluation", "segments")
+
+ALERT_TIMEOUT_SECONDS = 10
+SENSOR_INTERVAL_SECONDS = 60
+
+ingest = dg.define_asset_job("ingest", INGEST, description="Load the delivered files and clean them.")
+night = dg.define_asset_job(
+    "night", NIGHT, partitions_def=NIGHTS, description="One night from clean orders to published segments."
+)
+nightly = dg.define_asset_job(
+    "nightly",
+    INGEST | NIGHT,
+    partitions_def=NIGHTS,
+    description="The main job: load, clean, and one night to published segments.",
+)
+JOBS = (nightly, ingest, night)
+
+
+def nightly_schedule(settings: AutomationSettings) -> dg.ScheduleDefinition:
+    """Every night the day that has just ended in the shop's time zone."""
+
+    @dg.schedule(
+        name="nightly_schedule",
+        job=nightly,
+        cron_schedule=settings.cron,
+        execution_timezone=settings.timezone,
+        description="Refreshes the segments every night, for the day just ended.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        day = day_just_ended(context.scheduled_execution_time, settings.timezone)
+        return dg.RunRequest(run_key=day, partition_key=day)
+
+    return schedule
+
+
+def day_just_ended(now: datetime.datetime, timezone: str) -> str:
+    """Partition key of the last whole day in the shop's time zone."""
+    return (now.astimezone(ZoneInfo(timezone)).date() - datetime.timedelta(days=1)).isoformat()
+
+
+def new_files_sensor(settings: Settings) -> dg.SensorDefinition:
+    """Loads and cleans the orders again when the source's files have changed."""
+
+    @dg.sensor(
+        name="new_files",
+        job=ingest,
+        minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
+        description="Watches source.path; new, changed or removed files start the ingest job.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            seen = fingerprint(settings.source.path)
+        except SegPipelineError as error:
+            return dg.SkipReason(str(error))
+        if seen == context.cursor:
+            return dg.SkipReason("no file is new, changed or gone")
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=seen)], cursor=seen)
+
+    return sensor
+
+
+def fingerprint(paths: Sequence[str]) -> str:
+    """A digest of the names, sizes and times of change of the source's files."""
+    from seg_pipeline.raw.sources import find_files
+
+    digest = hashlib.sha256()
+    for file in find_files(paths):
+        status = file.stat()
+        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    return digest.hexdigest()
+
+
+def failure_alert(settings: AutomationSettings) -> dg.SensorDefinition:
+    """Posts a failed run to the webhook of the settings; without one the failure is only logged."""
+
+    @dg.run_failure_sensor(
+        name="failure_alert",
+        minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
+        description="Posts a failed run as JSON to automation.webhook_url.",
+    )
+    def alert(context: dg.RunFailureSensorContext) -> None:
+        message = alert_message(context)
+        if settings.webhook_url is None:
+            context.log.warning(f"{message['text']} (no automation.webhook_url is set)")
+        else:
+            post(settings.webhook_url, message)
+
+    return alert
+
+
+def alert_message(context: dg.RunFailureSensorContext) -> dict[str, str]:
+    """What the webhook gets. `text` is the key that chat services show."""
+    run = context.dagster_run
+    partition = run.tags.get("dagster/partition", "")
+    causes = [
+        event.step_failure_data.error.cause or event.step_failure_data.error
+        for event in context.get_step_failure_events()
+        if event.step_failure_data.error
+    ]
+    cause = causes[0].message.strip() if causes else context.failure_event.message or ""
+    what = f"{run.job_name} {partition}".strip()
+    return {
+        "text": f"seg_pipeline: {what} failed: {cause}",
+        "job": run.job_name,
+        "partition": partition,
+        "run_id": run.run_id,
+        "cause": cause,
+    }
+
+
+def post(url: str, message: dict[str, str]) -> None:
+    """Posts JSON; raises OSError where nobody answers, so that the sensor's tick fails and is seen."""
+    request = urllib.request.Request(
+        url, data=json.dumps(message).encode(), headers={"Content-Type": "application/json"}, method="POST"
+    )
+    with urllib.request.urlopen(request, timeout=ALERT_TIMEOUT_SECONDS):
+        pass

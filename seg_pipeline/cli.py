@@ -1,0 +1,188 @@
+"""The seg-pipeline command. Heavy imports wait until a command is known, so that --help answers at once.
+
+Exit status: 0 done; 1 the data failed a critical check or could not be read; 2 wrong usage or settings; 3 the machine
+said no.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seg_pipeline.errors import SegPipelineError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from seg_pipeline.runs import Done
+    from seg_pipeline.settings import Settings
+
+EPILOG = """\
+examples:
+  seg-pipeline inspect orders.csv
+  seg-pipeline run --source orders.csv
+  seg-pipeline run --source exports/ --as-of 2011-12-10 --set returns=drop --set models.k_max=8
+
+exit status: 0 done; 1 the data failed a critical check or could not be read; 2 wrong usage or settings;
+3 the machine said no (warehouse busy, disk full, folder read-only)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns the exit status. Errors are one line on stderr."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except SegPipelineError as error:
+        print(f"seg-pipeline: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("seg-pipeline: interrupted; running again repairs what was begun", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="seg-pipeline",
+        description="Customer segments from raw order lines.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--preset", metavar="NAME", help="a preset (generic, online_retail, cdnow) or the path of a preset file"
+    )
+    shared.add_argument("--config", metavar="FILE", type=Path, help="settings file (TOML)")
+    shared.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override a setting; may be given again"
+    )
+
+    run = commands.add_parser("run", parents=[shared], help="load, clean and segment a source; publish the result")
+    run.add_argument(
+        "--source", metavar="PATH", nargs="+", help="files, folders or globs: csv and other text (also .gz), parquet"
+    )
+    run.add_argument(
+        "--as-of", metavar="DATE", help="orders before this day count; default: the day after the last order"
+    )
+    run.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
+    run.add_argument("--output", metavar="DIR", help="folder of the published files; default: published")
+    run.set_defaults(command=_run)
+
+    inspect = commands.add_parser("inspect", parents=[shared], help="show how a source would be read, without running")
+    inspect.add_argument("source", metavar="SOURCE", nargs="+", help="files, folders or globs")
+    inspect.set_defaults(command=_inspect)
+    return parser
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    """The options that have a setting, as overrides; --set beats them, as the more explicit."""
+    named = {
+        "source.path": json.dumps(options.source) if options.source else None,
+        "source.preset": options.preset,
+        "as_of": getattr(options, "as_of", None),
+        "warehouse.path": getattr(options, "warehouse", None),
+        "output.path": getattr(options, "output", None),
+    }
+    return [f"{key}={value}" for key, value in named.items() if value is not None] + options.set
+
+
+def _load(options: argparse.Namespace, of_the_run: Sequence[str] = ()) -> "Settings":
+    from seg_pipeline.settings import load_settings
+
+    return load_settings([*_overrides(options), *of_the_run], config=options.config)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    load = partial(_load, options)
+    load()  # A wrong setting is told before anything heavy is imported.
+    console = Console(highlight=False)
+    began = time.perf_counter()
+    with console.status("starting") as status:
+        from seg_pipeline.runs import STAGES, Progress, run
+
+        progress = Progress(
+            started=lambda step: status.update(step.replace("__", ".")),
+            warned=lambda line: print(f"warning: {line}", file=sys.stderr),
+        )
+        done = run(load, progress)
+    total = time.perf_counter() - began
+    _print_segments(console, done, load().strategies.currency)
+    stages = "  ".join(f"{stage} {progress.seconds[stage]:.1f} s" for stage in STAGES)
+    rest = total - sum(progress.seconds.values())
+    console.print(f"\ntime: {stages}  imports and orchestration {rest:.1f} s  in all {total:.1f} s", soft_wrap=True)
+    console.print(f"warehouse: {done.warehouse.database}", soft_wrap=True)
+    if done.published is None:
+        console.print(f"published: nothing new, since a later night than {done.as_of} is published", soft_wrap=True)
+    else:
+        console.print(f"published: {done.published}", soft_wrap=True)
+        for file in sorted(done.published.iterdir()):
+            if file.suffix in (".csv", ".parquet"):
+                console.print(f"           {file}", soft_wrap=True)
+        console.print(f"report:    {done.published / 'report.html'}", soft_wrap=True)
+    return 0
+
+
+def _print_segments(console: "Console", done: "Done", currency: str) -> None:
+    from rich.table import Table
+
+    from seg_pipeline.segments.tables import SEGMENT_PROFILES
+
+    table = Table(title=f"Customer segments as of {done.as_of}", title_justify="left")
+    for heading in ("id", "segment"):
+        table.add_column(heading)
+    for heading in ("customers", "share", f"revenue {currency}".strip(), "share", "recency days", "orders", "spend"):
+        table.add_column(heading, justify="right")
+    for row in done.warehouse.night(SEGMENT_PROFILES, done.as_of).itertuples():
+        bought = row.median_recency_days == row.median_recency_days
+        table.add_row(
+            str(row.segment_id),
+            row.segment_name,
+            f"{row.customers:,}",
+            f"{row.share:.1%}",
+            f"{row.revenue:,.0f}",
+            f"{row.revenue_share:.1%}" if row.revenue_share == row.revenue_share else "",
+            f"{row.median_recency_days:,.0f}" if bought else "",
+            f"{row.median_frequency:,.0f}",
+            f"{row.median_monetary:,.0f}",
+        )
+    console.print(table)
+    console.print("recency, orders and spend are medians")
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    settings = _load(options)
+    console = Console(highlight=False)
+    from seg_pipeline.inspection import inspect
+    from seg_pipeline.raw.columns import ORDER_COLUMNS
+
+    found = inspect(settings)
+    for delivery in found.deliveries:
+        more = f" and {len(delivery.files) - 1} more of this shape" if len(delivery.files) > 1 else ""
+        table = Table(title=f"{delivery.files[0]}{more}", title_justify="left")
+        for heading in ("column of raw_orders", "column of the file", "first value"):
+            table.add_column(heading)
+        for column in ORDER_COLUMNS:
+            table.add_row(column, delivery.columns.get(column, "-"), found.examples.get(column) or "")
+        console.print(table)
+        unused = [name for name in delivery.header if name not in delivery.columns.values()]
+        if unused:
+            console.print(f"not used: {', '.join(unused)}")
+    console.print(f"dates are read as: {found.dates}")
+    console.print(f"of the first {found.lines:,} lines {found.clean:,} would count")
+    for reason, meaning, lines, example in found.problems:
+        console.print(f"  {lines:,} {reason}: {meaning}; first: {example}", soft_wrap=True, markup=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

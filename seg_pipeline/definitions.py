@@ -1,0 +1,89 @@
+"""The one Definitions object that Dagster loads: the rooms in the order the data walks, and what they share."""
+
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+
+import dagster as dg
+
+from seg_pipeline import automation
+from seg_pipeline.evaluation.assets import defs as evaluation
+from seg_pipeline.features.assets import defs as features
+from seg_pipeline.features.transforms import check_columns
+from seg_pipeline.models.assets import check_algorithms
+from seg_pipeline.models.assets import defs as models
+from seg_pipeline.prepared.assets import defs as prepared
+from seg_pipeline.raw.assets import defs as raw
+from seg_pipeline.segments.assets import defs as segments
+from seg_pipeline.settings import Settings, WarehouseSettings, load_settings
+from seg_pipeline.warehouse import Warehouse
+
+ROOMS = (raw, prepared, features, models, evaluation, segments)
+
+Loader = Callable[[Sequence[str]], Settings]
+
+
+def build_definitions(
+    load: Loader = load_settings, loggers: Mapping[str, dg.LoggerDefinition] | None = None
+) -> dg.Definitions:
+    """All of the pipeline.
+
+    Args:
+        load: Gives the settings, with the `KEY=VALUE` overrides of a run laid on top; tests pass their own.
+        loggers: In place of Dagster's console log, for the command line.
+    """
+    settings = load(())
+    fresh = dg.FreshnessPolicy.time_window(fail_window=datetime.timedelta(hours=settings.automation.fresh_within_hours))
+    return dg.Definitions(
+        assets=dg.map_asset_specs(
+            lambda spec: spec._replace(freshness_policy=fresh),
+            [asset for room in ROOMS for asset in room.assets or ()],
+        ),
+        asset_checks=[check for room in ROOMS for check in room.asset_checks or ()],
+        jobs=automation.JOBS,
+        schedules=[automation.nightly_schedule(settings.automation)],
+        sensors=[automation.new_files_sensor(settings), automation.failure_alert(settings.automation)],
+        resources={"settings": settings_of_run(load), "warehouse": warehouse_of(settings.warehouse)},
+        # In one process: DuckDB lets one process write, and a process per step would import everything again.
+        executor=dg.in_process_executor,
+        loggers=loggers,
+    )
+
+
+def settings_of_run(load: Loader) -> dg.ResourceDefinition:
+    """The settings as a resource, checked before a run does anything. The launchpad can override any of them."""
+
+    @dg.resource(
+        config_schema={
+            "set": dg.Field(
+                [str],
+                default_value=[],
+                description="Settings for this run alone as KEY=VALUE, for example returns=drop or models.k_max=8",
+            )
+        },
+        description="The settings of the pipeline: defaults, preset, settings file, environment, and those of the run.",
+    )
+    def resource(context: dg.InitResourceContext) -> Settings:
+        settings = load(context.resource_config["set"])
+        check(settings)
+        return settings
+
+    return resource
+
+
+def check(settings: Settings) -> None:
+    """Raises UsageError for names in the settings that only the rooms know."""
+    check_columns(settings.features)
+    check_algorithms(settings.models)
+
+
+def warehouse_of(settings: WarehouseSettings) -> Warehouse:
+    """The warehouse of the settings."""
+    limits = {"memory_limit": settings.memory_limit, "threads": settings.threads}
+    return Warehouse(
+        database=str(settings.path),
+        connection_config={name: value for name, value in limits.items() if value is not None},
+        wait_seconds=settings.wait_seconds,
+    )
+
+
+defs = build_definitions()

@@ -1,0 +1,1 @@
+"""The choice among the candidate models: selection, plots and the report."""

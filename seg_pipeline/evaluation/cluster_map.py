@@ -1,0 +1,35 @@
+"""A flat picture of many features: the cells of the coreset on their first two principal components."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def principal_plane(
+    points: FloatArray, weights: FloatArray, features: Sequence[str]
+) -> tuple[FloatArray, tuple[str, str]]:
+    """Places (cells, 2) of weighted points (cells, features), and what each axis is made of, in words.
+
+    Principal component analysis of the customers (Pearson 1901): eigenvectors of the weighted covariance matrix. Signs
+    are fixed by the largest loading, so that the map does not flip from night to night.
+    """
+    shares = weights / weights.sum()
+    centred = points - shares @ points
+    variances, vectors = np.linalg.eigh((centred * shares[:, None]).T @ centred)
+    order = np.argsort(variances)[::-1][:2]
+    axes = vectors[:, order]
+    axes *= np.where(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])] < 0, -1.0, 1.0)
+    places = centred @ axes
+    total = variances.sum()
+    labels = [
+        f"{' '.join(f'{loading:+.2f} {name}' for name, loading in zip(features, axes[:, axis], strict=True))}"
+        f" ({variances[order[axis]] / total if total > 0 else 0:.0%} of variance)"
+        for axis in range(axes.shape[1])
+    ]
+    if len(labels) == 1:
+        # One feature: the second axis is flat.
+        return np.column_stack([places[:, 0], np.zeros(len(places))]), (labels[0], "")
+    return places, (labels[0], labels[1])

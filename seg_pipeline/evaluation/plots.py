@@ -1,0 +1,540 @@
+"""Plots of the evaluation: a table in, a matplotlib Figure out.
+
+No file is written here, nothing is read, and pyplot with its global state is never used. Colours are Okabe and Ito's,
+which colour-blind readers can tell apart. matplotlib is imported where a plot is drawn: importing this module is cheap.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BASELINE = "rfm_grid"
+MISSING = "\N{EN DASH}"
+
+BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#F0E442",
+)
+INK, GREY, PALE = "#222222", "#767676", "#D9D9D9"
+SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK, YELLOW)
+MARKERS = ("o", "s", "^")
+
+ALGORITHM_LABELS = {
+    "kmeans": "KMeans",
+    "hierarchical": "Hierarchical (Ward)",
+    "gaussian_mixture": "Gaussian mixture",
+    BASELINE: "R x F grid (baseline)",
+}
+FEATURE_LABELS = {
+    "recency_days": "Days since last order",
+    "frequency": "Orders",
+    "monetary": "Spend",
+    "avg_order_value": "Average order value",
+    "tenure_days": "Days since first order",
+    "days_between_orders": "Days between orders",
+    "return_rate": "Return rate",
+}
+MONEY_FEATURES = frozenset({"monetary", "avg_order_value"})
+RATE_FEATURES = frozenset({"return_rate"})
+
+WIDTH_INCHES = 10.0
+# Share of the map that all bubbles would cover if none overlapped; the smallest and largest bubble in square points.
+MAP_INK, SMALLEST_BUBBLE, LARGEST_BUBBLE = 0.35, 3.0, 1200.0
+MAP_STEPS = 30
+
+
+def elbow_curves(evaluation: pd.DataFrame, *, k_range: tuple[int, int] | None = None) -> Figure:
+    """Inertia over k, one panel per algorithm with the others behind it in grey, and the algorithm's elbow marked.
+
+    Args:
+        evaluation: one row per candidate; the baseline is left out, for it has one k only.
+        k_range: the numbers of segments that teams can serve, shaded.
+    """
+    curves = _curves(evaluation, "inertia")
+    across = min(max(len(curves), 1), 3)
+    down = math.ceil(max(len(curves), 1) / across)
+    figure = _figure(0.6 + 2.8 * down, "How much spread is left within the segments, for each number of segments")
+    grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    for empty in panels[max(len(curves), 1) :]:
+        empty.set_visible(False)
+    colours = algorithm_colours(evaluation["algorithm"])
+    for axes, (algorithm, curve) in zip(panels, curves.items(), strict=False):
+        _shade(axes, k_range)
+        for other, behind in curves.items():
+            if other != algorithm:
+                axes.plot(behind["k"], behind["inertia"], color=PALE, linewidth=1.2, zorder=1)
+        axes.plot(curve["k"], curve["inertia"], color=colours[algorithm], marker="o", markersize=4, linewidth=2)
+        for _, elbow in curve[curve["is_elbow"].eq(True)].iterrows():
+            _ring(axes, elbow["k"], elbow["inertia"], colours[algorithm])
+            axes.annotate(
+                f"elbow: k = {elbow['k']:.0f}",
+                (elbow["k"], elbow["inertia"]),
+                xytext=(10, 12),
+                textcoords="offset points",
+                ha="left" if elbow["k"] <= curve["k"].median() else "right",
+                color=INK,
+            )
+        axes.set_title(algorithm_label(algorithm), fontsize=10, color=INK, loc="left")
+        _whole_ticks(axes, curve["k"])
+        axes.set_xlabel("segments (k)")
+        # Headroom keeps the elbow's words inside the panel however flat the curve is.
+        axes.set_ylim(0, max((c["inertia"].max() for c in curves.values()), default=1.0) * 1.12 or 1.0)
+    for first in grid[:, 0]:
+        first.set_ylabel("inertia (squared distance)")
+    _thousands(panels[0].yaxis)
+    if not curves:
+        _note(panels[0], "No candidate has an inertia.")
+    return figure
+
+
+def silhouette_curves(evaluation: pd.DataFrame, *, k_range: tuple[int, int] | None = None) -> Figure:
+    """Silhouette over k, one line per algorithm; rings mark the best of each, a star the choice, dashes the baseline.
+
+    Args:
+        evaluation: one row per candidate and one for the baseline.
+        k_range: the numbers of segments that teams can serve, shaded.
+    """
+    curves = _curves(evaluation, "silhouette")
+    figure = _figure(
+        4.2, "How clearly the segments stand apart (ring: the best by silhouette alone; star: the one chosen)"
+    )
+    axes = figure.subplots()
+    axes.set_xlabel("segments (k)")
+    axes.set_ylabel("silhouette (-1 to 1, higher is clearer)")
+    if not curves:
+        _note(axes, "No candidate has a silhouette: it needs two segments at least.")
+        return figure
+    _shade(axes, k_range)
+    colours = algorithm_colours(evaluation["algorithm"])
+    ends: list[tuple[float, str, str]] = []
+    for algorithm, curve in curves.items():
+        colour = colours[algorithm]
+        axes.plot(curve["k"], curve["silhouette"], color=colour, marker="o", markersize=4, linewidth=2)
+        for _, best in curve[curve["is_best_silhouette"].eq(True)].iterrows():
+            _ring(axes, best["k"], best["silhouette"], colour)
+        for _, chosen in curve[curve["chosen"].eq(True)].iterrows():
+            axes.plot(
+                [chosen["k"]], [chosen["silhouette"]], marker="*", markersize=17, color=colour, markeredgecolor="white"
+            )
+        ends.append((curve["silhouette"].iloc[-1], algorithm_label(algorithm), colour))
+    for _, grid in evaluation[evaluation["algorithm"].eq(BASELINE) & evaluation["silhouette"].notna()].iterrows():
+        axes.axhline(grid["silhouette"], color=GREY, linestyle="--", linewidth=1.4, zorder=1)
+        ends.append((grid["silhouette"], f"R x F grid, {grid['k']:.0f} segments", INK))
+    _whole_ticks(axes, pd.concat([curve["k"] for curve in curves.values()]))
+    _label_ends(figure, axes, ends)
+    return figure
+
+
+def algorithm_comparison(evaluation: pd.DataFrame) -> Figure:
+    """Four metrics side by side: each algorithm's best-ranked candidate, its silhouette's own, and the baseline."""
+    rows = finalists(evaluation)
+    metrics = [
+        ("silhouette", "Silhouette", "higher is better", "{:.3f}"),
+        ("calinski_harabasz", "Calinski-Harabasz", "higher is better", "{:,.0f}"),
+        ("davies_bouldin", "Davies-Bouldin", "lower is better", "{:.2f}"),
+        ("explained_share", "Explained share", "higher is better", "{:.0%}"),
+    ]
+    figure = _figure(1.5 + 0.36 * len(rows), "The best of each algorithm against the baseline")
+    panels = figure.subplots(1, len(metrics), sharey=True)
+    places = np.arange(len(rows))
+    algorithms, chosen = list(rows["algorithm"]), list(rows["chosen"].eq(True))
+    colours = [
+        BLUE if taken else GREY if name == BASELINE else SKY for name, taken in zip(algorithms, chosen, strict=True)
+    ]
+    for axes, (metric, title, direction, form) in zip(panels, metrics, strict=True):
+        values = rows[metric].astype(float).to_numpy()
+        axes.barh(places, np.nan_to_num(values), color=colours, height=0.68)
+        for place, value in zip(places, values, strict=True):
+            text = MISSING if np.isnan(value) else form.format(value)
+            axes.annotate(
+                text,
+                (max(0.0, np.nan_to_num(value)), place),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=9,
+            )
+        axes.set_title(f"{title}\n{direction}", fontsize=9.5, color=INK, loc="left")
+        _bars_only(axes)
+        finite = values[np.isfinite(values)]
+        # Room on the right for the number at the end of the longest bar.
+        axes.set_xlim(min(0.0, *finite, 0.0), max(*finite, 0.0, 1e-9) * 1.32)
+    labels = [
+        f"{algorithm_label(name)}, k = {k}" + (" (chosen)" if taken else "")
+        for name, k, taken in zip(algorithms, rows["k"], chosen, strict=True)
+    ]
+    panels[0].set_yticks(places, labels)
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    for label, taken in zip(panels[0].get_yticklabels(), chosen, strict=True):
+        label.set_fontweight("bold" if taken else "normal")
+    return figure
+
+
+def cluster_map(cells: pd.DataFrame, axis_labels: tuple[str, str]) -> Figure:
+    """Cells on their first two principal components: area is customers, colour is the segment, names at the centres.
+
+    Args:
+        cells: x, y, customers, segment_id, segment_name; one row per cell.
+        axis_labels: what each axis is made of, in words.
+    """
+    figure = _figure(6.2, "Where the segments lie: each bubble is a group of like customers, its area their number")
+    axes = figure.subplots()
+    axes.set_xlabel(_plain(textwrap.fill(axis_labels[0], 100)))
+    axes.set_ylabel(_plain(textwrap.fill(axis_labels[1], 54)))
+    axes.axhline(0, color=PALE, linewidth=0.8, zorder=0)
+    axes.axvline(0, color=PALE, linewidth=0.8, zorder=0)
+    cells = _bubbles(cells.reset_index(drop=True))
+    customers = cells["customers"]
+    paper = WIDTH_INCHES * 6.2 * 72**2
+    area = (customers * MAP_INK * paper / max(customers.sum(), 1.0)).clip(SMALLEST_BUBBLE, LARGEST_BUBBLE)
+    styles = segment_styles(cells["segment_id"])
+    centres: list[tuple[float, float, str, str]] = []
+    for segment_id, members in cells.sort_values("segment_id", kind="stable").groupby("segment_id"):
+        colour, marker = styles[int(str(segment_id))]
+        weight = customers.loc[members.index]
+        axes.scatter(
+            members["x"],
+            members["y"],
+            s=area.loc[members.index],
+            color=colour,
+            marker=marker,
+            alpha=0.6,
+            linewidths=0,
+        )
+        x, y = (float(np.average(members[axis], weights=weight)) for axis in ("x", "y"))
+        centres.append((x, y, str(members["segment_name"].iloc[0]), colour))
+    _label_centres(figure, axes, centres)
+    return figure
+
+
+def feature_profiles(profiles: pd.DataFrame, *, currency: str = "") -> Figure:
+    """Heatmap of the segments' medians: the real values written in, coloured by rank among the segments."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    profiles = by_revenue(profiles)
+    columns = [column for column in profiles.columns if column.startswith("median_")]
+    features = [column.removeprefix("median_") for column in columns]
+    medians = profiles[columns].astype(float)
+    lowest_to_highest = medians.rank(method="average")
+    count = medians.notna().sum()
+    # -1 for the lowest, 1 for the highest; a lone value stands in the middle.
+    shade = (lowest_to_highest - (count + 1) / 2) / ((count - 1) / 2).clip(lower=0.5)
+
+    figure = _figure(
+        1.5 + 0.42 * len(profiles),
+        "A typical customer of each segment (medians; orange: lowest of the segments, blue: highest)",
+    )
+    axes = figure.subplots()
+    # Both ends stay light enough for dark numbers.
+    scale = LinearSegmentedColormap.from_list("orange to blue", ["#F2B45C", "#F7F7F7", "#7DB8E0"], bad="#EEEEEE")
+    axes.imshow(np.ma.masked_invalid(shade.to_numpy()), cmap=scale, vmin=-1, vmax=1, aspect="auto")
+    for row, values in enumerate(medians.to_numpy()):
+        for column, value in enumerate(values):
+            text = feature_value(features[column], value, currency)
+            axes.text(column, row, _plain(text), ha="center", va="center", color=INK, fontsize=9.5)
+    axes.set_xticks(range(len(features)), [textwrap.fill(feature_label(feature), 14) for feature in features])
+    axes.set_yticks(range(len(profiles)), _names(profiles))
+    axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
+    axes.set_xticks(np.arange(len(features) - 1) + 0.5, minor=True)
+    axes.set_yticks(np.arange(len(profiles) - 1) + 0.5, minor=True)
+    axes.grid(which="minor", color="white", linewidth=2)
+    axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def sizes_and_revenue(profiles: pd.DataFrame) -> Figure:
+    """Paired bars per segment: its share of the customers and its share of the revenue."""
+    profiles = by_revenue(profiles)
+    figure = _figure(1.2 + 0.62 * len(profiles), "Who the customers are and where the revenue comes from")
+    axes = figure.subplots()
+    places = np.arange(len(profiles))
+    shortest, longest = 0.0, 0.0
+    for column, name, colour, shift in (
+        ("share", "of the customers", SKY, -0.19),
+        ("revenue_share", "of the revenue", BLUE, 0.19),
+    ):
+        values = profiles[column].astype(float).to_numpy()
+        widths = np.nan_to_num(values)
+        shortest, longest = min(shortest, *widths), max(longest, *widths)
+        axes.barh(places + shift, widths, height=0.36, color=colour, label=name)
+        for place, value in zip(places, values, strict=True):
+            text = share(value)
+            # The first pair says what its bars are, so that no legend is needed.
+            text += f" {name}" if place == 0 else ""
+            at = (max(0.0, np.nan_to_num(value)), place + shift)
+            axes.annotate(text, at, xytext=(4, 0), textcoords="offset points", va="center", fontsize=9.5)
+    axes.set_yticks(places, _names(profiles))
+    axes.set_ylim(len(profiles) - 0.45, -0.55)
+    _bars_only(axes)
+    axes.set_xlim(shortest, (longest or 1.0) * 1.25)
+    return figure
+
+
+def png_base64(figure: Figure, *, dpi: int = 144, colours: int = 128) -> str:
+    """The figure as a PNG in base64: the same figure gives the same bytes, kept few by a palette."""
+    from PIL import Image
+
+    drawn, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
+    with Image.open(drawn) as image:
+        image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(png, format="png", optimize=True)
+    return base64.b64encode(png.getvalue()).decode("ascii")
+
+
+def markdown_image(figure: Figure, title: str) -> str:
+    """The figure as a Markdown image with its data inside, for `MetadataValue.md`.
+
+    Coarser than the report's images: Dagster keeps it in its event log for every run.
+    """
+    return f"![{title}](data:image/png;base64,{png_base64(figure, dpi=72, colours=32)})"
+
+
+def algorithm_label(algorithm: str) -> str:
+    """The algorithm's name as people write it."""
+    return ALGORITHM_LABELS.get(algorithm, algorithm.replace("_", " ").capitalize())
+
+
+def feature_label(feature: str) -> str:
+    """The feature's name in words, with its unit where it has one."""
+    return FEATURE_LABELS.get(feature, feature.replace("_", " ").capitalize())
+
+
+def feature_value(feature: str, value: object, currency: str = "") -> str:
+    """A feature's value with thousands separators; rates in per cent, money with the currency; a dash where missing."""
+    number = float(value) if not pd.isna(value) else np.nan  # type: ignore[arg-type, call-overload]
+    if np.isnan(number):
+        return MISSING
+    if feature in RATE_FEATURES:
+        return share(number)
+    if feature in MONEY_FEATURES:
+        return money(number, currency)
+    size = abs(number)
+    return f"{number:,.0f}" if size >= 100 or number == int(number) else f"{number:,.{1 if size >= 1 else 2}f}"
+
+
+def share(value: Any) -> str:
+    """A share in per cent; a dash where missing."""
+    return MISSING if pd.isna(value) else f"{value:z.1%}"
+
+
+def money(value: object, currency: str = "") -> str:
+    """An amount with its currency: a symbol stands close, a code with a space; cents only below 100."""
+    if pd.isna(value):  # type: ignore[call-overload]
+        return MISSING
+    amount = f"{abs(value):,.{2 if abs(value) < 100 else 0}f}"  # type: ignore[arg-type]
+    space = "\N{NO-BREAK SPACE}" if currency[-1:].isalnum() else ""
+    return f"{'-' if value < 0 else ''}{currency}{space}{amount}"  # type: ignore[operator]
+
+
+def by_revenue(profiles: pd.DataFrame) -> pd.DataFrame:
+    """The segments by revenue, largest first; those with no purchases last."""
+    profiles = profiles.reset_index(drop=True)
+    keys = pd.DataFrame(
+        {
+            "bought": ~profiles["segment_id"].eq(0),
+            "revenue": profiles["revenue"].astype(float),
+            "id": -profiles["segment_id"],
+        }
+    )
+    order = keys.sort_values(["bought", "revenue", "id"], ascending=False, kind="stable").index
+    return profiles.loc[order].reset_index(drop=True)
+
+
+def finalists(evaluation: pd.DataFrame) -> pd.DataFrame:
+    """Of each algorithm the chosen or best-ranked candidate and its best by silhouette; then the baseline."""
+    evaluation = evaluation.reset_index(drop=True)
+    picked: list[int] = []
+    for algorithm, rows in evaluation.groupby("algorithm", sort=False):
+        ranked = rows.assign(
+            taken=rows["chosen"].eq(True).astype(int), rank=pd.to_numeric(rows["rank"]).astype("Float64")
+        )
+        best = ranked.sort_values(["taken", "rank", "silhouette"], ascending=[False, True, False], kind="stable").index[
+            :1
+        ]
+        own = rows.index[rows["is_best_silhouette"].eq(True) & (algorithm != BASELINE)]
+        picked += [*best, *own.difference(best)]
+    rows = evaluation.loc[picked]
+    last = rows["algorithm"].eq(BASELINE)
+    return pd.concat([rows[~last], rows[last]]).reset_index(drop=True)
+
+
+def algorithm_colours(algorithms: Iterable[str]) -> dict[str, str]:
+    """One colour per algorithm, by order of appearance; the baseline is grey."""
+    names = [name for name in dict.fromkeys(algorithms) if name != BASELINE]
+    return {name: SERIES[i % len(SERIES)] for i, name in enumerate(names)} | {BASELINE: GREY}
+
+
+def segment_styles(segment_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """Colour and marker of each segment: both follow from its id alone, so they stay from night to night; 0 is grey."""
+    return {
+        int(i): (GREY, "X")
+        if i == 0
+        else (SERIES[(int(i) - 1) % len(SERIES)], MARKERS[(int(i) - 1) // len(SERIES) % len(MARKERS)])
+        for i in segment_ids
+    }
+
+
+def _figure(height_inches: float, title: str) -> Figure:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=100, facecolor="white")
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
+    figure.suptitle(title, fontsize=11.5, fontweight="bold", color=INK, x=0.01, ha="left")
+    return figure
+
+
+def _curves(evaluation: pd.DataFrame, metric: str) -> dict[str, pd.DataFrame]:
+    rows = evaluation[evaluation[metric].notna() & evaluation["algorithm"].ne(BASELINE)].sort_values("k", kind="stable")
+    order = [name for name in dict.fromkeys(evaluation["algorithm"]) if name in set(rows["algorithm"])]
+    return {name: rows[rows["algorithm"].eq(name)] for name in order}
+
+
+def _bubbles(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells of one segment that the eye could not tell apart, as one: thousands of cells stay a small picture."""
+    place = cells[["x", "y"]].astype(float)
+    step = ((place.max() - place.min()) / MAP_STEPS).replace(0.0, 1.0)
+    weight = cells["customers"].astype(float)
+    squares = (place / step).round()
+    keys = [cells["segment_id"].rename("segment_id"), squares["x"].rename("column"), squares["y"].rename("row")]
+    sums = place.mul(weight, axis=0).assign(customers=weight).groupby(keys).sum()
+    names = cells["segment_name"].groupby(keys).first()
+    means = sums[["x", "y"]].div(sums["customers"], axis=0)
+    return means.assign(customers=sums["customers"], segment_name=names).reset_index()
+
+
+def _names(profiles: pd.DataFrame) -> list[str]:
+    return [_plain(textwrap.fill(str(name), 26)) for name in profiles["segment_name"]]
+
+
+def _plain(text: str) -> str:
+    """matplotlib sets text between two dollar signs as mathematics; here they are money."""
+    return text.replace("$", r"\$")
+
+
+def _ring(axes: Axes, x: float, y: float, colour: str) -> None:
+    axes.plot([x], [y], marker="o", markersize=13, markerfacecolor="none", markeredgecolor=colour, markeredgewidth=2)
+
+
+def _shade(axes: Axes, k_range: tuple[int, int] | None) -> None:
+    if k_range:
+        axes.axvspan(k_range[0] - 0.3, k_range[1] + 0.3, color="#F1F1F1", zorder=0, linewidth=0)
+        axes.text(
+            k_range[0] - 0.2,
+            0.02,
+            "what teams can serve",
+            transform=axes.get_xaxis_transform(),
+            fontsize=8.5,
+            color="#555555",
+        )
+
+
+def _note(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=INK)
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _whole_ticks(axes: Axes, k: pd.Series) -> None:
+    axes.set_xticks(sorted({int(value) for value in k}))
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _thousands(axis: Any) -> None:
+    from matplotlib.ticker import StrMethodFormatter
+
+    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
+def _bars_only(axes: Axes) -> None:
+    """Every bar carries its number, so the value axis says nothing more."""
+    axes.set_xticks([])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    axes.axvline(0, color=GREY, linewidth=0.8)
+
+
+def _spread(places: Sequence[float], gap: float) -> list[float]:
+    """The places moved apart, in their order, until neighbours are `gap` or more from each other."""
+    order = np.argsort(places, kind="stable")
+    moved = np.array(places, dtype=float)
+    for _ in range(100):
+        steps = np.diff(moved[order])
+        close = np.flatnonzero(steps < gap - 1e-6)
+        if not len(close):
+            break
+        for i in close:
+            short = gap - (moved[order[i + 1]] - moved[order[i]])
+            if short > 0:
+                moved[order[i]] -= short / 2
+                moved[order[i + 1]] += short / 2
+    return [float(value) for value in moved]
+
+
+def _label_ends(figure: Figure, axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Names right of the ends of the lines, moved apart where lines end close together."""
+    figure.draw_without_rendering()
+    points_per_pixel = 72 / figure.dpi
+    heights = [axes.transData.transform((0, y))[1] * points_per_pixel for y, _, _ in ends]
+    for (y, text, colour), was, now in zip(ends, heights, _spread(heights, 13.0), strict=True):
+        axes.annotate(
+            text,
+            (1, y),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(6, now - was),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=9.5,
+        )
+
+
+def _label_centres(figure: Figure, axes: Axes, centres: Sequence[tuple[float, float, str, str]]) -> None:
+    """Names at the centres; one that would cover another moves up or down, whichever is nearer, with a line back."""
+    from matplotlib.patheffects import withStroke
+
+    placed: list[Any] = []
+    # Margins first, so that names near the edge stay inside.
+    axes.margins(0.08)
+    figure.draw_without_rendering()
+    points_per_pixel = 72 / figure.dpi
+    for x, y, name, colour in sorted(centres, key=lambda centre: (-centre[1], centre[0])):
+        label = axes.annotate(
+            _plain(textwrap.shorten(name, 30, placeholder="...")),
+            (x, y),
+            xytext=(0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=10,
+            fontweight="bold",
+            color=INK,
+            path_effects=[withStroke(linewidth=3.5, foreground="white")],
+            arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0},
+        )
+        box = label.get_window_extent().padded(2)
+        tries = sorted(range(-40, 41), key=lambda step: (abs(step), step))
+        shift = next(
+            (step * 4 for step in tries if not any(box.translated(0, step * 4).overlaps(o) for o in placed)), 0
+        )
+        placed.append(box.translated(0, shift))
+        label.set_position((0, shift * points_per_pixel))
+        axes.plot([x], [y], marker="o", markersize=5, color=colour, markeredgecolor=INK)

@@ -1,0 +1,168 @@
+"""The night's evaluation as one HTML page that needs nothing else: for marketing, for data scientists, for engineers.
+
+What the page says is decided here and in report.html.j2; the tables come from the caller, the images from plots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from seg_pipeline.evaluation import plots
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """All that the page says about one night.
+
+    Attributes:
+        as_of: the first day that the night does not see.
+        source: where the orders came from, in words.
+        currency: a symbol or a code, or nothing.
+        evaluation, profiles, strategies, cells, rows: tables of that night.
+        axis_labels: what the two axes of the cluster map are made of, in words.
+        settings: flattened keys; `selection.k_min` and `selection.k_max` are shaded in the plots where present.
+        versions: of the packages and the database.
+        timings: seconds by step; without them the page carries no durations at all and is the same on every run.
+        rule: how the choice is made, in words.
+    """
+
+    as_of: date
+    source: str
+    currency: str
+    evaluation: pd.DataFrame
+    profiles: pd.DataFrame
+    strategies: pd.DataFrame
+    cells: pd.DataFrame
+    axis_labels: tuple[str, str]
+    rows: pd.DataFrame
+    settings: Mapping[str, object]
+    model_id: str
+    versions: Mapping[str, str]
+    timings: Mapping[str, float] | None
+    rule: str
+
+
+def render(report: Report) -> str:
+    """The page as text. All data is escaped; the same report gives the same text."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "number": number,
+        "share": plots.share,
+        "money": partial(plots.money, currency=report.currency),
+        "day": day,
+        "setting": setting,
+        "algorithm": plots.algorithm_label,
+        "feature": plots.feature_label,
+        "feature_value": partial(_feature_value, currency=report.currency),
+    }
+    segments = _segments(report)
+    bought = [segment for segment in segments if segment["segment_id"] != 0]
+    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        report=report,
+        segments=segments,
+        bought=bought,
+        customers=sum(segment["customers"] for segment in bought),
+        no_purchases=sum(segment["customers"] for segment in segments if segment["segment_id"] == 0),
+        leader=next((segment for segment in bought if pd.notna(segment["revenue_share"])), None),
+        candidates=_candidates(report.evaluation),
+        measured=set(report.evaluation.columns[report.evaluation.notna().any()]),
+        chosen=_first(report.evaluation[report.evaluation["chosen"].eq(True)]),
+        by_silhouette=_by_silhouette(report.evaluation),
+        rows=_row_balance(report.rows),
+        images=_images(report),
+    )
+
+
+def number(value: Any, decimals: int = 0) -> str:
+    """A number with thousands separators; a dash where missing."""
+    return plots.MISSING if pd.isna(value) else f"{value:,.{decimals}f}"
+
+
+def day(value: date) -> str:
+    """A day as people write it: 10 December 2011."""
+    return f"{value.day} {value:%B %Y}"
+
+
+def setting(value: object) -> str:
+    """A setting's value as one would write it."""
+    if value is None or value == "":
+        return "not set"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple | set | frozenset):
+        items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+        return ", ".join(map(str, items)) or "empty"
+    return str(value)
+
+
+def _feature_value(value: object, feature: str, currency: str) -> str:
+    return plots.feature_value(feature, value, currency)
+
+
+def _segments(report: Report) -> list[dict[Any, Any]]:
+    """Profiles with their strategies, by revenue; a segment without a strategy has None for it."""
+    strategies = {int(row["segment_id"]): row for row in report.strategies.to_dict("records")}
+    styles = plots.segment_styles(report.profiles["segment_id"])
+    return [
+        {**row, "strategy": strategies.get(int(row["segment_id"])), "colour": styles[int(row["segment_id"])][0]}
+        for row in plots.by_revenue(report.profiles).to_dict("records")
+    ]
+
+
+def _candidates(evaluation: pd.DataFrame) -> list[dict[Any, Any]]:
+    return evaluation.sort_values("rank", kind="stable", na_position="last").to_dict("records")
+
+
+def _by_silhouette(evaluation: pd.DataFrame) -> dict[Any, Any] | None:
+    """What silhouette alone would choose among the fitted candidates; the baseline is no candidate."""
+    best = evaluation[evaluation["is_best_silhouette"].eq(True) & evaluation["algorithm"].ne(plots.BASELINE)]
+    return _first(best.sort_values("silhouette", ascending=False, kind="stable"))
+
+
+def _first(rows: pd.DataFrame) -> dict[Any, Any] | None:
+    return rows.iloc[0].to_dict() if len(rows) else None
+
+
+def _row_balance(rows: pd.DataFrame) -> dict[str, Any]:
+    lines = rows["lines"].astype(int)
+    rejected = rows[rows["stage"].eq("rejected")].sort_values(["lines", "reason"], ascending=[False, True])
+    raw, clean = int(lines[rows["stage"].eq("raw")].sum()), int(lines[rows["stage"].eq("clean")].sum())
+    total = int(rejected["lines"].sum())
+    return {
+        "raw": raw,
+        "clean": clean,
+        "rejected": rejected.to_dict("records"),
+        "rejected_total": total,
+        "difference": raw - clean - total,
+    }
+
+
+def _images(report: Report) -> dict[str, str]:
+    low, high = report.settings.get("selection.k_min"), report.settings.get("selection.k_max")
+    k_range = (low, high) if isinstance(low, int) and isinstance(high, int) else None
+    figures = {
+        "sizes": plots.sizes_and_revenue(report.profiles),
+        "elbow": plots.elbow_curves(report.evaluation, k_range=k_range),
+        "silhouette": plots.silhouette_curves(report.evaluation, k_range=k_range),
+        "comparison": plots.algorithm_comparison(report.evaluation),
+        "map": plots.cluster_map(report.cells, report.axis_labels),
+        "profiles": plots.feature_profiles(report.profiles, currency=report.currency),
+    }
+    return {name: f"data:image/png;base64,{plots.png_base64(figure)}" for name, figure in figures.items()}

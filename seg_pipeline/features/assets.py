@@ -1,0 +1,67 @@
+"""The door of this room: rfm_features and feature_transforms, one set of rows per night."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from seg_pipeline.errors import DataError
+from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
+from seg_pipeline.features.transforms import check_columns, fit_transforms
+from seg_pipeline.nights import NIGHTS, night_of
+from seg_pipeline.prepared.tables import CLEAN_ORDERS
+from seg_pipeline.quality import checks_of
+from seg_pipeline.settings import Settings
+from seg_pipeline.tables import markdown
+from seg_pipeline.warehouse import Warehouse
+
+SQL = Path(__file__).parent
+
+
+@dg.asset(**RFM_FEATURES.asset(kinds={"sql"}), partitions_def=NIGHTS, deps=[CLEAN_ORDERS.asset_key])
+def rfm_features(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    as_of = night_of(context)
+    first = warehouse.read("SELECT CAST(min(ordered_at) AS DATE) AS day FROM prepared.clean_orders")["day"].iloc[0]
+    if first is None or first != first or as_of <= first.date():
+        raise DataError(
+            f"no orders before {as_of}: the first clean one is on {first:%Y-%m-%d}"
+            if first == first
+            else "no clean orders"
+        )
+    warehouse.replace_night(RFM_FEATURES, SQL / "rfm_features.sql", as_of)
+    grid = warehouse.read(
+        "SELECT rfm_segment, count(*) AS customers, CAST(sum(monetary) AS DOUBLE) AS monetary"
+        " FROM features.rfm_features WHERE as_of = $as_of GROUP BY ALL ORDER BY customers DESC, rfm_segment",
+        {"as_of": as_of},
+    )
+    return dg.MaterializeResult(
+        metadata={
+            "as_of": as_of.isoformat(),
+            "dagster/partition_row_count": int(grid["customers"].sum()),
+            "customers": int(grid["customers"].sum()),
+            "revenue": float(grid["monetary"].sum()),
+            "rfm_grid": dg.MetadataValue.md(markdown(grid)),
+        }
+    )
+
+
+@dg.asset(**FEATURE_TRANSFORMS.asset(kinds={"python"}), partitions_def=NIGHTS, deps=[rfm_features])
+def feature_transforms(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
+    as_of = night_of(context)
+    check_columns(settings.features)
+    buyers = warehouse.night(RFM_FEATURES, as_of, where="frequency > 0")
+    transforms = fit_transforms(buyers, settings.features)
+    warehouse.replace_night(FEATURE_TRANSFORMS, transforms, as_of)
+    return dg.MaterializeResult(
+        metadata={
+            "as_of": as_of.isoformat(),
+            "dagster/partition_row_count": len(transforms),
+            "transforms": dg.MetadataValue.md(markdown(transforms)),
+        }
+    )
+
+
+defs = dg.Definitions(
+    assets=[rfm_features, feature_transforms], asset_checks=[checks_of(RFM_FEATURES), checks_of(FEATURE_TRANSFORMS)]
+)

@@ -1,0 +1,100 @@
+"""From features to the matrix that customers are compared in. One code for fitting and for scoring."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from seg_pipeline.errors import UsageError, did_you_mean
+from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.settings import FeatureSettings, TransformName
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = npt.NDArray[np.float64]
+
+MODELLING_FEATURES = tuple(
+    column.name for column in RFM_FEATURES.columns if column.type in ("INTEGER", "DOUBLE", "DECIMAL(38, 4)")
+)
+
+
+def check_columns(settings: FeatureSettings) -> None:
+    """Raises UsageError where features.columns names what is no numeric column of rfm_features."""
+    for name in settings.columns:
+        if name not in MODELLING_FEATURES:
+            raise UsageError(
+                f"features.columns: {name!r} is no feature{did_you_mean(name, MODELLING_FEATURES)}"
+                f"; features are {', '.join(MODELLING_FEATURES)}"
+            )
+
+
+def fit_transforms(features: "pd.DataFrame", settings: FeatureSettings) -> "pd.DataFrame":
+    """The rows of feature_transforms for these customers (one row per buyer).
+
+    Yeo-Johnson's exponent is the maximum likelihood one (Yeo and Johnson 2000). A feature without spread gets scale 1.
+    """
+    import pandas as pd
+
+    rows = []
+    for position, name in enumerate(settings.columns):
+        values = features[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        known = values[~np.isnan(values)]
+        fill = float(np.median(known)) if known.size else 0.0
+        filled = np.where(np.isnan(values), fill, values)
+        transform = settings.transform_of(name)
+        exponent = _yeo_johnson_exponent(filled) if transform == "yeo-johnson" else np.nan
+        shaped = _shaped(filled, transform, exponent)
+        center, scale = _center_and_scale(shaped, settings.scaling)
+        rows.append(
+            {
+                "position": position,
+                "feature": name,
+                "fill": fill,
+                "transform": transform,
+                "lambda": exponent,
+                "center": center,
+                "scale": scale,
+                "weight": settings.weight_of(name),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def apply_transforms(features: "pd.DataFrame", transforms: "pd.DataFrame") -> FloatArray:
+    """The matrix (customers, features) in transformed units, a column per row of feature_transforms."""
+    columns = []
+    for row in transforms.sort_values("position").to_dict("records"):
+        values = features[row["feature"]].to_numpy(dtype=np.float64, na_value=np.nan)
+        shaped = _shaped(np.where(np.isnan(values), row["fill"], values), row["transform"], row["lambda"])
+        columns.append((shaped - row["center"]) / row["scale"] * row["weight"])
+    return np.column_stack(columns)
+
+
+def _shaped(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
+    if transform == "log1p":
+        return np.sign(values) * np.log1p(np.abs(values))
+    if transform == "yeo-johnson":
+        from scipy.stats import yeojohnson
+
+        return np.asarray(yeojohnson(values, lmbda=exponent), dtype=np.float64)
+    return values
+
+
+def _yeo_johnson_exponent(values: FloatArray) -> float:
+    from scipy.stats import yeojohnson_normmax
+
+    # Without spread every exponent is as likely as another.
+    return float(yeojohnson_normmax(values)) if np.ptp(values) > 0 else 1.0
+
+
+def _center_and_scale(values: FloatArray, scaling: str) -> tuple[float, float]:
+    if scaling == "standard":
+        center, scale = float(values.mean()), float(values.std())
+    elif scaling == "robust":
+        low, center, high = (float(value) for value in np.quantile(values, [0.25, 0.5, 0.75]))
+        scale = high - low
+    else:
+        center, scale = 0.0, 1.0
+    # Below rounding error a spread is none.
+    return center, scale if scale > 1e-12 * max(1.0, abs(center)) else 1.0

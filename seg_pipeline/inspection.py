@@ -1,0 +1,67 @@
+"""What the pipeline would make of a source, before anything is run: columns found, dates, first problems."""
+
+from dataclasses import dataclass
+
+from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.prepared.dates import FAMILIES, date_formats
+from seg_pipeline.prepared.tables import REASONS
+from seg_pipeline.raw.columns import ORDER_COLUMNS
+from seg_pipeline.raw.sources import Delivery, deliveries, load
+from seg_pipeline.raw.tables import RAW_ORDERS
+from seg_pipeline.settings import Settings
+from seg_pipeline.warehouse import Warehouse, create
+
+SAMPLE_LINES = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A source as it would be read.
+
+    Attributes:
+        deliveries: The files by shape, with the column of the file for each column of raw_orders.
+        examples: For each column of raw_orders a value of the first line.
+        dates: How the dates are read.
+        lines: Lines looked at: the first ones of each shape.
+        clean: Those of them that would count.
+        problems: Reason, its meaning, lines, and one such line.
+    """
+
+    deliveries: list[Delivery]
+    examples: dict[str, str | None]
+    dates: str
+    lines: int
+    clean: int
+    problems: list[tuple[str, str, int, str]]
+
+
+def inspect(settings: Settings) -> Inspection:
+    """Reads and cleans the first lines of each shape of file in memory, with the code that a run uses.
+
+    Raises:
+        SegPipelineError: what a run would stop at, in the same line.
+    """
+    found = deliveries(settings.source)
+    with Warehouse(database=":memory:").get_connection() as connection:
+        create(connection, RAW_ORDERS)
+        for delivery in found:
+            load(connection, delivery, settings.source.encoding, RAW_ORDERS.name, limit=SAMPLE_LINES)
+        formats = date_formats(connection, settings.source.date_format)
+        clean(connection, settings)
+        first = connection.execute(f"SELECT {', '.join(ORDER_COLUMNS)} FROM raw.raw_orders LIMIT 1").fetchone()
+        lines = connection.execute("SELECT count(*) FROM raw.raw_orders").fetchall()[0][0]
+        kept = connection.execute("SELECT count(*) FROM prepared.clean_orders").fetchall()[0][0]
+        problems = connection.execute(
+            "SELECT reason, count(*) AS lines, arg_min(source_file || ' row ' || source_row || ': ' || concat_ws(', ',"
+            " order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount), (source_file, source_row))"
+            " FROM prepared.rejected_orders GROUP BY reason ORDER BY lines DESC, reason"
+        ).fetchall()
+    dates = next((family for family, known in FAMILIES.items() if known == formats), formats[0])
+    return Inspection(
+        deliveries=found,
+        examples=dict(zip(ORDER_COLUMNS, first or (), strict=False)),
+        dates=dates,
+        lines=lines,
+        clean=kept,
+        problems=[(reason, REASONS[reason], count, example) for reason, count, example in problems],
+    )

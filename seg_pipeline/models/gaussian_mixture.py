@@ -1,0 +1,206 @@
+"""Gaussian mixtures with full covariances, fitted to weighted cells by expectation and maximisation.
+
+scikit-learn's mixture takes no weights; hence this one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.kmeans import kmeans_labels
+from seg_pipeline.models.model import ROWS_AT_ONCE, ClusterModel, canonical_order, feasible, single_threaded
+
+
+class GaussianMixtureAlgorithm:
+    """The likeliest mixture of those that EM reaches from `n_init` KMeans clusterings."""
+
+    name = "gaussian_mixture"
+
+    @single_threaded()
+    def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
+        """One model for each k that does not exceed the number of cells."""
+        models = []
+        for k in feasible(ks, coreset):
+            started = time.perf_counter()
+            mixture = WeightedGaussianMixture(k, n_init=n_init, random_state=seed).fit(coreset.points, coreset.weights)
+            models.append(
+                ClusterModel(
+                    algorithm=self.name,
+                    k=k,
+                    centers=mixture.means_,
+                    weights=mixture.weights_,
+                    covariances=mixture.covariances_,
+                    cell_labels=mixture.predict(coreset.points),
+                    log_likelihood=mixture.score(coreset.points, coreset.weights),
+                    bic=mixture.bic(coreset.points, coreset.weights),
+                    fit_seconds=time.perf_counter() - started,
+                )
+            )
+        return models
+
+    @single_threaded()
+    def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
+        """The component of the highest posterior probability, and that probability."""
+        if model.covariances is None:
+            raise ValueError(f"a {model.algorithm} model without covariances is no Gaussian mixture")
+        parameters = _Parameters(model.weights, model.centers, model.covariances)
+        posteriors = _posteriors_of(points, parameters)
+        return posteriors.argmax(axis=1), posteriors.max(axis=1)
+
+
+class _Parameters(NamedTuple):
+    weights: FloatArray  # (k,)
+    means: FloatArray  # (k, features)
+    covariances: FloatArray  # (k, features, features)
+
+
+class WeightedGaussianMixture:
+    """Gaussian mixture with full covariances over weighted points.
+
+    EM (Dempster, Laird & Rubin 1977), each point counting by its weight. It starts from the labels of `n_init` KMeans
+    clusterings; every start gets a short run, and the likeliest is taken to convergence (Biernacki, Celeux & Govaert
+    2003). Parameters as scikit-learn's `GaussianMixture`.
+
+    Parameters
+    ----------
+    n_components : int
+    n_init : int
+        KMeans clusterings to start from.
+    random_state : int
+    reg_covar : float
+        Added to every variance, so that a component on few distinct points keeps a volume.
+    tol : float
+        Gain in log-likelihood per unit of weight below which EM has converged.
+    short_iter, max_iter : int
+        Iterations of a short run, and at most of the long one.
+
+    Attributes
+    ----------
+    weights_ : (k,)
+    means_ : (k, features)
+        By the first coordinate, then the next.
+    covariances_ : (k, features, features)
+    """
+
+    weights_: FloatArray
+    means_: FloatArray
+    covariances_: FloatArray
+
+    def __init__(
+        self,
+        n_components: int,
+        *,
+        n_init: int = 10,
+        random_state: int = 0,
+        reg_covar: float = 1e-6,
+        tol: float = 1e-5,
+        short_iter: int = 20,
+        max_iter: int = 500,
+    ) -> None:
+        self.n_components = n_components
+        self.n_init = n_init
+        self.random_state = random_state
+        self.reg_covar = reg_covar
+        self.tol = tol
+        self.short_iter = short_iter
+        self.max_iter = max_iter
+
+    def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedGaussianMixture:
+        """Fit to `X` (points, features) with weights (points,) above zero, one each if absent."""
+        weights = np.ones(len(X)) if sample_weight is None else sample_weight
+        coreset = Coreset(X, weights, exact=False)
+        # On data of a huge scale a fixed addition would drown in rounding, and covariances be singular all the same.
+        ridge = max(self.reg_covar, 1e-10 * float(X.var(axis=0).max()))
+
+        columns = np.asfortranarray(X)  # each feature contiguous: three times as fast as each point contiguous
+        runs = []
+        for start in range(self.n_init):
+            labels = kmeans_labels(coreset, self.n_components, seed=self.random_state + start, n_init=1)
+            one_hot = (labels == np.arange(self.n_components)[:, None]).astype(np.float64)
+            runs.append(
+                self._em(columns, weights, _maximise(columns, weights * one_hot, ridge), ridge, self.short_iter)
+            )
+        best = max(runs, key=lambda run: run[1])[0]
+        best, self.lower_bound_ = self._em(columns, weights, best, ridge, self.max_iter)
+
+        order = canonical_order(best.means)
+        self.weights_, self.means_, self.covariances_ = (parameter[order] for parameter in best)
+        return self
+
+    def _em(
+        self, X: FloatArray, weights: FloatArray, parameters: _Parameters, ridge: float, iterations: int
+    ) -> tuple[_Parameters, float]:
+        """Parameters after at most `iterations`, and the log-likelihood per unit of weight one step before them."""
+        log_likelihood = -np.inf
+        for _ in range(iterations):
+            before = log_likelihood
+            log_densities, posteriors = _expect(X, parameters)
+            log_likelihood = float(np.average(log_densities, weights=weights))
+            parameters = _maximise(X, weights * posteriors, ridge)
+            if log_likelihood - before < self.tol:
+                break
+        return parameters, log_likelihood
+
+    def predict_proba(self, X: FloatArray) -> FloatArray:
+        """Posterior probability (points, k) of each component."""
+        return _posteriors_of(X, self._parameters)
+
+    def predict(self, X: FloatArray) -> IntArray:
+        """Component (points,) of the highest posterior probability."""
+        labels: IntArray = self.predict_proba(X).argmax(axis=1)
+        return labels
+
+    def score(self, X: FloatArray, sample_weight: FloatArray | None = None) -> float:
+        """Log-likelihood per unit of weight."""
+        return float(np.average(_expect(X, self._parameters)[0], weights=sample_weight))
+
+    def bic(self, X: FloatArray, sample_weight: FloatArray | None = None) -> float:
+        """Bayesian information criterion (Schwarz 1978), n being the total weight; lower is better."""
+        n = float(len(X) if sample_weight is None else sample_weight.sum())
+        k, features = self.means_.shape
+        free_parameters = k * features * (features + 1) / 2 + k * features + k - 1
+        return float(free_parameters * np.log(n) - 2.0 * n * self.score(X, sample_weight))
+
+    @property
+    def _parameters(self) -> _Parameters:
+        return _Parameters(self.weights_, self.means_, self.covariances_)
+
+
+def _expect(points: FloatArray, parameters: _Parameters) -> tuple[FloatArray, FloatArray]:
+    """Log-density of the mixture at each point (points,), and posteriors of its components (k, points)."""
+    weights, means, covariances = parameters
+    features = points.shape[1]
+    factors = np.linalg.cholesky(covariances)
+    offsets = points.T - means[:, :, None]
+    standardised = np.linalg.inv(factors) @ offsets
+    log_determinants = np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+    constants = np.log(weights) - log_determinants - 0.5 * features * np.log(2.0 * np.pi)
+    joint = constants[:, None] - 0.5 * np.einsum("kfn,kfn->kn", standardised, standardised)
+    # Sum of exponentials relative to the largest, which cannot underflow.
+    largest = joint.max(axis=0)
+    posteriors = np.exp(joint - largest)
+    sums = posteriors.sum(axis=0)
+    return largest + np.log(sums), posteriors / sums
+
+
+def _maximise(points: FloatArray, shares: FloatArray, ridge: float) -> _Parameters:
+    """Parameters that fit the points best, each component owning `shares` (k, points) of their weight."""
+    owned = shares.sum(axis=1) + 10 * np.finfo(np.float64).eps  # a component that owns nothing must not divide by zero
+    means = shares @ points / owned[:, None]
+    covariances = np.empty((*means.shape, points.shape[1]))
+    for component, (share, mean) in enumerate(zip(shares, means, strict=True)):  # one by one, to stay in the cache
+        offsets = points.T - mean[:, None]
+        covariances[component] = (share * offsets) @ offsets.T
+    covariances = covariances / owned[:, None, None] + ridge * np.eye(points.shape[1])
+    return _Parameters(owned / owned.sum(), means, covariances)
+
+
+def _posteriors_of(points: FloatArray, parameters: _Parameters) -> FloatArray:
+    """Posteriors (points, k), some rows at a time."""
+    chunks = range(0, len(points), ROWS_AT_ONCE)
+    return np.concatenate([_expect(points[start : start + ROWS_AT_ONCE], parameters)[1].T for start in chunks])

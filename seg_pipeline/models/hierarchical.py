@@ -1,0 +1,140 @@
+"""Hierarchical clustering by Ward's criterion on weighted cells, in memory linear in the cells.
+
+scikit-learn's and SciPy's Ward take no weights and hold all pairwise distances; hence this one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.model import ClusterModel, center_margin, feasible, model_from_labels, single_threaded
+
+
+class WardAlgorithm:
+    """One Ward tree, cut at every k."""
+
+    name = "hierarchical"
+
+    @single_threaded()
+    def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
+        """One model for each k that does not exceed the number of cells; nothing is random here."""
+        started = time.perf_counter()
+        tree = WeightedWard().fit(coreset.points, coreset.weights)
+        tree_seconds = time.perf_counter() - started
+        return [model_from_labels(self.name, coreset, tree.labels_at(k), tree_seconds) for k in feasible(ks, coreset)]
+
+    @single_threaded()
+    def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
+        """The cluster of the nearest cell, and the margin of that cluster's centre (see `center_margin`).
+
+        Ward's clusters are no regions around centres; where another one's centre is nearer, confidence is 0.
+        """
+        from scipy.spatial import cKDTree
+
+        nearest_cell = cKDTree(coreset.points).query(points)[1]
+        labels = model.cell_labels[nearest_cell]
+        return labels, center_margin(points, model.centers, labels)
+
+
+class WeightedWard:
+    """Ward's tree over weighted points.
+
+    Merges the two clusters whose union raises the within-cluster sum of squares least (Ward 1963), which for clusters
+    of weights v and w is v w / (v + w) times the squared distance of their centroids. Found by the nearest-neighbour
+    chain (Murtagh & Legendre 2014), on centroids: time quadratic, memory linear in the points. Of equally near
+    neighbours the chain takes its previous link, else the first.
+
+    Attributes
+    ----------
+    children_ : (points - 1, 2)
+        The nodes that each merge joins, by height; below the number of points a leaf, else points + index of the merge.
+    heights_ : (points - 1,)
+        Square root of twice the rise in the sum of squares, ascending: scikit-learn's `distances_`.
+    """
+
+    children_: IntArray
+    heights_: FloatArray
+
+    def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedWard:
+        """Build the tree of `X` (points, features) with weights (points,) above zero, one each if absent."""
+        n_points = len(X)
+        weights = np.ones(n_points) if sample_weight is None else sample_weight
+        survivors, absorbed, rises = _chain_merges(X, weights)
+        by_height = np.argsort(rises, kind="stable")
+        self._absorbed, self._survivors = absorbed[by_height], survivors[by_height]
+        self.heights_ = np.sqrt(2.0 * rises[by_height])
+
+        node_of = np.arange(n_points)
+        self.children_ = np.empty((n_points - 1, 2), dtype=np.int64)
+        for merge, (gone, kept) in enumerate(zip(self._absorbed, self._survivors, strict=True)):
+            self.children_[merge] = sorted((node_of[gone], node_of[kept]))
+            node_of[kept] = n_points + merge
+        return self
+
+    def labels_at(self, k: int) -> IntArray:
+        """Labels (points,), 0 to k - 1, of the tree cut into k clusters."""
+        n_points = len(self.heights_) + 1
+        if not 1 <= k <= n_points:
+            raise ValueError(f"a tree of {n_points} points cannot be cut into {k} clusters")
+        root = np.arange(n_points)
+        root[self._absorbed[: n_points - k]] = self._survivors[: n_points - k]
+        while not np.array_equal(root, root[root]):
+            root = root[root]
+        return np.unique(root, return_inverse=True)[1]
+
+
+def _chain_merges(points: FloatArray, weights: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
+    """Ward's merges, as the nearest-neighbour chain finds them: who survives, who is absorbed, and the rise it costs.
+
+    All (points - 1,). A cluster goes by the name of one of its points. The rise is that of the within-cluster sum of
+    squares, and never below that of the merges a merge builds on.
+    """
+    n_points = len(points)
+    survivors = np.empty(n_points - 1, dtype=np.int64)
+    absorbed = np.empty(n_points - 1, dtype=np.int64)
+    rises = np.empty(n_points - 1)
+
+    # One slot for each cluster. An absorbed cluster's slot is moved to infinity, where it is nobody's neighbour.
+    names = np.arange(n_points)
+    centroids = np.array(points.T, order="C")
+    inverse_weights = 1.0 / weights
+    latest_rise = np.zeros(n_points)
+    alive = np.ones(n_points, dtype=bool)
+    chain: list[int] = []
+    merge = 0
+    while merge < n_points - 1:
+        if not chain:
+            chain.append(int(alive.argmax()))
+        tip = chain[-1]
+        offsets = centroids - centroids[:, tip, None]
+        rise = np.einsum("ij,ij->j", offsets, offsets) / (inverse_weights + inverse_weights[tip])
+        rise[tip] = np.inf
+        nearest = int(rise.argmin())
+        if len(chain) == 1 or rise[nearest] < rise[chain[-2]]:
+            chain.append(nearest)
+            continue
+
+        rise_of_merge = rise[chain[-2]]
+        gone, kept = sorted(chain[-2:])
+        del chain[-2:]
+        survivors[merge], absorbed[merge] = names[kept], names[gone]
+        # Rounding could put a merge just below one that it builds on, and the order by height out of joint.
+        rises[merge] = latest_rise[kept] = max(rise_of_merge, latest_rise[gone], latest_rise[kept])
+        share_gone = inverse_weights[kept] / (inverse_weights[gone] + inverse_weights[kept])
+        centroids[:, kept] += share_gone * (centroids[:, gone] - centroids[:, kept])
+        inverse_weights[kept] = inverse_weights[gone] * share_gone
+        centroids[:, gone] = np.inf
+        alive[gone] = False
+        merge += 1
+
+        if 2 * (n_points - merge) < len(alive):
+            slot_after = np.cumsum(alive) - 1
+            chain = [int(slot_after[slot]) for slot in chain]
+            names, inverse_weights, latest_rise = names[alive], inverse_weights[alive], latest_rise[alive]
+            centroids = np.ascontiguousarray(centroids[:, alive])
+            alive = alive[alive]
+    return survivors, absorbed, rises

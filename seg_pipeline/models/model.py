@@ -1,0 +1,159 @@
+"""What a candidate model is, and what an algorithm has to offer: the record and the protocol all algorithms share.
+
+Nothing here knows a particular algorithm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means
+
+# Rows handled at once where every customer is labelled: bounds memory, whatever the number of customers.
+ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterModel:
+    """A fitted model as plain numbers.
+
+    Fitted clusters are numbered by the first coordinate of their centre, then the next, so that the same fit always
+    carries the same numbers.
+
+    Attributes
+    ----------
+    algorithm : str
+    k : int
+        Number of clusters; of a mixture, some may be nobody's most likely one.
+    centers : (k, features)
+        Mean of each cluster by customers, of a mixture the mean of each component; transformed units.
+    weights : (k,)
+        Share of customers in each cluster, of a mixture the weight of each component.
+    covariances : (k, features, features) or None
+        Of a mixture only.
+    cell_labels : (cells,)
+        Cluster of each cell of the coreset.
+    log_likelihood : float or None
+        Mean per customer, of a mixture only.
+    bic : float or None
+        Bayesian information criterion, lower is better, of a mixture only.
+    fit_seconds : float
+        Of a hierarchical model, the time of the tree that serves every k.
+    """
+
+    algorithm: str
+    k: int
+    centers: FloatArray
+    weights: FloatArray
+    covariances: FloatArray | None
+    cell_labels: IntArray
+    log_likelihood: float | None
+    bic: float | None
+    fit_seconds: float
+
+
+class Algorithm(Protocol):
+    """A way of clustering, able to fit a range of k on a coreset and to label any points afterwards."""
+
+    name: str
+
+    def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
+        """One model for each k, in the order of `ks`; a k that the cells cannot fill is left out.
+
+        All k at once, because one Ward tree serves every k. `seed` and `n_init` (starts for each k) matter only to
+        algorithms that start at random.
+        """
+        ...
+
+    def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
+        """Cluster of each of `points` (rows, features) and the confidence in it, 0 to 1; both (rows,).
+
+        `coreset` is the one that the model was fitted on.
+        """
+        ...
+
+
+def model_from_labels(algorithm: str, coreset: Coreset, labels: IntArray, fit_seconds: float) -> ClusterModel:
+    """The model that a hard clustering of the cells amounts to, numbered canonically.
+
+    Parameters
+    ----------
+    labels : (cells,)
+        0 to k - 1 in any order, each on one cell or more.
+    """
+    weights, centers = group_means(labels, coreset.weights, coreset.points)
+    order = canonical_order(centers)
+    return ClusterModel(
+        algorithm=algorithm,
+        k=len(weights),
+        centers=centers[order],
+        weights=weights[order] / weights.sum(),
+        covariances=None,
+        cell_labels=np.argsort(order)[labels],
+        log_likelihood=None,
+        bic=None,
+        fit_seconds=fit_seconds,
+    )
+
+
+def canonical_order(centers: FloatArray) -> IntArray:
+    """Order (k,) of the centres (k, features) by their first coordinate, then the next."""
+    return np.lexsort(centers.T[::-1])
+
+
+def feasible(ks: Sequence[int], coreset: Coreset) -> list[int]:
+    """Those of `ks` that the cells can fill."""
+    if any(k < 1 for k in ks):
+        raise ValueError(f"a clustering has at least one cluster, asked for k = {min(ks)}")
+    return [k for k in ks if k <= len(coreset.points)]
+
+
+def nearest_centers(points: FloatArray, centers: FloatArray) -> IntArray:
+    """Index (rows,) of the centre nearest to each of `points` (rows, features)."""
+    from scipy.spatial.distance import cdist
+
+    labels = np.empty(len(points), dtype=np.int64)
+    for start in range(0, len(points), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        labels[rows] = cdist(points[rows], centers).argmin(axis=1)
+    return labels
+
+
+def center_margin(points: FloatArray, centers: FloatArray, labels: IntArray) -> FloatArray:
+    """Confidence (rows,) from the distances to the own centre and to the nearest other one: max(0, 1 - own / other).
+
+    1 at the own centre, 0 halfway to another and beyond; it is the simplified silhouette (centres in place of members;
+    Hruschka, Campello & de Castro 2006) without its negative side. With a single cluster, 1.
+    """
+    from scipy.spatial.distance import cdist
+
+    if len(centers) == 1:
+        return np.ones(len(points))
+    confidence = np.empty(len(points))
+    for start in range(0, len(points), ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        distances = cdist(points[rows], centers)
+        own_column = labels[rows, None]
+        own = np.take_along_axis(distances, own_column, axis=1)[:, 0]
+        np.put_along_axis(distances, own_column, np.inf, axis=1)
+        other = distances.min(axis=1)
+        # Nothing tells coinciding centres apart: own / other counts as 1 there.
+        ratio = np.divide(own, other, out=np.ones_like(own), where=other > 0)
+        confidence[rows] = np.clip(1.0 - ratio, 0.0, 1.0)
+    return confidence
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Keep BLAS and OpenMP to one thread: sums are then added in one order, whatever machine runs them."""
+    # A library loaded after the limit was set would escape it, so those with thread pools are loaded first.
+    import sklearn.cluster  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield

@@ -1,0 +1,110 @@
+"""Coresets and models as rows of tables and back: plain numbers, never a pickle."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seg_pipeline.models.coreset import Coreset, IntArray
+from seg_pipeline.models.metrics import Metrics
+from seg_pipeline.models.model import ClusterModel
+from seg_pipeline.models.tables import CANDIDATES, CORESET
+from seg_pipeline.settings import SelectionSettings
+from seg_pipeline.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def coreset_rows(coreset: Coreset, grid_segments: Sequence[str]) -> "pd.DataFrame":
+    """The rows of models.coreset; `grid_segments` is the R x F grid segment of each cell."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "cell": np.arange(len(coreset.weights)),
+            "customers": coreset.weights.astype(np.int64),
+            "point": list(coreset.points),
+            "exact": coreset.exact,
+            "rfm_segment": list(grid_segments),
+        }
+    )
+
+
+def read_coreset(warehouse: Warehouse, as_of: datetime.date) -> tuple[Coreset, "pd.DataFrame"]:
+    """The coreset of a night, and the rows it was read from."""
+    rows = warehouse.night(CORESET, as_of)
+    points = np.vstack(rows["point"].to_list()).astype(np.float64)
+    coreset = Coreset(points, rows["customers"].to_numpy(dtype=np.float64), bool(rows["exact"].iloc[0]))
+    return coreset, rows
+
+
+def candidate_rows(
+    models: Sequence[ClusterModel], metrics: Sequence[Metrics], selection: SelectionSettings
+) -> "pd.DataFrame":
+    """The rows of a candidates table."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for model, measured in zip(models, metrics, strict=True):
+        gate = failed_gate(model.k, measured, selection)
+        rows.append(
+            {
+                "algorithm": model.algorithm,
+                "k": model.k,
+                **asdict(measured),
+                "bic": model.bic,
+                "stability": None,
+                "fit_seconds": model.fit_seconds,
+                "eligible": gate is None,
+                "ineligible_because": gate,
+                "log_likelihood": model.log_likelihood,
+                "centers": model.centers.tolist(),
+                "weights": model.weights.tolist(),
+                "covariances": None if model.covariances is None else model.covariances.tolist(),
+                "cell_labels": model.cell_labels.tolist(),
+            }
+        )
+    return pd.DataFrame(
+        rows, columns=[column.name for column in CANDIDATES["kmeans"].columns if column.name != "as_of"]
+    )
+
+
+def read_model(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.date) -> ClusterModel:
+    """One candidate of a night, able to label customers again."""
+    row = warehouse.night(CANDIDATES[algorithm], as_of, where=f"k = {int(k)}").iloc[0]
+
+    def matrix(cell: Any) -> Any:
+        return np.array([matrix(part) for part in cell]) if isinstance(cell, np.ndarray | list) else float(cell)
+
+    def number(cell: Any) -> float | None:
+        return None if cell is None or cell != cell else float(cell)
+
+    labels: IntArray = np.asarray(row["cell_labels"], dtype=np.int64)
+    covariances = row["covariances"]
+    return ClusterModel(
+        algorithm=algorithm,
+        k=int(row["k"]),
+        centers=matrix(row["centers"]),
+        weights=matrix(row["weights"]),
+        covariances=matrix(covariances) if isinstance(covariances, np.ndarray | list) else None,
+        cell_labels=labels,
+        log_likelihood=number(row["log_likelihood"]),
+        bic=number(row["bic"]),
+        fit_seconds=float(row["fit_seconds"]),
+    )
+
+
+def failed_gate(k: int, metrics: Metrics, selection: SelectionSettings) -> str | None:
+    """The first gate of the selection settings that a candidate fails, in words; None where it passes all."""
+    if not selection.k_min <= k <= selection.k_max:
+        return f"{k} segments are outside the {selection.k_min} to {selection.k_max} that teams can serve."
+    if metrics.smallest_share < selection.smallest_share:
+        return (
+            f"The smallest segment has {metrics.smallest_share:.1%} of customers, below {selection.smallest_share:.1%}."
+        )
+    if metrics.largest_share > selection.largest_share:
+        return f"The largest segment has {metrics.largest_share:.1%} of customers, above {selection.largest_share:.1%}."
+    return None

@@ -1,0 +1,97 @@
+"""The tables of this room. All candidates of one algorithm stand in one table; all such tables have the same columns."""
+
+from seg_pipeline.features.tables import AS_OF, RFM_GRID
+from seg_pipeline.models.registry import ALGORITHMS
+from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
+from seg_pipeline.tables import Column, Rule, Table
+
+CORESET = Table(
+    "models.coreset",
+    "The buyers of a night, summarised: cells of customers with like features, on which models are fitted and scored.",
+    nightly=True,
+    key=("cell",),
+    columns=(
+        AS_OF,
+        Column("cell", "INTEGER", "Number of the cell, from 0", min_value=0),
+        Column("customers", "BIGINT", "Customers in the cell", min_value=1),
+        Column("point", "DOUBLE[]", "Mean of its customers in transformed units, a value per modelling feature"),
+        Column("exact", "BOOLEAN", "Every distinct customer is a cell, so nothing was lost"),
+        Column("rfm_segment", "VARCHAR", "Most common R x F grid segment of its customers", values=tuple(RFM_GRID)),
+    ),
+    rules=(
+        Rule(
+            "buyers_conserved",
+            "The cells hold every customer with a purchase once.",
+            "SELECT * FROM (SELECT (SELECT sum(customers) FROM {batch}) AS in_cells, (SELECT count(*) FROM"
+            " features.rfm_features WHERE as_of = :as_of AND frequency > 0) AS buyers) WHERE in_cells != buyers",
+        ),
+    ),
+)
+
+METRICS = (
+    Column(
+        "inertia",
+        "DOUBLE",
+        "Within-cluster sum of squared distances to the cluster mean, over all customers",
+        min_value=0,
+    ),
+    Column("explained_share", "DOUBLE", "1 - inertia over the total sum of squares", nullable=True),
+    Column(
+        "silhouette",
+        "DOUBLE",
+        "Mean silhouette of all customers, -1 to 1, higher is better",
+        nullable=True,
+        min_value=-1,
+        max_value=1,
+    ),
+    Column("calinski_harabasz", "DOUBLE", "Between over within variance, higher is better", nullable=True, min_value=0),
+    Column(
+        "davies_bouldin",
+        "DOUBLE",
+        "Mean likeness to the most alike cluster, lower is better",
+        nullable=True,
+        min_value=0,
+    ),
+    Column("bic", "DOUBLE", "Bayesian information criterion of a mixture, lower is better", nullable=True),
+    Column("smallest_share", "DOUBLE", "Share of customers in the smallest cluster", min_value=0, max_value=1),
+    Column("largest_share", "DOUBLE", "Share of customers in the largest cluster", min_value=0, max_value=1),
+    Column("stability", "DOUBLE", "Agreement under resampling; not measured yet", nullable=True),
+    Column("fit_seconds", "DOUBLE", "Time of the fit, seconds", min_value=0),
+)
+
+
+def candidates_table(algorithm: str) -> Table:
+    """The table of one algorithm's candidates."""
+    return Table(
+        f"models.{algorithm}_candidates",
+        f"One row per number of clusters that {algorithm} was fitted with: its metrics, and the model as plain numbers.",
+        nightly=True,
+        key=("k",),
+        # No rows where the algorithm is not compared, or the buyers are too few.
+        may_be_empty=True,
+        columns=(
+            AS_OF,
+            Column("algorithm", "VARCHAR", "Algorithm", values=(algorithm,)),
+            Column("k", "INTEGER", "Number of clusters", min_value=1),
+            *METRICS,
+            Column("eligible", "BOOLEAN", "Passes the gates of the selection settings"),
+            Column("ineligible_because", "VARCHAR", "The first gate it fails", nullable=True),
+            Column("log_likelihood", "DOUBLE", "Mean log-likelihood per customer of a mixture", nullable=True),
+            Column("centers", "DOUBLE[][]", "Cluster means in transformed units"),
+            Column("weights", "DOUBLE[]", "Share of customers, of a mixture the component's weight"),
+            Column("covariances", "DOUBLE[][][]", "Covariance matrices of a mixture", nullable=True),
+            Column("cell_labels", "INTEGER[]", "Cluster of each cell of the coreset"),
+        ),
+        rules=(
+            Rule(
+                "every_cell_labelled",
+                "Each model labels every cell of the coreset.",
+                "SELECT k, len(cell_labels) AS labels FROM {batch}"
+                " WHERE len(cell_labels) != (SELECT count(*) FROM models.coreset WHERE as_of = :as_of)",
+            ),
+        ),
+    )
+
+
+# The grid is scored beside the fitted algorithms, as the baseline that they must beat.
+CANDIDATES = {name: candidates_table(name) for name in (*ALGORITHMS, RFM_GRID_NAME)}

@@ -1,0 +1,55 @@
+"""The door of this room: clean_orders and rejected_orders, built together so that no line is lost between them."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.prepared.tables import CLEAN_ORDERS, REASONS, REJECTED_ORDERS
+from seg_pipeline.quality import checks_of
+from seg_pipeline.raw.assets import raw_orders
+from seg_pipeline.settings import Settings
+from seg_pipeline.tables import markdown
+from seg_pipeline.warehouse import Warehouse
+
+
+@dg.multi_asset(
+    specs=[dg.AssetSpec(deps=[raw_orders], **table.asset(kinds={"sql"})) for table in (CLEAN_ORDERS, REJECTED_ORDERS)]
+)
+def prepared_orders(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
+    with warehouse.get_connection() as connection:
+        clean(connection, settings)
+    summary = warehouse.read(
+        "SELECT count(*) AS lines, count(DISTINCT customer_id) AS customers, count(*) FILTER (is_return) AS returned_lines,"
+        " CAST(sum(amount) AS VARCHAR) AS revenue, min(ordered_at) AS first_order, max(ordered_at) AS last_order"
+        " FROM prepared.clean_orders"
+    ).iloc[0]
+    rejected = warehouse.read(
+        "SELECT reason, count(*) AS lines FROM prepared.rejected_orders GROUP BY ALL ORDER BY lines DESC, reason"
+    )
+    lines, lost = int(summary["lines"]), int(rejected["lines"].sum())
+    yield dg.MaterializeResult(
+        asset_key=CLEAN_ORDERS.asset_key,
+        metadata={
+            "dagster/row_count": lines,
+            "customers": int(summary["customers"]),
+            "returned_lines": int(summary["returned_lines"]),
+            "revenue": str(summary["revenue"]),
+            "first_order": str(summary["first_order"]),
+            "last_order": str(summary["last_order"]),
+        },
+    )
+    rejected["meaning"] = rejected["reason"].map(REASONS)
+    yield dg.MaterializeResult(
+        asset_key=REJECTED_ORDERS.asset_key,
+        metadata={
+            "dagster/row_count": lost,
+            "rejected_share": round(lost / max(lines + lost, 1), 4),
+            "reasons": dg.MetadataValue.md(markdown(rejected)),
+        },
+    )
+
+
+defs = dg.Definitions(assets=[prepared_orders], asset_checks=[checks_of(CLEAN_ORDERS), checks_of(REJECTED_ORDERS)])

@@ -1,0 +1,53 @@
+"""Cleaning raw orders: the policies of the settings bound to the SQL beside this file."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from seg_pipeline.prepared.dates import ISO, date_formats
+from seg_pipeline.prepared.tables import CLEAN_ORDERS, REJECTED_ORDERS
+from seg_pipeline.settings import Settings
+from seg_pipeline.warehouse import execute, replace_table, transaction
+
+SQL = Path(__file__).parent
+
+
+def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Replaces clean_orders and rejected_orders in one transaction, so that their rows always add up to raw_orders.
+
+    Raises:
+        UsageError: the dates could be day-first or month-first, and no setting says which.
+        DataError: no date format fits any line.
+    """
+    formats = date_formats(connection, settings.source.date_format)
+    policies = {
+        "is_iso": formats == ISO,
+        "date_formats": formats,
+        "cancellations": one_regex(settings.cancellations),
+        "excluded_products": one_regex(settings.excluded_products),
+        "earliest": settings.plausible_dates.earliest,
+        "latest": settings.plausible_dates.latest,
+        "returns": settings.returns,
+        "duplicates": settings.duplicates,
+        "zero_prices": settings.zero_prices,
+    }
+    with transaction(connection):
+        execute(
+            connection,
+            f"CREATE OR REPLACE TEMP TABLE parsed_lines AS {(SQL / 'parsed_lines.sql').read_text()}",
+            policies,
+        )
+        replace_table(connection, CLEAN_ORDERS, SQL / "clean_orders.sql")
+        replace_table(connection, REJECTED_ORDERS, SQL / "rejected_orders.sql")
+        connection.execute("DROP TABLE parsed_lines")
+
+
+def one_regex(patterns: Sequence[str]) -> str:
+    """One regular expression for patterns in which `*` is any text and `?` any character; none matches nothing."""
+    if not patterns:
+        # At least one character where the end must be: no text has it, not even the empty one.
+        return "$."
+    alternatives = [re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".") for pattern in patterns]
+    return "(?s)(" + "|".join(alternatives) + ")"

@@ -1,0 +1,94 @@
+"""The tables of this room."""
+
+from dataclasses import replace
+
+from seg_pipeline.raw.tables import RAW_ORDERS
+from seg_pipeline.tables import Column, Rule, Table
+
+REASONS = {
+    "missing_customer_id": "no customer id",
+    "mangled_customer_id": "the customer id lost its digits to scientific notation",
+    "unparseable_date": "the date cannot be read",
+    "implausible_date": "the date is outside plausible_dates",
+    "unparseable_quantity": "the quantity is no number",
+    "unparseable_price": "the price or amount is no number",
+    "amount_out_of_range": "quantity times price has more than 14 digits",
+    "duplicate_line": "equal to an earlier line of the same order",
+    "excluded_product": "the product is in excluded_products",
+    "zero_quantity": "nothing was bought",
+    "return_dropped": "a return, and returns=drop",
+    "non_positive_price": "a price below zero, or of zero and zero_prices=reject",
+}
+
+CLEAN_ORDERS = Table(
+    "prepared.clean_orders",
+    "One row per order line that counts, with typed values. Returns are negative.",
+    columns=(
+        Column("order_id", "VARCHAR", "Order; customer@day where the source has no order ids"),
+        Column("customer_id", "VARCHAR", "Customer, text as delivered; 17850.0 is 17850"),
+        Column("ordered_at", "TIMESTAMP", "Date or time of the order, in the shop's time"),
+        Column("product_id", "VARCHAR", "Product or service code", nullable=True),
+        Column("quantity", "DECIMAL(18, 4)", "Units, negative for a return; 1 or -1 where none are delivered"),
+        Column(
+            "unit_price",
+            "DECIMAL(18, 4)",
+            "Price of a unit; NULL where only amounts are delivered",
+            nullable=True,
+            min_value=0,
+        ),
+        Column("amount", "DECIMAL(18, 4)", "Value of the line in the shop's currency, negative for a return"),
+        Column("is_return", "BOOLEAN", "A return or cancellation"),
+        Column("source_file", "VARCHAR", "File that brought the line"),
+        Column("source_row", "BIGINT", "Data row in that file, from 1"),
+    ),
+    rules=(
+        Rule(
+            "rows_conserved",
+            "Every raw line is either clean or rejected: the counts add up.",
+            "SELECT * FROM (SELECT (SELECT count(*) FROM raw.raw_orders) AS raw, (SELECT count(*) FROM {batch}) AS clean,"
+            " (SELECT count(*) FROM prepared.rejected_orders) AS rejected) WHERE raw != clean + rejected",
+        ),
+        Rule(
+            "no_order_day_far_ahead",
+            "The last order day does not stand alone, far after all others (quality.last_day_gap_days): a mistyped year"
+            " would move the night.",
+            "SELECT last_day, day_before FROM (SELECT max(day) AS last_day, max(day) FILTER (place > 1) AS day_before FROM"
+            " (SELECT day, row_number() OVER (ORDER BY day DESC) AS place FROM"
+            " (SELECT DISTINCT CAST(ordered_at AS DATE) AS day FROM {batch})))"
+            " WHERE last_day - day_before > :quality.last_day_gap_days",
+        ),
+        Rule(
+            "returns_negative",
+            "A return's amount is not above zero, a purchase's not below.",
+            "SELECT * FROM {batch} WHERE (is_return AND amount > 0) OR (NOT is_return AND amount < 0)",
+        ),
+        Rule(
+            "rejected_share_bearable",
+            "The share of rejected lines is at most quality.rejected_share_critical.",
+            "SELECT * FROM (SELECT (SELECT count(*) FROM {batch}) AS clean, (SELECT count(*) FROM prepared.rejected_orders)"
+            " AS rejected) WHERE rejected > :quality.rejected_share_critical * (clean + rejected)",
+        ),
+        Rule(
+            "rejected_share_usual",
+            "The share of rejected lines is at most quality.rejected_share_warning.",
+            "SELECT * FROM (SELECT (SELECT count(*) FROM {batch}) AS clean, (SELECT count(*) FROM prepared.rejected_orders)"
+            " AS rejected) WHERE rejected > :quality.rejected_share_warning * (clean + rejected)",
+            "warning",
+        ),
+    ),
+)
+
+REJECTED_ORDERS = Table(
+    "prepared.rejected_orders",
+    "One row per order line that does not count, as delivered, with the first reason that applies.",
+    columns=(
+        *(replace(column, min_value=None) for column in RAW_ORDERS.columns),
+        Column(
+            "reason",
+            "VARCHAR",
+            "Why: " + "; ".join(f"{name} ({meaning})" for name, meaning in REASONS.items()),
+            values=tuple(REASONS),
+        ),
+    ),
+    may_be_empty=True,
+)

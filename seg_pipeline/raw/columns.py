@@ -1,0 +1,93 @@
+"""Which column of a file is which column of raw_orders: guessed from the preset's names, or told by the settings."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from seg_pipeline.errors import DataError, UsageError, nearest
+
+ORDER_COLUMNS = (
+    "order_id",
+    "customer_id",
+    "ordered_at",
+    "product_id",
+    "quantity",
+    "unit_price",
+    "amount",
+    "country",
+    "description",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnNames:
+    """The names that each column of raw_orders may have in a file, the preferred first."""
+
+    preset: str
+    names: Mapping[str, Sequence[str]]
+    told: Mapping[str, str]
+
+    def find_in(self, header: Sequence[str], where: str) -> dict[str, str]:
+        """Column of raw_orders -> column of the file.
+
+        Args:
+            header: The file's columns.
+            where: The file, for the error line.
+
+        Raises:
+            UsageError: a column that the settings name is not in the file.
+            DataError: a column that is needed was not found, with the nearest names of the file.
+        """
+        by_plain_name: dict[str, str] = {}
+        for name in header:
+            by_plain_name.setdefault(plain(name), name)
+        found: dict[str, str] = {}
+        for column, name in self.told.items():
+            if name not in header:
+                raise UsageError(f"source.columns.{column}: {where} has no column {name!r}; it has {_listed(header)}")
+            found[column] = name
+        for column in ORDER_COLUMNS:
+            for name in self.names.get(column, ()):
+                candidate = by_plain_name.get(plain(name))
+                if column not in found and candidate is not None and candidate not in found.values():
+                    found[column] = candidate
+        for needed in (("customer_id",), ("ordered_at",), ("unit_price", "amount")):
+            if not any(column in found for column in needed):
+                raise DataError(self._not_found(needed, header, where))
+        return {column: found[column] for column in ORDER_COLUMNS if column in found}
+
+    def _not_found(self, needed: Sequence[str], header: Sequence[str], where: str) -> str:
+        looked_for = [name for column in needed for name in self.names.get(column, ())]
+        close = dict.fromkeys(match for name in (*needed, *looked_for) for match in nearest(name, header))
+        return (
+            f"{where}: no column for {' or '.join(needed)} (preset {self.preset})"
+            f": looked for {_listed(looked_for)}; the file has {_listed(header)}"
+            f"; nearest: {_listed(list(close)) if close else 'none'}"
+            f"; name it with source.columns.{needed[0]}=COLUMN"
+        )
+
+
+def column_names(preset: str, presets_file: Mapping[str, object], told: Mapping[str, str]) -> ColumnNames:
+    """The names of a preset, as its file gives them, and the columns that the settings tell.
+
+    Raises:
+        UsageError: the preset or the settings speak of a column that raw_orders does not have.
+    """
+    names = presets_file.get("columns", {})
+    if not isinstance(names, Mapping):
+        raise UsageError(f"preset {preset}: [columns] must give a list of names per column")
+    for column in (*names, *told):
+        if column not in ORDER_COLUMNS:
+            raise UsageError(f"preset {preset}: raw_orders has no column {column!r}; it has {_listed(ORDER_COLUMNS)}")
+    return ColumnNames(
+        preset, {column: [value] if isinstance(value, str) else value for column, value in names.items()}, told
+    )
+
+
+def plain(name: str) -> str:
+    """A column name without case, blanks and punctuation: `Customer ID` and customer_id are one."""
+    return re.sub(r"[\W_]+", "", name.casefold())
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)

@@ -1,0 +1,51 @@
+"""One night's segments: every customer labelled, the segments measured and named, both tables replaced together."""
+
+import datetime
+from pathlib import Path
+
+from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
+from seg_pipeline.models.store import read_coreset, read_model
+from seg_pipeline.segments.assignment import assign, model_id
+from seg_pipeline.segments.names import name_segments
+from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
+from seg_pipeline.warehouse import Warehouse, execute, replace_night, transaction
+
+SQL = Path(__file__).parent
+
+
+def label_night(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.date) -> str:
+    """Replaces the night's rows of segment_assignments and segment_profiles in one transaction; returns the model id.
+
+    Args:
+        warehouse: Holds the night's features, transforms, coreset and candidates.
+        algorithm: Of the chosen candidate.
+        k: Of the chosen candidate.
+        as_of: The night.
+    """
+    model = read_model(warehouse, algorithm, k, as_of)
+    summary, _ = read_coreset(warehouse, as_of)
+    labelled = assign(warehouse.night(RFM_FEATURES, as_of), warehouse.night(FEATURE_TRANSFORMS, as_of), model, summary)
+    identity = model_id(model, as_of)
+    with warehouse.get_connection() as connection, transaction(connection):
+        connection.register("labelled", labelled)
+        profiles = (SQL / "segment_profiles.sql").read_text(encoding="utf-8")
+        execute(connection, f"CREATE TEMP TABLE profiled AS {profiles}", {"as_of": as_of})
+        profiled = connection.sql("FROM profiled ORDER BY segment_id").df()
+        names = name_segments(profiled).assign(segment_id=profiled["segment_id"])
+        connection.register("names", names)
+        replace_night(
+            connection,
+            SEGMENT_PROFILES,
+            "SELECT $as_of AS as_of, * FROM profiled JOIN names USING (segment_id) ORDER BY segment_id",
+            as_of,
+        )
+        replace_night(
+            connection,
+            SEGMENT_ASSIGNMENTS,
+            "SELECT $as_of AS as_of, customer_id, segment_id, segment_name, confidence, $model_id AS model_id"
+            " FROM labelled JOIN names USING (segment_id) ORDER BY customer_id",
+            as_of,
+            {"model_id": identity},
+        )
+        connection.execute("DROP TABLE profiled")
+    return identity

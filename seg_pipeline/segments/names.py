@@ -1,0 +1,66 @@
+"""Names of segments, and the reason for each: rules that do not overlap, so that a segment fits exactly one.
+
+A segment is placed in the public R x F grid by its customers' mean recency and frequency scores, rounded. Segments that
+land in the same cell of the grid are told apart by the feature in which they differ most.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+from seg_pipeline.features.tables import NO_PURCHASES, RFM_GRID
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Levels for segments that share a grid name, from the lowest value of the feature that tells them apart.
+LEVELS = {
+    2: ("low", "high"),
+    3: ("low", "medium", "high"),
+    4: ("lowest", "low", "high", "highest"),
+    5: ("lowest", "low", "medium", "high", "highest"),
+}
+TOLD_APART_BY = {"mean_m_score": "spend", "mean_f_score": "order count", "mean_r_score": "recency score"}
+
+
+def name_segments(profiles: "pd.DataFrame") -> "pd.DataFrame":
+    """grid_name, segment_name and name_reason for each row of profiles.
+
+    Args:
+        profiles: segment_id, mean_r_score, mean_f_score, mean_m_score, median_recency_days, median_frequency.
+    """
+    import pandas as pd
+
+    rows = [_by_grid(profile) for profile in profiles.to_dict("records")]
+    names = pd.DataFrame(rows, columns=["grid_name", "name_reason"], index=profiles.index)
+    names["segment_name"] = names["grid_name"]
+    for grid_name, alike in names.groupby("grid_name"):
+        if len(alike) > 1:
+            same = profiles.loc[alike.index]
+            # The first feature wins a tie: money tells segments apart best.
+            feature = max(TOLD_APART_BY, key=lambda name: same[name].max() - same[name].min())
+            order = same.sort_values([feature, "segment_id"]).index
+            for place, index in enumerate(order):
+                level = LEVELS[len(order)][place] if len(order) in LEVELS else f"level {place + 1} of {len(order)}"
+                what = TOLD_APART_BY[feature]
+                names.loc[index, "segment_name"] = f"{grid_name}, {level} {what}"
+                names.loc[index, "name_reason"] += (
+                    f"; {level} {what} of the {len(order)} segments there (mean score {same.loc[index, feature]:.1f})"
+                )
+    return names
+
+
+def _by_grid(profile: dict[str, float]) -> tuple[str, str]:
+    if profile["segment_id"] == 0:
+        return NO_PURCHASES, "no purchase before the night, only returns"
+    r, f = _rounded(profile["mean_r_score"]), _rounded(profile["mean_f_score"])
+    name = next(name for name, cells in RFM_GRID.items() if (r, f) in cells)
+    return name, (
+        f"mean scores R {profile['mean_r_score']:.1f}, F {profile['mean_f_score']:.1f} lie in cell {r} x {f} of the grid:"
+        f" {name} (median {profile['median_recency_days']:.0f} days since the last order,"
+        f" {profile['median_frequency']:.0f} {'order' if profile['median_frequency'] == 1 else 'orders'})"
+    )
+
+
+def _rounded(score: float) -> int:
+    """To the nearest cell, halves upwards."""
+    return math.floor(score + 0.5)

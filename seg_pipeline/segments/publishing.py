@@ -1,0 +1,125 @@
+"""What readers use, beside the warehouse: one set of files, switched as a whole.
+
+A set is written to a folder of its own, then the link `latest` is moved to it in one step. A reader sees the old set or
+the new one; a run that is killed leaves the old one. The set is named by its night and content, so that the same night
+published twice is the same set.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from seg_pipeline.errors import MachineError
+from seg_pipeline.tables import Table
+from seg_pipeline.warehouse import Warehouse
+
+LATEST = "latest"
+SETS = "sets"
+MANIFEST = "manifest.json"
+# The set before is kept, for readers that are still in it.
+SETS_KEPT = 2
+
+
+def publish(
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    pages: Mapping[str, str],
+    as_of: datetime.date,
+    model_id: str,
+    folder: Path,
+) -> tuple[Path, bool]:
+    """Writes one night's set and makes it the latest, unless a later night is published already.
+
+    Args:
+        warehouse: Where the tables are.
+        tables: Published as Parquet and CSV, the night's rows in the order of the key.
+        pages: Text files, name -> content.
+        as_of: The night.
+        model_id: The model that the segments come from.
+        folder: Of all published sets.
+
+    Returns:
+        The folder of the set, through `latest` where it is the latest, and whether it is.
+
+    Raises:
+        MachineError: the folder cannot be written.
+    """
+    published = published_as_of(folder)
+    if published is not None and published > as_of:
+        return folder / LATEST, False
+    try:
+        sets = folder / SETS
+        sets.mkdir(parents=True, exist_ok=True)
+        # Written within the folder, so that the move to its name is one step on one file system.
+        with tempfile.TemporaryDirectory(prefix=".writing-", dir=sets) as writing:
+            data = _write_tables(warehouse, tables, as_of, Path(writing))
+            for name, text in pages.items():
+                (Path(writing) / name).write_text(text, encoding="utf-8")
+            manifest = {"as_of": as_of.isoformat(), "model_id": model_id, "files": data}
+            text = json.dumps(manifest, indent=2) + "\n"
+            (Path(writing) / MANIFEST).write_text(text, encoding="utf-8")
+            name = f"{as_of}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+            _put(Path(writing), sets / name)
+        _switch(folder, name)
+        _forget_old_sets(sets, name)
+    except OSError as error:
+        raise MachineError(f"{error.filename or folder}: cannot publish: {error.strerror}") from error
+    return folder / LATEST, True
+
+
+def published_as_of(folder: Path) -> datetime.date | None:
+    """The night of the latest set; None where nothing is published."""
+    try:
+        manifest = json.loads((folder / LATEST / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return datetime.date.fromisoformat(manifest["as_of"])
+
+
+def _write_tables(
+    warehouse: Warehouse, tables: Sequence[Table], as_of: datetime.date, folder: Path
+) -> dict[str, object]:
+    """Parquet and CSV of each table, and for each file its rows and digest."""
+    files: dict[str, object] = {}
+    for table in tables:
+        rows = warehouse.count(table, as_of)
+        for form in ("parquet", "csv"):
+            file = folder / f"{table.asset_key[1]}.{form}"
+            warehouse.export_night(table, as_of, file)
+            with file.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()
+            files[file.name] = {"rows": rows, "sha256": digest}
+    return files
+
+
+def _put(written: Path, target: Path) -> None:
+    """The written set under its name. Where that set is there already only what may differ (the pages) is replaced."""
+    if not target.exists():
+        shutil.copytree(written, target.with_suffix(".new"), dirs_exist_ok=True)
+        os.replace(target.with_suffix(".new"), target)
+        return
+    for file in written.iterdir():
+        os.replace(file, target / file.name)
+
+
+def _switch(folder: Path, name: str) -> None:
+    link = folder / f".{LATEST}-{os.getpid()}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path(SETS) / name)
+    os.replace(link, folder / LATEST)
+
+
+def _forget_old_sets(sets: Path, current: str) -> None:
+    # Only whole sets are named like a date; what a killed run left is neither kept nor counted.
+    others = [path for path in sets.iterdir() if path.name != current]
+    whole = sorted(
+        (path for path in others if (path / MANIFEST).exists() and path.suffix != ".new"),
+        key=lambda path: path.stat().st_mtime,
+    )
+    for path in [*whole[: -(SETS_KEPT - 1)], *(path for path in others if path not in whole)]:
+        shutil.rmtree(path, ignore_errors=True)

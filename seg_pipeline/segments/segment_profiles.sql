@@ -1,0 +1,42 @@
+-- One row per segment of the night. `labelled` holds the segment number of every customer, before the names are known.
+WITH
+members AS (
+    SELECT features.*, labelled.segment_id, labelled.cluster, labelled.confidence
+    FROM features.rfm_features AS features
+    JOIN labelled USING (customer_id)
+    WHERE features.as_of = $as_of
+),
+-- The spend that a quarter of the segment's own customers reach.
+reachable AS (
+    SELECT segment_id, quantile_disc(monetary, 0.75) AS monetary
+    FROM members
+    GROUP BY segment_id
+)
+SELECT
+    members.segment_id,
+    min(cluster) AS cluster,
+    count(*) AS customers,
+    count(*) / sum(count(*)) OVER () AS share,
+    sum(members.monetary) AS revenue,
+    sum(members.monetary) / nullif(sum(sum(members.monetary)) OVER (), 0) AS revenue_share,
+    CASE WHEN members.segment_id = 0 THEN 0
+        ELSE sum(greatest(reachable.monetary - members.monetary, 0)) END AS headroom,
+    -- Sums of whole numbers over a count: exact, whatever the order of the rows.
+    sum(r_score) / count(r_score) AS mean_r_score,
+    sum(f_score) / count(f_score) AS mean_f_score,
+    sum(m_score) / count(m_score) AS mean_m_score,
+    median(recency_days) AS median_recency_days,
+    median(frequency) AS median_frequency,
+    median(CAST(members.monetary AS DOUBLE)) AS median_monetary,
+    median(avg_order_value) AS median_avg_order_value,
+    median(tenure_days) AS median_tenure_days,
+    median(days_between_orders) AS median_days_between_orders,
+    median(return_rate) AS median_return_rate,
+    median(units_per_order) AS median_units_per_order,
+    median(active_months) AS median_active_months,
+    median(recent_share) AS median_recent_share,
+    sum(CAST(confidence AS DECIMAL(18, 12))) / count(*) AS mean_confidence
+FROM members
+JOIN reachable USING (segment_id)
+GROUP BY members.segment_id
+ORDER BY members.segment_id

@@ -1,0 +1,386 @@
+"""All configuration, validated, and the only reader of the environment.
+
+Later beats earlier: defaults, the preset's policies, the settings file (TOML), the environment, `KEY=VALUE` overrides.
+The environment name of a key is `SEG_PIPELINE_` and the key in capitals, dots as underscores: `models.k_max` is
+`SEG_PIPELINE_MODELS_K_MAX`. `SEG_PIPELINE_CONFIG` names the settings file.
+"""
+
+import datetime
+import json
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from seg_pipeline.errors import UsageError, did_you_mean
+
+ENVIRONMENT_PREFIX = "SEG_PIPELINE_"
+PRESETS = Path(__file__).parent / "raw" / "presets"
+
+TransformName = Literal["identity", "log1p", "yeo-johnson"]
+
+
+def _split(value: object) -> object:
+    """A list from the command line or the environment: JSON, or parts between commas."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _mapping(value: object) -> object:
+    """A mapping from the environment: JSON. One word stands for every entry: {"default": word}."""
+    if isinstance(value, str):
+        return json.loads(value) if value.lstrip().startswith("{") else {"default": value}
+    return value
+
+
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+class Section(BaseModel):
+    """A group of settings: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class SourceSettings(Section):
+    """Where the order lines come from, and how their columns are found."""
+
+    path: Words = Field(
+        (), description="Files, folders or globs to read: csv and other delimited text (also .gz), parquet"
+    )
+    preset: str = Field("generic", description="Name of a preset, or the path of a preset file")
+    columns: Annotated[dict[str, str], BeforeValidator(_mapping)] = Field(
+        {}, description="Column of the file for a column of raw_orders, where the preset's guess is not right"
+    )
+    delimiter: str = Field("auto", description="auto, whitespace, or the character between two values")
+    encoding: Literal["utf-8", "utf-16", "latin-1"] = Field("utf-8", description="Encoding of text files")
+    date_format: str = Field("auto", description="auto (detected; ambiguous is an error), iso, or a strptime format")
+
+
+class WarehouseSettings(Section):
+    """The DuckDB file that holds every table."""
+
+    path: Path = Field(Path("warehouse.duckdb"), description="The DuckDB file")
+    memory_limit: str | None = Field(None, description="DuckDB's memory limit, e.g. 4GB; its own default where unset")
+    threads: int | None = Field(None, ge=1, description="DuckDB's threads; all cores where unset")
+    wait_seconds: float = Field(60, ge=0, description="How long to wait for a warehouse that another process has open")
+
+
+class OutputSettings(Section):
+    """What readers use, beside the warehouse."""
+
+    path: Path = Field(
+        Path("published"), description="Folder of the published files; `latest` in it is the current set"
+    )
+
+
+class PlausibleDates(Section):
+    """Order days outside this span are rejected as implausible_date."""
+
+    earliest: datetime.date = Field(datetime.date(1990, 1, 1), description="First plausible order day")
+    latest: datetime.date = Field(datetime.date(2100, 1, 1), description="Last plausible order day")
+
+
+class FeatureSettings(Section):
+    """What the customers are compared by."""
+
+    columns: Words = Field(
+        ("recency_days", "frequency", "monetary"), min_length=1, description="Columns of rfm_features to cluster on"
+    )
+    transform: Annotated[dict[str, TransformName], BeforeValidator(_mapping)] = Field(
+        {"default": "log1p"}, description="Transform for all features, or per feature: identity, log1p, yeo-johnson"
+    )
+    scaling: Literal["standard", "robust", "none"] = Field("standard", description="Scaling after the transform")
+    weights: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(_mapping)] = Field(
+        {}, description="Weight per feature after scaling; 1 where unset"
+    )
+
+    @model_validator(mode="after")
+    def _names_are_features(self) -> Self:
+        for setting, names in (("transform", self.transform), ("weights", self.weights)):
+            for name in names:
+                if name not in (*self.columns, "default"):
+                    raise ValueError(f"{setting}.{name} is not in features.columns{did_you_mean(name, self.columns)}")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("columns names a feature twice")
+        return self
+
+    def transform_of(self, column: str) -> TransformName:
+        return self.transform.get(column, self.transform.get("default", "log1p"))
+
+    def weight_of(self, column: str) -> float:
+        return self.weights.get(column, self.weights.get("default", 1.0))
+
+
+class ModelSettings(Section):
+    """Which algorithms are fitted, and for which numbers of clusters."""
+
+    algorithms: Words = Field(
+        ("kmeans", "hierarchical", "gaussian_mixture"), min_length=1, description="Algorithms to compare"
+    )
+    k_min: int = Field(2, ge=2, description="Smallest number of clusters fitted")
+    k_max: int = Field(10, ge=2, le=50, description="Largest number of clusters fitted")
+    seed: int = Field(7, ge=0, le=2**32 - 1, description="Seed of every random start")
+    n_init: int = Field(10, ge=1, description="Random starts of KMeans")
+    max_cells: int = Field(6000, ge=100, le=20000, description="Bound on the cells that fits and metrics run on")
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.k_max < self.k_min:
+            raise ValueError(f"k_max={self.k_max} is below k_min={self.k_min}")
+        return self
+
+
+class SelectionSettings(Section):
+    """What a team can serve, and the gates against degenerate clusterings."""
+
+    k_min: int = Field(3, ge=2, description="Fewest segments a team can use")
+    k_max: int = Field(8, ge=2, description="Most segments a team can serve")
+    smallest_share: float = Field(
+        0.02, ge=0, lt=1, description="A segment smaller than this share of customers is refused"
+    )
+    largest_share: float = Field(
+        0.75, gt=0, le=1, description="A segment larger than this share of customers is refused"
+    )
+    silhouette_tolerance: float = Field(
+        0.05, ge=0, description="The elbow's k is preferred while its silhouette is at most this far below the best"
+    )
+    algorithm: str | None = Field(None, description="Force the algorithm")
+    k: int | None = Field(None, ge=2, description="Force the number of segments")
+
+    @model_validator(mode="after")
+    def _range(self) -> Self:
+        if self.k_max < self.k_min:
+            raise ValueError(f"k_max={self.k_max} is below k_min={self.k_min}")
+        return self
+
+
+class StrategySettings(Section):
+    """How the marketing budget is split over the segments."""
+
+    budget: float = Field(10_000, ge=0, description="Budget to split, in the shop's currency")
+    headroom_weight: float = Field(
+        0.5, ge=0, le=1, description="Part of the budget that goes by headroom; the rest goes by revenue share"
+    )
+    currency: str = Field("", max_length=3, description="Currency symbol or code in the report, e.g. £ or EUR")
+
+
+class QualitySettings(Section):
+    """Limits of the checks between the stages."""
+
+    rejected_share_warning: float = Field(0.3, ge=0, le=1, description="Share of rejected lines that warns")
+    rejected_share_critical: float = Field(0.8, ge=0, le=1, description="Share of rejected lines that stops the run")
+    last_day_gap_days: int = Field(
+        90, ge=1, description="An order day alone at the end, more than this many days after all others, stops the run"
+    )
+
+
+class AutomationSettings(Section):
+    """The nightly schedule and what happens when a run fails."""
+
+    cron: str = Field("0 3 * * *", description="When the nightly run starts")
+    timezone: str = Field("UTC", description="The shop's time zone: when its day ends")
+    fresh_within_hours: int = Field(30, ge=1, description="Tables older than this are shown as stale")
+    webhook_url: str | None = Field(None, description="A failed run is posted here as JSON")
+
+
+class Settings(Section):
+    """Every setting of the pipeline. The key of a nested one is its path with dots: `models.k_max`."""
+
+    as_of: datetime.date | None = Field(
+        None, description="The night: orders before this day count; the day after the last order where unset"
+    )
+    returns: Literal["net", "drop"] = Field("net", description="net: returns reduce monetary; drop: they are rejected")
+    duplicates: Literal["drop", "keep"] = Field("drop", description="Lines equal to another line of the same order")
+    zero_prices: Literal["reject", "keep"] = Field("reject", description="Lines whose price (or amount) is zero")
+    excluded_products: Words = Field(
+        (), description="Product ids that are no goods; * and ? stand for any text and character"
+    )
+    cancellations: Words = Field(
+        (), description="Order ids that are cancellations, e.g. C*; a negative quantity always is a return"
+    )
+    plausible_dates: PlausibleDates = PlausibleDates()
+    source: SourceSettings = SourceSettings()
+    warehouse: WarehouseSettings = WarehouseSettings()
+    output: OutputSettings = OutputSettings()
+    features: FeatureSettings = FeatureSettings()
+    models: ModelSettings = ModelSettings()
+    selection: SelectionSettings = SelectionSettings()
+    strategies: StrategySettings = StrategySettings()
+    quality: QualitySettings = QualitySettings()
+    automation: AutomationSettings = AutomationSettings()
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        forced = self.selection.algorithm
+        if forced and forced not in (*self.models.algorithms, "rfm_grid"):
+            raise ValueError(f"selection.algorithm={forced} is not in models.algorithms {list(self.models.algorithms)}")
+        if self.selection.k and not self.models.k_min <= self.selection.k <= self.models.k_max:
+            raise ValueError(
+                f"selection.k={self.selection.k} is outside models.k_min..k_max ({self.models.k_min}..{self.models.k_max})"
+            )
+        return self
+
+
+def keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
+    """Every settings key with its dots, in the order of the classes above."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += keys(field.annotation, f"{prefix}{name}.")
+        else:
+            found.append(prefix + name)
+    return found
+
+
+def flattened(settings: Settings) -> dict[str, Any]:
+    """Key with its dots -> value, for every setting."""
+
+    def value_of(key: str) -> Any:
+        value: Any = settings
+        for part in key.split("."):
+            value = getattr(value, part)
+        return value
+
+    return {key: value_of(key) for key in keys()}
+
+
+def load_settings(
+    overrides: Iterable[str] = (),
+    *,
+    config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings of a run: defaults, preset, settings file, environment, overrides.
+
+    Args:
+        overrides: `KEY=VALUE` strings, the last one wins.
+        config: The settings file; `SEG_PIPELINE_CONFIG` of the environment where None.
+        environment: Defaults to the process's own.
+
+    Raises:
+        UsageError: an unknown key (the nearest one is named), a value that does not fit, a file that cannot be read.
+    """
+    environment = os.environ if environment is None else environment
+    if config is None and (named := environment.get(ENVIRONMENT_PREFIX + "CONFIG")):
+        config = Path(named)
+    given: dict[str, Any] = {}
+    if config is not None:
+        _merge(given, _from_file(config))
+    _merge(given, _from_environment(environment))
+    _merge(given, _from_overrides(overrides))
+    preset = given.get("source", {}).get("preset", SourceSettings.model_fields["preset"].default)
+    merged: dict[str, Any] = {}
+    _merge(merged, read_preset(preset).get("settings", {}))
+    _merge(merged, given)
+    try:
+        return Settings.model_validate(merged)
+    except ValidationError as error:
+        raise UsageError(_one_line(error)) from None
+    except json.JSONDecodeError as error:
+        raise UsageError(f"a value that starts like JSON is not JSON: {error.doc}") from None
+
+
+def dagster_home() -> str | None:
+    """Where Dagster keeps its history, as its own variable says."""
+    return os.environ.get("DAGSTER_HOME")
+
+
+def preset_names() -> list[str]:
+    """The presets that come with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.toml"))
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """The preset of that name, or at that path, as its file says it.
+
+    Raises:
+        UsageError: no such preset, or its file is not TOML.
+    """
+    path = PRESETS / f"{name}.toml" if name in preset_names() else Path(name)
+    if not path.is_file():
+        raise UsageError(
+            f"source.preset: no preset {name!r}: neither a file nor one of {', '.join(preset_names())}"
+            + did_you_mean(name, preset_names())
+        )
+    return _read_toml(path)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a TOML file: {error}") from None
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    """The settings file; the paths in it are relative to its own folder."""
+    found = _read_toml(path)
+    base = path.resolve().parent
+    for section in ("warehouse", "output"):
+        if isinstance(value := found.get(section, {}).get("path"), str):
+            found[section]["path"] = str(base / value)
+    source = found.get("source", {}).get("path")
+    if source is not None:
+        entries = _split(source)
+        found["source"]["path"] = [str(base / entry) for entry in entries] if isinstance(entries, list) else entries
+    return found
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    names = {ENVIRONMENT_PREFIX + key.replace(".", "_").upper(): key for key in keys()}
+    found: dict[str, Any] = {}
+    for name, value in sorted(environment.items()):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name == ENVIRONMENT_PREFIX + "CONFIG":
+            continue
+        if name not in names:
+            raise UsageError(f"environment variable {name}: no such setting{did_you_mean(name, names)}")
+        _merge(found, _nested(names[name], value))
+    return found
+
+
+def _from_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not equals or not key.strip():
+            raise UsageError(f"--set {override}: expected KEY=VALUE")
+        _merge(found, _nested(key.strip(), value.strip()))
+    return found
+
+
+def _nested(key: str, value: object) -> dict[str, Any]:
+    """`a.b`, 1 -> {"a": {"b": 1}}."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value  # type: ignore[return-value]  # a key has at least one part, so this is a dict
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
+    """Lays `over` on `base` in place. One word for all entries stays the default of entries given one by one."""
+    for key, value in over.items():
+        if isinstance(value, Mapping):
+            below = base.get(key)
+            base[key] = dict(below) if isinstance(below, Mapping) else {} if below is None else {"default": below}
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first fault, by the key as a person writes it, the nearest key where it is unknown."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"{key}: no such setting{did_you_mean(key, keys())}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
+    return f"{key}: {message}{given}" if key else message

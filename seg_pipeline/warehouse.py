@@ -1,0 +1,184 @@
+"""The database, and the only place that knows which engine runs: connections, transactions, the .sql files.
+
+A table, or one night's rows of it, is replaced in one transaction: a run that is killed leaves it old or new.
+"""
+
+import datetime
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from dagster_duckdb import DuckDBResource
+from pydantic import Field
+
+from seg_pipeline.errors import MachineError
+from seg_pipeline.tables import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Parameters = Mapping[str, Any]
+
+RETRY_SECONDS = 0.2
+
+
+class Warehouse(DuckDBResource):
+    """One DuckDB file. Connections are short, since DuckDB lets one process write at a time.
+
+    Unlike its parent it closes the connection when the work in it fails, and waits only for a file that is busy.
+    """
+
+    wait_seconds: float = Field(60, description="How long to wait while another process has the file open")
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that is closed whatever happens.
+
+        Raises:
+            MachineError: the file stays busy, cannot be opened or written, the disk or the memory is full.
+        """
+        connection = self._open()
+        try:
+            yield connection
+        except duckdb.OutOfMemoryException as error:
+            raise MachineError(f"warehouse {self.database}: out of memory or disk: {_first_line(error)}") from error
+        except duckdb.IOException as error:
+            raise MachineError(f"warehouse {self.database}: {_first_line(error)}") from error
+        finally:
+            connection.close()
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.wait_seconds
+        try:
+            Path(self.database).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(f"warehouse {self.database}: {error.strerror}") from None
+        while True:
+            try:
+                return duckdb.connect(self.database, config=dict(self.connection_config))
+            except duckdb.IOException as error:
+                busy = "Conflicting lock" in str(error)
+                if busy and time.monotonic() < deadline:
+                    time.sleep(RETRY_SECONDS)
+                    continue
+                if busy:
+                    holder = re.search(r"\(PID (\d+)\)", str(error))
+                    who = f"process {holder[1]}" if holder else "another process"
+                    raise MachineError(f"warehouse {self.database} is busy: {who} has it open") from None
+                raise MachineError(f"warehouse {self.database}: {_first_line(error)}") from None
+            except duckdb.Error as error:
+                raise MachineError(f"warehouse {self.database} cannot be opened: {_first_line(error)}") from None
+
+    def replace(self, table: Table, query: "str | Path", parameters: Parameters | None = None) -> None:
+        """Replaces a whole table by what the query gives, columns matched by name."""
+        with self.get_connection() as connection, transaction(connection):
+            replace_table(connection, table, query, parameters)
+
+    def replace_night(
+        self,
+        table: Table,
+        rows: "str | Path | pd.DataFrame",
+        as_of: datetime.date,
+        parameters: Parameters | None = None,
+    ) -> None:
+        """Replaces one night's rows of a nightly table; see the function of that name."""
+        with self.get_connection() as connection, transaction(connection):
+            replace_night(connection, table, rows, as_of, parameters)
+
+    def read(self, query: "str | Path", parameters: Parameters | None = None) -> "pd.DataFrame":
+        """What a query gives, as a frame. Never for order lines: at most one row per customer."""
+        with self.get_connection() as connection:
+            return execute(connection, _text(query), parameters).df()
+
+    def night(self, table: Table, as_of: datetime.date, columns: str = "*", where: str = "true") -> "pd.DataFrame":
+        """One night's rows of a nightly table, in the order of its key."""
+        return self.read(
+            f"SELECT {columns} FROM {table.name} WHERE as_of = $as_of AND ({where}) ORDER BY {', '.join(table.key)}",
+            {"as_of": as_of},
+        )
+
+    def export_night(self, table: Table, as_of: datetime.date, file: Path) -> None:
+        """Writes one night's rows, in the order of the table's key, as the file's ending says: .parquet or .csv."""
+        rows = f"SELECT * FROM {table.name} WHERE as_of = $as_of ORDER BY {', '.join(table.key)}"
+        options = "FORMAT csv, HEADER" if file.suffix == ".csv" else "FORMAT parquet, COMPRESSION zstd"
+        with self.get_connection() as connection:
+            execute(connection, f"COPY ({rows}) TO $file ({options})", {"as_of": as_of, "file": str(file)})
+
+    def count(self, table: Table, as_of: datetime.date | None = None) -> int:
+        """Rows of a table, or of one of its nights."""
+        where = "WHERE as_of = $as_of" if table.nightly else ""
+        with self.get_connection() as connection:
+            found = execute(connection, f"SELECT count(*) FROM {table.name} {where}", {"as_of": as_of}).fetchone()
+        return int(found[0]) if found else 0
+
+
+@contextmanager
+def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """All of the statements within, or none of them."""
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        connection.rollback()
+        raise
+    connection.commit()
+
+
+def replace_table(
+    connection: duckdb.DuckDBPyConnection, table: Table, query: "str | Path", parameters: Parameters | None = None
+) -> None:
+    """Replaces a table within the caller's transaction."""
+    create(connection, table)
+    execute(connection, f"INSERT INTO {table.name} BY NAME {_text(query)}", parameters)
+
+
+def replace_night(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    rows: "str | Path | pd.DataFrame",
+    as_of: datetime.date,
+    parameters: Parameters | None = None,
+) -> None:
+    """Replaces one night's rows within the caller's transaction, columns matched by name.
+
+    Args:
+        connection: In a transaction.
+        table: A nightly table; it is made where it does not exist.
+        rows: A query, in which `$as_of` is bound, or a frame; as_of is added where the frame lacks it.
+        as_of: The night.
+        parameters: What else the query binds.
+    """
+    create(connection, table, or_replace=False)
+    connection.execute(f"DELETE FROM {table.name} WHERE as_of = $as_of", {"as_of": as_of})
+    if not isinstance(rows, str | Path):
+        connection.register("given_rows", rows)
+        rows = "SELECT $as_of AS as_of, * FROM given_rows"
+    execute(connection, f"INSERT INTO {table.name} BY NAME {_text(rows)}", {"as_of": as_of, **(parameters or {})})
+
+
+def execute(
+    connection: duckdb.DuckDBPyConnection, query: "str | Path", parameters: Parameters | None = None
+) -> duckdb.DuckDBPyConnection:
+    """Runs a statement with those of the parameters that it names as `$name`."""
+    text = _text(query)
+    named = set(re.findall(r"\$([a-z_]+)", text))
+    return connection.execute(text, {key: value for key, value in (parameters or {}).items() if key in named})
+
+
+def create(connection: duckdb.DuckDBPyConnection, table: Table, *, or_replace: bool = True) -> None:
+    """The table with its columns: empty and new, or as it is where it exists and `or_replace` is off."""
+    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.asset_key[0]}")
+    how = "CREATE OR REPLACE TABLE" if or_replace else "CREATE TABLE IF NOT EXISTS"
+    connection.execute(f"{how} {table.name} ({table.ddl})")
+
+
+def _text(query: "str | Path") -> str:
+    return query.read_text(encoding="utf-8") if isinstance(query, Path) else query
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]

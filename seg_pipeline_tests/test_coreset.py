@@ -1,0 +1,149 @@
+"""The summary of customers as weighted cells, and the tables that the tests of the algorithms share."""
+
+from functools import cache
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_breast_cancer, load_iris, load_wine
+
+from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, summarise
+
+ONLINE_RETAIL = Path(__file__).parents[2] / "shared" / "data" / "online_retail"
+LABELLED = {"iris": load_iris, "wine": load_wine, "breast_cancer": load_breast_cancer}
+
+
+def labelled_table(name: str) -> tuple[FloatArray, IntArray]:
+    """A table that ships with scikit-learn, centred and divided by one global standard deviation; its true labels."""
+    points, labels = LABELLED[name](return_X_y=True)
+    return (points - points.mean(axis=0)) / points.std(), labels
+
+
+@cache
+def online_retail_rfm() -> FloatArray:
+    """Online Retail's 4,338 customers: log1p recency, frequency, monetary, standardised. Skips where it is absent."""
+    if not ONLINE_RETAIL.is_dir():
+        pytest.skip(f"the Online Retail files are not at {ONLINE_RETAIL}")
+    columns = duckdb.sql(
+        f"""
+        SELECT date_diff('day', max(InvoiceDate::DATE), DATE '2011-12-10') AS recency_days,
+               count(DISTINCT InvoiceNo) AS frequency,
+               sum(Quantity * UnitPrice) AS monetary
+        FROM read_csv('{ONLINE_RETAIL}/*.csv', types = {{'InvoiceNo': 'VARCHAR', 'StockCode': 'VARCHAR'}})
+        WHERE CustomerID IS NOT NULL AND Quantity > 0 AND UnitPrice > 0
+        GROUP BY CustomerID
+        ORDER BY CustomerID
+        """
+    ).fetchnumpy()
+    rfm = np.log1p(np.column_stack([np.asarray(column, dtype=float) for column in columns.values()]))
+    return (rfm - rfm.mean(axis=0)) / rfm.std(axis=0)
+
+
+def with_repeated_rows(points: FloatArray, seed: int = 0) -> FloatArray:
+    """Each row one to four times, shuffled."""
+    rng = np.random.default_rng(seed)
+    return rng.permutation(np.repeat(points, rng.integers(1, 5, len(points)), axis=0))
+
+
+def unsummarised(points: FloatArray) -> Coreset:
+    """Every row a cell of weight one."""
+    return Coreset(points, np.ones(len(points)), exact=True)
+
+
+@pytest.fixture(scope="module")
+def cloud() -> FloatArray:
+    return np.random.default_rng(0).normal(size=(50_000, 3))
+
+
+def test_few_distinct_rows_are_kept_as_they_are_with_their_counts():
+    coreset, cell_of_row = summarise(np.array([[2.0, 1.0], [0.0, 5.0], [2.0, 1.0], [0.0, -5.0]]))
+    assert coreset.exact
+    assert coreset.points.tolist() == [[0.0, -5.0], [0.0, 5.0], [2.0, 1.0]]
+    assert coreset.weights.tolist() == [1.0, 1.0, 2.0]
+    assert cell_of_row.tolist() == [2, 1, 2, 0]
+
+
+def test_many_distinct_rows_come_near_the_allowance_but_not_above(cloud):
+    coreset, _ = summarise(cloud, max_cells=1000)
+    assert not coreset.exact
+    assert 900 <= len(coreset.points) <= 1000
+
+
+def test_a_cell_is_the_mean_and_count_of_its_customers(cloud):
+    coreset, cell_of_row = summarise(cloud, max_cells=500)
+    for cell in (0, 250, len(coreset.points) - 1):
+        members = cloud[cell_of_row == cell]
+        assert coreset.weights[cell] == len(members)
+        np.testing.assert_allclose(coreset.points[cell], members.mean(axis=0), rtol=0, atol=1e-12)
+
+
+def test_the_order_of_the_rows_does_not_matter_to_the_last_bit(cloud):
+    order = np.random.default_rng(1).permutation(len(cloud))
+    coreset, cell_of_row = summarise(cloud)
+    shuffled, shuffled_cells = summarise(cloud[order])
+    assert coreset.points.tobytes() == shuffled.points.tobytes()
+    assert coreset.weights.tobytes() == shuffled.weights.tobytes()
+    assert np.array_equal(cell_of_row[order], shuffled_cells)
+
+
+def test_kmeans_on_the_cells_ends_where_kmeans_on_all_customers_does(cloud):
+    coreset, _ = summarise(cloud)
+    on_all = KMeans(5, n_init=3, random_state=0).fit(cloud)
+    # The same start, or the luck of the starts would outweigh what the summary loses.
+    on_cells = KMeans(5, n_init=1, init=on_all.cluster_centers_).fit(coreset.points, sample_weight=coreset.weights)
+    assert -on_cells.score(cloud) <= 1.001 * on_all.inertia_
+
+
+def test_far_outliers_in_many_features_do_not_overflow_the_grid():
+    points = np.random.default_rng(0).normal(size=(3000, 8))
+    points[0] = 1e12
+    coreset, cell_of_row = summarise(points, max_cells=200)
+    assert 2 <= len(coreset.points) <= 200
+    assert coreset.weights[cell_of_row[0]] == 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    matrix=npst.arrays(float, st.tuples(st.integers(1, 60), st.integers(1, 4)), elements=st.floats(-1e6, 1e6)),
+    max_cells=st.integers(1, 60),
+)
+def test_every_customer_is_in_one_cell_and_the_overall_mean_is_kept(matrix, max_cells):
+    coreset, cell_of_row = summarise(matrix, max_cells)
+    assert len(coreset.points) <= max_cells
+    assert np.array_equal(np.bincount(cell_of_row, minlength=len(coreset.points)), coreset.weights)
+    kept_mean = np.average(coreset.points, axis=0, weights=coreset.weights)
+    np.testing.assert_allclose(kept_mean, matrix.mean(axis=0), rtol=1e-9, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_named_by_row_and_column(value):
+    matrix = np.zeros((4, 3))
+    matrix[2, 1] = value
+    with pytest.raises(ValueError, match="row 2, column 1"):
+        summarise(matrix)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (3,)])
+def test_a_matrix_without_rows_or_features_is_refused(shape):
+    with pytest.raises(ValueError, match="rows and features"):
+        summarise(np.zeros(shape))
+
+
+def test_an_allowance_below_one_cell_is_refused():
+    with pytest.raises(ValueError, match="max_cells is 0"):
+        summarise(np.zeros((3, 2)), max_cells=0)
+
+
+def test_a_cell_without_weight_is_refused():
+    with pytest.raises(ValueError, match="cell 1 has no weight"):
+        Coreset(np.zeros((2, 1)), np.array([1.0, 0.0]), exact=True)
+
+
+def test_points_and_weights_that_do_not_fit_together_are_refused():
+    with pytest.raises(ValueError, match="do not fit together"):
+        Coreset(np.zeros((2, 1)), np.ones(3), exact=True)

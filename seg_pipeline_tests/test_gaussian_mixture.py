@@ -1,0 +1,153 @@
+"""The weighted Gaussian mixture against scikit-learn's on all rows."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
+
+from seg_pipeline.models.coreset import Coreset, summarise
+from seg_pipeline.models.gaussian_mixture import GaussianMixtureAlgorithm, WeightedGaussianMixture
+from seg_pipeline.models.kmeans import KMeansAlgorithm
+from seg_pipeline.models.metrics import score
+from seg_pipeline_tests.test_coreset import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
+
+MIXTURE = GaussianMixtureAlgorithm()
+
+
+def overlapping_clouds(rows):
+    """Three wide Gaussian clouds, one long, one round and one small."""
+    rng = np.random.default_rng(4)
+    clouds = [
+        rng.normal(size=(rows, 3)) * [3, 1, 1],
+        rng.normal(size=(rows, 3)) + 3,
+        rng.normal(size=(rows, 3)) / 2 - 2,
+    ]
+    return np.vstack(clouds)
+
+
+def scikit_learns(k, points, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return GaussianMixture(k, random_state=0, **options).fit(points)
+
+
+@pytest.mark.parametrize(("name", "published"), [("iris", 0.904), ("wine", 0.825), ("breast_cancer", 0.706)])
+def test_agreement_with_the_true_labels_is_as_published(name, published):
+    points, truth = labelled_table(name)
+    [model] = MIXTURE.fit_range(unsummarised(points), [len(set(truth))], seed=0, n_init=10)
+    assert adjusted_rand_score(truth, model.cell_labels) == pytest.approx(published, abs=0.01)
+
+
+def test_on_online_retail_no_likelihood_is_more_than_a_thousandth_below_scikit_learns():
+    rfm = online_retail_rfm()
+    coreset, _ = summarise(rfm)
+    for model in MIXTURE.fit_range(coreset, range(2, 9), seed=0, n_init=10):
+        theirs = scikit_learns(model.k, rfm, n_init=2).score(rfm)
+        assert model.log_likelihood >= theirs - 0.001 * abs(theirs), f"k = {model.k}"
+
+
+@pytest.mark.parametrize("k", range(2, 9))
+def test_scikit_learns_em_has_nothing_to_add_to_ours(k):
+    rows = with_repeated_rows(overlapping_clouds(150))
+    coreset, _ = summarise(rows)
+    ours = WeightedGaussianMixture(k, n_init=3).fit(coreset.points, coreset.weights)
+    theirs = scikit_learns(
+        k,
+        rows,
+        tol=1e-5,
+        max_iter=500,
+        weights_init=ours.weights_,
+        means_init=ours.means_,
+        precisions_init=np.linalg.inv(ours.covariances_),
+    )
+    assert ours.score(coreset.points, coreset.weights) == pytest.approx(theirs.score(rows), rel=1e-3)
+
+
+def test_with_the_same_parameters_likelihood_bic_and_posteriors_are_scikit_learns():
+    rows = with_repeated_rows(overlapping_clouds(100))
+    coreset, cell_of_row = summarise(rows)
+    ours = WeightedGaussianMixture(3).fit(coreset.points, coreset.weights)
+    theirs = GaussianMixture(3)
+    theirs.weights_, theirs.means_, theirs.covariances_ = ours.weights_, ours.means_, ours.covariances_
+    lower = np.linalg.cholesky(ours.covariances_)
+    theirs.precisions_cholesky_ = np.linalg.inv(lower).transpose(0, 2, 1)
+    assert ours.score(coreset.points, coreset.weights) == pytest.approx(theirs.score(rows), abs=1e-9)
+    assert ours.bic(coreset.points, coreset.weights) == pytest.approx(theirs.bic(rows), rel=1e-12)
+    posteriors = ours.predict_proba(coreset.points)[cell_of_row]
+    np.testing.assert_allclose(posteriors, theirs.predict_proba(rows), rtol=0, atol=1e-9)
+
+
+def test_weighted_cells_give_what_repeated_rows_give():
+    rows = with_repeated_rows(overlapping_clouds(100))
+    coreset, cell_of_row = summarise(rows)
+    [on_cells] = MIXTURE.fit_range(coreset, [3], seed=0, n_init=5)
+    [on_rows] = MIXTURE.fit_range(unsummarised(rows), [3], seed=0, n_init=5)
+    assert on_cells.log_likelihood == pytest.approx(on_rows.log_likelihood, rel=1e-4)
+    assert on_cells.bic == pytest.approx(on_rows.bic, rel=1e-4)
+    assert adjusted_rand_score(on_cells.cell_labels[cell_of_row], on_rows.cell_labels) > 0.98
+
+
+def test_a_round_cloud_inside_a_wide_one_is_found_where_kmeans_cannot():
+    rng = np.random.default_rng(0)
+    wide, narrow = rng.normal(scale=5.0, size=(500, 2)), rng.normal(scale=0.2, size=(500, 2))
+    [model] = MIXTURE.fit_range(unsummarised(np.vstack([wide, narrow])), [2], seed=0, n_init=10)
+    assert adjusted_rand_score(np.repeat([0, 1], 500), model.cell_labels) > 0.95
+
+
+def test_predicted_labels_of_the_cells_are_the_fitted_ones_and_confidence_is_their_posterior():
+    coreset, _ = summarise(overlapping_clouds(200))
+    [model] = MIXTURE.fit_range(coreset, [3], seed=0, n_init=3)
+    labels, confidence = MIXTURE.predict(model, coreset.points, coreset)
+    assert np.array_equal(labels, model.cell_labels)
+    assert np.all((confidence >= 1 / 3) & (confidence <= 1.0))
+    assert MIXTURE.predict(model, model.centers, coreset)[1].min() > 0.8
+
+
+def test_a_point_far_from_everything_still_has_a_label():
+    coreset, _ = summarise(overlapping_clouds(50))
+    [model] = MIXTURE.fit_range(coreset, [3], seed=0, n_init=1)
+    labels, confidence = MIXTURE.predict(model, np.full((1, 3), 1e6), coreset)
+    assert 0 <= labels[0] < 3
+    assert 0.0 < confidence[0] <= 1.0
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param(np.arange(5.0)[:, None] * np.ones(3), id="collinear"),
+        pytest.param(np.arange(5.0)[:, None] * np.ones(3) * 1e9, id="collinear and huge"),
+        pytest.param(np.column_stack([np.arange(5.0), np.zeros(5)]), id="constant feature"),
+        pytest.param(np.array([[0.0], [1e-200], [2e-200], [1.0]]), id="too close to tell apart"),
+        pytest.param(np.array([[1.0, 2.0]]), id="one cell"),
+    ],
+)
+def test_degenerate_cells_are_fitted_and_scored_without_crashing(points):
+    coreset = Coreset(points, np.arange(1.0, len(points) + 1), exact=True)
+    models = MIXTURE.fit_range(coreset, range(1, 9), seed=0, n_init=2)
+    assert [model.k for model in models] == list(range(1, len(points) + 1))
+    assert len(score(coreset, models)) == len(models)
+    for model in models:
+        assert np.isfinite(model.centers).all()
+        assert np.isfinite(model.log_likelihood)
+        assert model.weights.sum() == pytest.approx(1.0)
+
+
+def test_components_are_numbered_by_their_means_and_a_seed_gives_the_same_bytes_on_any_number_of_threads():
+    coreset, _ = summarise(overlapping_clouds(300))
+    fits = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            fits += MIXTURE.fit_range(coreset, [4], seed=3, n_init=2)
+    assert fits[0].centers.tolist() == sorted(fits[0].centers.tolist())
+    assert fits[0].covariances.tobytes() == fits[1].covariances.tobytes()
+
+
+def test_a_model_without_covariances_is_refused():
+    coreset = unsummarised(np.array([[0.0], [1.0]]))
+    [kmeans] = KMeansAlgorithm().fit_range(coreset, [2], seed=0, n_init=1)
+    with pytest.raises(ValueError, match="no Gaussian mixture"):
+        MIXTURE.predict(kmeans, coreset.points, coreset)

@@ -1,0 +1,127 @@
+"""Weighted metrics against scikit-learn's on all rows; the baseline grid and the registry."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
+
+from seg_pipeline.models.coreset import Coreset, summarise
+from seg_pipeline.models.metrics import score
+from seg_pipeline.models.model import model_from_labels
+from seg_pipeline.models.registry import ALGORITHMS
+from seg_pipeline.models.rfm_grid import grid_model
+from seg_pipeline_tests.test_coreset import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
+
+
+def assert_equal_to_scikit_learn(metrics, rows, labels):
+    silhouette = silhouette_score(cdist(rows, rows), labels, metric="precomputed")
+    assert metrics.silhouette == pytest.approx(silhouette, rel=0, abs=1e-9)
+    assert metrics.calinski_harabasz == pytest.approx(calinski_harabasz_score(rows, labels), rel=1e-9)
+    assert metrics.davies_bouldin == pytest.approx(davies_bouldin_score(rows, labels), rel=1e-9)
+    within = sum(((rows[labels == label] - rows[labels == label].mean(axis=0)) ** 2).sum() for label in set(labels))
+    assert metrics.inertia == pytest.approx(within, rel=1e-9)
+    assert metrics.explained_share == pytest.approx(1 - within / ((rows - rows.mean(axis=0)) ** 2).sum(), abs=1e-9)
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    assert (metrics.smallest_share, metrics.largest_share) == pytest.approx((shares.min(), shares.max()))
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("table", ["iris", "wine", "online_retail", "repeated rows"])
+def test_metrics_are_scikit_learns_on_all_rows(algorithm, table):
+    if table == "online_retail":
+        rows = online_retail_rfm()
+    elif table == "repeated rows":
+        rows = with_repeated_rows(np.random.default_rng(0).normal(size=(400, 3)))
+    else:
+        rows = labelled_table(table)[0]
+    coreset, cell_of_row = summarise(rows)
+    models = ALGORITHMS[algorithm].fit_range(coreset, [2, 5], seed=0, n_init=2)
+    for model, metrics in zip(models, score(coreset, models), strict=True):
+        assert_equal_to_scikit_learn(metrics, rows, model.cell_labels[cell_of_row])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_labels_of_weighted_cells_score_as_repeated_rows(data):
+    cells = data.draw(st.lists(st.tuples(*[st.integers(-4, 4)] * 2), min_size=4, max_size=25, unique=True))
+    weights = data.draw(st.lists(st.integers(1, 5), min_size=len(cells), max_size=len(cells)))
+    k = data.draw(st.integers(2, 3))
+    labels = np.arange(len(cells)) % k
+    coreset = Coreset(np.array(cells, dtype=float), np.array(weights, dtype=float), exact=True)
+    [metrics] = score(coreset, [model_from_labels("any", coreset, labels, 0.0)])
+    assert_equal_to_scikit_learn(metrics, np.repeat(coreset.points, weights, axis=0), np.repeat(labels, weights))
+
+
+def test_a_customer_alone_in_its_cluster_has_silhouette_zero():
+    coreset = unsummarised(np.array([[0.0], [1.0], [9.0]]))
+    [metrics] = score(coreset, [model_from_labels("any", coreset, np.array([0, 0, 1]), 0.0)])
+    assert metrics.silhouette == pytest.approx((8 / 9 + 7 / 8 + 0) / 3)
+
+
+def test_candidates_are_scored_as_each_would_be_alone():
+    coreset = unsummarised(np.random.default_rng(0).normal(size=(1200, 3)))
+    models = [m for algorithm in ALGORITHMS.values() for m in algorithm.fit_range(coreset, [2, 4], seed=0, n_init=1)]
+    together = score(coreset, models)
+    for model, metrics in zip(models, together, strict=True):
+        assert metrics.silhouette == pytest.approx(score(coreset, [model])[0].silhouette, abs=1e-12)
+
+
+def test_a_single_cluster_has_no_silhouette_and_explains_nothing():
+    coreset = unsummarised(np.array([[0.0], [1.0], [9.0]]))
+    [metrics] = score(coreset, [model_from_labels("any", coreset, np.zeros(3, dtype=np.int64), 0.0)])
+    assert np.isnan([metrics.silhouette, metrics.calinski_harabasz, metrics.davies_bouldin]).all()
+    assert metrics.explained_share == 0.0
+    assert (metrics.smallest_share, metrics.largest_share) == (1.0, 1.0)
+
+
+def test_a_cluster_that_is_nobodys_counts_as_the_smallest():
+    coreset = unsummarised(np.array([[0.0], [1.0], [9.0]]))
+    filled = model_from_labels("any", coreset, np.array([0, 0, 1]), 0.0)
+    with_gap = replace(filled, k=3, cell_labels=np.array([0, 0, 2]))
+    expected, metrics = score(coreset, [filled, with_gap])
+    assert metrics == replace(expected, smallest_share=0.0)
+
+
+def test_customers_all_equal_are_scored_without_warning():
+    coreset, _ = summarise(np.ones((5, 2)))
+    [metrics] = score(coreset, [model_from_labels("any", coreset, np.array([0]), 0.0)])
+    assert (metrics.inertia, metrics.explained_share) == (0.0, 0.0)
+
+
+def test_every_customer_its_own_cluster_is_scored_without_warning():
+    coreset = unsummarised(np.array([[0.0], [1.0], [9.0]]))
+    [metrics] = score(coreset, [model_from_labels("any", coreset, np.arange(3), 0.0)])
+    assert (metrics.silhouette, metrics.davies_bouldin, metrics.explained_share) == (0.0, 0.0, 1.0)
+    assert np.isnan(metrics.calinski_harabasz)
+
+
+def test_no_candidates_give_no_metrics():
+    assert score(unsummarised(np.zeros((3, 1))), []) == []
+
+
+def test_the_grid_is_scored_as_any_clustering():
+    coreset = unsummarised(np.array([[0.0], [1.0], [9.0], [10.0]]))
+    model = grid_model(coreset, np.array(["Hibernating", "Hibernating", "Champions", "Champions"]))
+    assert (model.algorithm, model.k, model.cell_labels.tolist()) == ("rfm_grid", 2, [0, 0, 1, 1])
+    assert score(coreset, [model])[0].inertia == 1.0
+
+
+def test_grid_labels_that_do_not_fit_the_cells_are_refused():
+    with pytest.raises(ValueError, match="3 grid labels for 4 cells"):
+        grid_model(unsummarised(np.zeros((4, 1))), np.zeros(3))
+
+
+def test_registered_names_are_the_algorithms_own():
+    assert {name: algorithm.name for name, algorithm in ALGORITHMS.items()} == {name: name for name in ALGORITHMS}
+
+
+def test_reading_the_registry_loads_no_slow_library():
+    program = "import sys, seg_pipeline.models.registry; print({'sklearn', 'scipy'} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == "set()"

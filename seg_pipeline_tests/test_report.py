@@ -1,0 +1,284 @@
+"""The page holds every number it was given, escapes all of it, and needs nothing from outside."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seg_pipeline.evaluation import plots
+from seg_pipeline.evaluation.report import Report, render, setting
+
+AS_OF = date(2011, 12, 10)
+
+
+def make_report(segments: int = 2) -> Report:
+    """A night with that many segments, and one segment of customers without purchases."""
+    ids = range(1, segments + 1)
+    profiles = pd.DataFrame(
+        [
+            {
+                "as_of": AS_OF,
+                "segment_id": i,
+                "segment_name": f"Name {i}",
+                "customers": 1000 + i,
+                "share": 1 / segments,
+                "revenue": Decimal(1_000_000 + i),
+                "revenue_share": 1 / segments,
+                "median_recency_days": 30.0 + i,
+                "median_frequency": 2.0,
+                "median_monetary": 250.0 + i,
+                "name_reason": f"because {i}",
+            }
+            for i in ids
+        ]
+        + [
+            {
+                "as_of": AS_OF,
+                "segment_id": 0,
+                "segment_name": "No purchases",
+                "customers": 7,
+                "share": 0.001,
+                "revenue": Decimal("-12.50"),
+                "revenue_share": 0.0,
+                "name_reason": "no purchase",
+            }
+        ]
+    )
+    strategies = pd.DataFrame(
+        [
+            {
+                "as_of": AS_OF,
+                "segment_id": i,
+                "segment_name": f"Name {i}",
+                "objective": f"objective {i}",
+                "marketing": f"marketing {i}",
+                "sales": f"sales {i}",
+                "service": f"service {i}",
+                "headroom": Decimal(5000 + i),
+                "budget_share": 1 / segments,
+                "budget": Decimal(20_000 + i),
+                "arithmetic": f"arithmetic {i}",
+            }
+            for i in ids
+        ]
+    )
+    common = {
+        "as_of": AS_OF,
+        "inertia": 1234.0,
+        "explained_share": 0.6,
+        "calinski_harabasz": 2000.0,
+        "davies_bouldin": 0.9,
+        "bic": np.nan,
+        "smallest_share": 0.1,
+        "largest_share": 0.5,
+        "stability": np.nan,
+        "fit_seconds": 9.87,
+        "is_elbow": False,
+    }
+    evaluation = pd.DataFrame(
+        [
+            common
+            | {"algorithm": algorithm, "k": k, "silhouette": silhouette, "rank": rank, "reason": reason}
+            | {"chosen": rank == 1, "eligible": rank is not None, "is_best_silhouette": silhouette == 0.433}
+            for algorithm, k, silhouette, rank, reason in [
+                ("kmeans", 2, 0.433, None, "too few for the teams"),
+                ("kmeans", 5, 0.318, 1, "best by the rule"),
+                ("hierarchical", 5, np.nan, 2, "runner-up"),
+                ("rfm_grid", 10, 0.12, None, "the baseline"),
+            ]
+        ]
+    ).astype({"rank": "Int64"})
+    cells = pd.DataFrame(
+        {
+            "x": [float(i) for i in ids],
+            "y": 0.0,
+            "customers": 5,
+            "segment_id": ids,
+            "segment_name": profiles["segment_name"][:-1],
+        }
+    )
+    rows = pd.DataFrame(
+        [("raw", None, 10_000), ("clean", None, 8_900), ("rejected", "missing_customer_id", 1_100)],
+        columns=["stage", "reason", "lines"],
+    )
+    return Report(
+        as_of=AS_OF,
+        source="orders.csv",
+        currency="£",
+        evaluation=evaluation,
+        profiles=profiles,
+        strategies=strategies,
+        cells=cells,
+        axis_labels=("first axis", "second axis"),
+        rows=rows,
+        settings={"selection.k_min": 3, "selection.k_max": 8, "as_of": None, "features.columns": ["recency_days"]},
+        model_id="kmeans-5-abc",
+        versions={"duckdb": "1.5.6"},
+        timings={"clean_orders": 1.25},
+        rule="the rule in words",
+    )
+
+
+class Page(HTMLParser):
+    """The tags with their attributes, and the text as a reader sees it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, Mapping[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.text = re.sub(r"\s+", " ", " ".join(self.words))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+@pytest.fixture
+def without_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The figures are built but not drawn, for tests of words: drawing takes most of the time."""
+    monkeypatch.setattr(plots, "png_base64", lambda figure: "")
+
+
+@pytest.fixture(scope="module")
+def html() -> str:
+    return render(make_report())
+
+
+def test_the_headline_counts_customers_and_segments_without_those_who_never_bought(html: str) -> None:
+    text = Page(html).text
+
+    assert "2,003 customers in 2 segments as of 10 December 2011" in text
+    assert "The largest share of the revenue: Name 2, with 50.0% from 50.0% of the customers." in text
+    assert "Another 7 customers have bought nothing so far." in text
+
+
+@pytest.mark.parametrize("segments", [1, 10])
+@pytest.mark.usefixtures("without_images")
+def test_every_segment_is_there_with_its_numbers_actions_and_budget(segments: int) -> None:
+    text = Page(render(make_report(segments))).text
+
+    for i in range(1, segments + 1):
+        for expected in (
+            f"Name {i}",
+            f"1,00{i}" if i < 10 else "1,010",
+            f"£{1_000_000 + i:,}",
+            f"£{250 + i}",
+            f"{30 + i}",
+        ):
+            assert expected in text
+        for expected in (f"marketing {i}", f"sales {i}", f"service {i}", f"£{20_000 + i:,}", f"arithmetic {i}"):
+            assert expected in text
+    assert "No purchases segment 0" in text
+
+
+def test_the_page_says_what_silhouette_alone_would_have_chosen_and_why_not(html: str) -> None:
+    text = Page(html).text
+
+    assert "the rule in words" in text
+    assert "KMeans with 5 segments. best by the rule" in text
+    assert "would have chosen KMeans with 2 segments: it scores 0.433, the choice 0.318." in text
+    assert "Why it was not taken: too few for the teams" in text
+
+
+def test_every_candidate_stands_in_the_table_by_rank_and_empty_metrics_have_no_column(html: str) -> None:
+    table = html[html.index('<table class="candidates">') :]
+    text = Page(table[: table.index("</table>")]).text
+
+    reasons = ["best by the rule", "runner-up", "too few for the teams", "the baseline"]
+    assert sorted(reasons, key=text.index) == reasons
+    assert "BIC" not in text
+    assert "Stability" not in text
+
+
+@pytest.mark.usefixtures("without_images")
+def test_the_row_check_tells_a_sum_that_holds_from_one_that_does_not() -> None:
+    report = make_report()
+    short = dataclasses.replace(report, rows=report.rows.assign(lines=[10_005, 8_900, 1_100]))
+
+    assert "10,000 lines delivered = 8,900 clean + 1,100 rejected. Check: the sum holds." in Page(render(report)).text
+    assert "Check: the sum does not hold; 5 lines are missing." in Page(render(short)).text
+
+
+@pytest.mark.usefixtures("without_images")
+def test_without_timings_no_duration_is_on_the_page(html: str) -> None:
+    quiet = render(dataclasses.replace(make_report(), timings=None))
+
+    assert "9.87" in html and "1.25" in html
+    assert "9.87" not in quiet and "Timings" not in quiet
+
+
+def test_all_data_is_escaped() -> None:
+    evil = "<script>alert(1)</script>\"'&"
+    report = make_report()
+    poisoned = dataclasses.replace(
+        report,
+        source=evil,
+        currency=evil,
+        rule=evil,
+        model_id=evil,
+        axis_labels=(evil, evil),
+        settings={evil: evil},
+        versions={evil: evil},
+        timings={evil: 1.0},
+        profiles=report.profiles.assign(segment_name=evil, name_reason=evil),
+        strategies=report.strategies.assign(objective=evil, marketing=evil, sales=evil, service=evil, arithmetic=evil),
+        evaluation=report.evaluation.assign(reason=evil),
+        cells=report.cells.assign(segment_name=evil),
+        rows=report.rows.assign(reason=evil),
+    )
+    html = render(poisoned)
+    page = Page(html)
+
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert "<script" not in html
+    assert evil in page.text
+    known = {"src", "alt"}
+    assert all(set(attributes) == known for tag, attributes in page.tags if tag == "img")
+
+
+def test_nothing_comes_from_outside_and_every_image_has_words(html: str) -> None:
+    page = Page(html)
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+
+    assert len(images) == 6
+    assert all((image["src"] or "").startswith("data:image/png;base64,") and image["alt"] for image in images)
+    assert not [tag for tag, attributes in page.tags if "href" in attributes or tag in {"link", "script", "iframe"}]
+    assert not re.search(r"https?:|url\(|@import", html)
+    assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
+
+
+def test_the_same_report_gives_the_same_bytes(html: str) -> None:
+    assert render(make_report()).encode() == html.encode()
+
+
+def test_a_night_without_a_choice_a_strategy_or_a_revenue_still_renders() -> None:
+    report = make_report(1)
+    bare = dataclasses.replace(
+        report,
+        currency="",
+        evaluation=report.evaluation.assign(chosen=False, is_best_silhouette=False, silhouette=np.nan),
+        strategies=report.strategies[:0],
+        profiles=report.profiles.assign(revenue_share=np.nan),
+    )
+    text = Page(render(bare)).text
+
+    assert "1,001 customers in 1 segment as of" in text
+    assert "No candidate was chosen." in text
+    assert "no candidate has a silhouette" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, "not set"), (True, "true"), ([], "empty"), (("a", "b"), "a, b"), ({"b", "a"}, "a, b"), (0.05, "0.05")],
+)
+def test_settings_read_as_one_would_write_them(value: object, expected: str) -> None:
+    assert setting(value) == expected

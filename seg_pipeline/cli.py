@@ -6,6 +6,7 @@ said no.
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from seg_pipeline.runs import Done
     from seg_pipeline.settings import Settings
+
+LOG_WIDTH = 140
 
 EPILOG = """\
 examples:
@@ -88,7 +91,8 @@ def _overrides(options: argparse.Namespace) -> list[str]:
         "warehouse.path": getattr(options, "warehouse", None),
         "output.path": getattr(options, "output", None),
     }
-    return [f"{key}={value}" for key, value in named.items() if value is not None] + options.set
+    given = [f"{key}={value}" for key, value in named.items() if value is not None]
+    return [*given, *options.set]
 
 
 def _load(options: argparse.Namespace, of_the_run: Sequence[str] = ()) -> "Settings":
@@ -98,11 +102,9 @@ def _load(options: argparse.Namespace, of_the_run: Sequence[str] = ()) -> "Setti
 
 
 def _run(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     load = partial(_load, options)
     load()  # A wrong setting is told before anything heavy is imported.
-    console = Console(highlight=False)
+    console = _console()
     began = time.perf_counter()
     with console.status("starting") as status:
         from seg_pipeline.runs import STAGES, Progress, run
@@ -129,39 +131,45 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _console() -> "Console":
+    """The terminal; in a pipe or a log file the tables keep their width instead of being cut."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+
+
 def _print_segments(console: "Console", done: "Done", currency: str) -> None:
     from rich.table import Table
 
     from seg_pipeline.segments.tables import SEGMENT_PROFILES
 
     table = Table(title=f"Customer segments as of {done.as_of}", title_justify="left")
-    for heading in ("id", "segment"):
-        table.add_column(heading)
-    for heading in ("customers", "share", f"revenue {currency}".strip(), "share", "recency days", "orders", "spend"):
-        table.add_column(heading, justify="right")
-    for row in done.warehouse.night(SEGMENT_PROFILES, done.as_of).itertuples():
-        bought = row.median_recency_days == row.median_recency_days
-        table.add_row(
-            str(row.segment_id),
-            row.segment_name,
-            f"{row.customers:,}",
-            f"{row.share:.1%}",
-            f"{row.revenue:,.0f}",
-            f"{row.revenue_share:.1%}" if row.revenue_share == row.revenue_share else "",
-            f"{row.median_recency_days:,.0f}" if bought else "",
-            f"{row.median_frequency:,.0f}",
-            f"{row.median_monetary:,.0f}",
+    table.add_column("id", justify="right")
+    table.add_column("segment", no_wrap=True)
+    for heading in ("customers", "share", f"revenue {currency}".strip(), "share", "recency", "orders", "spend"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in done.warehouse.night(SEGMENT_PROFILES, done.as_of).to_dict("records"):
+        figures = (
+            (row["customers"], ",.0f"),
+            (row["share"], ".1%"),
+            (row["revenue"], ",.0f"),
+            (row["revenue_share"], ".1%"),
+            (row["median_recency_days"], ",.0f"),
+            (row["median_frequency"], ",.0f"),
+            (row["median_monetary"], ",.0f"),
         )
+        # Segment 0 has no last order.
+        shown = ("-" if math.isnan(value) else format(value, how) for value, how in figures)
+        table.add_row(str(row["segment_id"]), row["segment_name"], *shown)
     console.print(table)
-    console.print("recency, orders and spend are medians")
+    console.print("recency (days), orders and spend are medians")
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
 
     settings = _load(options)
-    console = Console(highlight=False)
+    console = _console()
     from seg_pipeline.inspection import inspect
     from seg_pipeline.raw.columns import ORDER_COLUMNS
 

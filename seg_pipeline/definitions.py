@@ -36,7 +36,7 @@ def build_definitions(
     return dg.Definitions(
         assets=dg.map_asset_specs(
             lambda spec: spec._replace(freshness_policy=fresh),
-            [asset for room in ROOMS for asset in room.assets or ()],
+            [asset for room in ROOMS for asset in room.assets or () if isinstance(asset, dg.AssetsDefinition)],
         ),
         asset_checks=[check for room in ROOMS for check in room.asset_checks or ()],
         jobs=automation.JOBS,

@@ -15,8 +15,8 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 import duckdb
 import great_expectations as gx
 from duckdb_sqlalchemy import ConnectionWrapper
-from great_expectations.datasource.fluent import SQLDatasource
-from great_expectations.execution_engine import SqlAlchemyExecutionEngine
+from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
+from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
 from sqlalchemy.pool import NullPool
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def validate(
     """The result of each expectation over the rows of a query, in the order given; evaluated inside the database."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # the library takes a dict
-    source = context.data_sources.add_duckdb(  # type: ignore[attr-defined]  # made by the class above
+    source = context.data_sources.add_duckdb(
         "warehouse",
         connection_string="duckdb:///:memory:",
         create_temp_table=False,

@@ -108,8 +108,8 @@ def _night(context: dg.AssetCheckExecutionContext, warehouse: Warehouse, table: 
     run = context.op_execution_context
     if run.has_partition_key:
         return as_of_of(run.partition_key)
-    newest = warehouse.read(f"SELECT max(as_of) AS as_of FROM {table.name}")["as_of"].iloc[0]
-    return newest.date()
+    newest: datetime.date | None = warehouse.value(f"SELECT max(as_of) FROM {table.name}")
+    return newest
 
 
 def _check_result(outcome: Outcome) -> dg.AssetCheckResult:
@@ -141,7 +141,7 @@ def in_words(outcome: Outcome) -> str:
 
 
 def _gxe() -> Any:
-    import great_expectations.expectations as expectations
+    from great_expectations import expectations
 
     return expectations
 
@@ -193,7 +193,8 @@ def _of_column(column: Column) -> Iterator[Expected]:
 def _of_rule(rule: Rule) -> Expected:
     def build(settings: Settings, as_of: datetime.date | None) -> "Expectation":
         query = _filled(rule.broken_by, settings, as_of)
-        return _gxe().UnexpectedRowsExpectation(unexpected_rows_query=query, description=rule.description)
+        expectation: Expectation = _gxe().UnexpectedRowsExpectation(unexpected_rows_query=query)
+        return expectation
 
     return Expected(rule.name, rule.description, rule.severity, build)
 

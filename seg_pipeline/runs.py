@@ -99,8 +99,8 @@ def _execute(
 
 
 def _day_after_last_order(warehouse: Warehouse) -> datetime.date:
-    last = warehouse.read("SELECT CAST(max(ordered_at) AS DATE) AS day FROM prepared.clean_orders")["day"].iloc[0]
-    return last.date() + datetime.timedelta(days=1)
+    last: datetime.date = warehouse.value("SELECT CAST(max(ordered_at) AS DATE) FROM prepared.clean_orders")
+    return last + datetime.timedelta(days=1)
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class Warehouse(DuckDBResource):
     Unlike its parent it closes the connection when the work in it fails, and waits only for a file that is busy.
     """
 
-    wait_seconds: float = Field(60, description="How long to wait while another process has the file open")
+    wait_seconds: float = Field(default=60, description="How long to wait while another process has the file open")
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -94,6 +94,12 @@ class Warehouse(DuckDBResource):
         with self.get_connection() as connection:
             return execute(connection, _text(query), parameters).df()
 
+    def value(self, query: str, parameters: Parameters | None = None) -> Any:
+        """The first value of the first row that a query gives; None where there is no row."""
+        with self.get_connection() as connection:
+            row = execute(connection, query, parameters).fetchone()
+        return row[0] if row else None
+
     def night(self, table: Table, as_of: datetime.date, columns: str = "*", where: str = "true") -> "pd.DataFrame":
         """One night's rows of a nightly table, in the order of its key."""
         return self.read(
@@ -111,9 +117,7 @@ class Warehouse(DuckDBResource):
     def count(self, table: Table, as_of: datetime.date | None = None) -> int:
         """Rows of a table, or of one of its nights."""
         where = "WHERE as_of = $as_of" if table.nightly else ""
-        with self.get_connection() as connection:
-            found = execute(connection, f"SELECT count(*) FROM {table.name} {where}", {"as_of": as_of}).fetchone()
-        return int(found[0]) if found else 0
+        return int(self.value(f"SELECT count(*) FROM {table.name} {where}", {"as_of": as_of}))
 
 
 @contextmanager

@@ -4,9 +4,10 @@ Silhouette alone answers two segments on nearly every RFM table: buyers and near
 rule starts from what a team can serve, and lets elbow and silhouette decide within that.
 """
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
 from seg_pipeline.settings import SelectionSettings
@@ -14,9 +15,34 @@ from seg_pipeline.settings import SelectionSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-# Metric -> whether higher is better.
-COMPARED = {"silhouette": True, "calinski_harabasz": True, "davies_bouldin": False}
-KEY = ["algorithm", "k"]
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What the rule looks at. Figures without meaning are NaN; `refusal` is the gate it fails, in words."""
+
+    algorithm: str
+    k: int
+    inertia: float
+    silhouette: float
+    calinski_harabasz: float
+    davies_bouldin: float
+    bic: float
+    refusal: str | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.algorithm} with {self.k} segments"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of a candidate."""
+
+    is_elbow: bool
+    is_best_silhouette: bool
+    rank: int | None
+    chosen: bool
+    reason: str
 
 
 def rule_in_words(selection: SelectionSettings) -> str:
@@ -24,135 +50,159 @@ def rule_in_words(selection: SelectionSettings) -> str:
     return (
         f"1. A candidate is eligible with {selection.k_min} to {selection.k_max} segments, none below"
         f" {selection.smallest_share:.0%} and none above {selection.largest_share:.0%} of the customers."
-        " 2. Each algorithm proposes one eligible candidate: the one at the elbow of its inertia (of a mixture, of its BIC)"
-        f" if its silhouette is at most {selection.silhouette_tolerance:g} below the algorithm's best eligible one, else the"
-        " one with the best silhouette. 3. The proposals are ranked by silhouette, by Calinski-Harabasz and by"
-        " Davies-Bouldin; the best mean rank is chosen, of equal ones the higher silhouette, then the fewer segments."
-        " 4. selection.algorithm and selection.k force the choice. 5. Where nothing is eligible, the public R x F grid"
-        " is used, with a warning."
+        " 2. Each algorithm proposes one eligible candidate: the one at the elbow of its inertia (of a mixture, of its"
+        f" BIC) if its silhouette is at most {selection.silhouette_tolerance:g} below the algorithm's best eligible"
+        " one, else the one with the best silhouette. 3. The proposals are ranked by silhouette, by Calinski-Harabasz"
+        " and by Davies-Bouldin; the best mean rank is chosen, of equal ones the higher silhouette, then the fewer"
+        " segments. 4. selection.algorithm and selection.k force the choice. 5. Where nothing is eligible, the public"
+        " R x F grid is used, with a warning."
     )
 
 
-def evaluate_candidates(candidates: "pd.DataFrame", selection: SelectionSettings) -> "pd.DataFrame":
-    """Candidates with is_elbow, is_best_silhouette, rank, chosen and reason, in order of algorithm and k.
+def evaluate_candidates(table: "pd.DataFrame", selection: SelectionSettings) -> "pd.DataFrame":
+    """The rows of evaluation_report, in order of algorithm and k.
 
     Args:
-        candidates: One row per candidate: algorithm, k, the metrics, eligible, ineligible_because; the grid is one row.
+        table: One row per candidate: algorithm, k, the metrics, eligible, ineligible_because; the grid is one row.
         selection: The gates and the forced choice.
     """
-    table = candidates.sort_values(KEY, ignore_index=True)
-    fitted = table[table["algorithm"] != RFM_GRID]
-    table["is_elbow"] = False
-    table["is_best_silhouette"] = False
-    proposals: dict[str, int] = {}
-    for name, rows in fitted.groupby("algorithm"):
-        if (elbow := elbow_row(rows)) is not None:
-            table.loc[elbow, "is_elbow"] = True
-        if rows["silhouette"].notna().any():
-            table.loc[rows["silhouette"].idxmax(), "is_best_silhouette"] = True
-        if (proposal := _proposal(rows, elbow, selection)) is not None:
-            proposals[str(name)] = proposal
-    mean_rank = _mean_ranks(table.loc[list(proposals.values())])
-    table["rank"] = _ranks(table, list(proposals.values()), mean_rank)
-    chosen, why = _choice(table, fitted, mean_rank, selection)
-    table["chosen"] = table.index == chosen
-    table["reason"] = [
-        why if index == chosen else _why_not(row, proposals, table, chosen, mean_rank)
-        for index, row in table.iterrows()
+    import pandas as pd
+
+    table = table.sort_values(["algorithm", "k"], ignore_index=True)
+    candidates = [
+        Candidate(
+            algorithm=row["algorithm"],
+            k=row["k"],
+            inertia=row["inertia"],
+            silhouette=row["silhouette"],
+            calinski_harabasz=row["calinski_harabasz"],
+            davies_bouldin=row["davies_bouldin"],
+            bic=row["bic"],
+            refusal=None if row["eligible"] else row["ineligible_because"],
+        )
+        for row in table.to_dict("records")
     ]
-    return table.drop(columns="ineligible_because")
+    verdicts = pd.DataFrame(judge(candidates, selection)).astype({"rank": "Int64"})
+    return pd.concat([table.drop(columns="ineligible_because"), verdicts], axis=1)
 
 
-def elbow_row(rows: "pd.DataFrame") -> int | None:
-    """Index of the row at the elbow of one algorithm's sweep; None where the curve has none.
+def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Verdict]:
+    """A verdict for each candidate, in their order; the grid must be among them, as the last resort."""
+    sweeps: dict[str, list[Candidate]] = {}
+    for candidate in candidates:
+        if candidate.algorithm != RFM_GRID:
+            sweeps.setdefault(candidate.algorithm, []).append(candidate)
+    elbows = {name: elbow(sweep) for name, sweep in sweeps.items()}
+    best_silhouettes = {name: _best_by_silhouette(sweep) for name, sweep in sweeps.items()}
+    proposals = {
+        name: proposal for name, sweep in sweeps.items() if (proposal := _proposal(sweep, elbows[name], selection))
+    }
+    mean_ranks = _mean_ranks(list(proposals.values()))
+    eligible = [candidate for sweep in sweeps.values() for candidate in sweep if candidate.refusal is None]
+    # The proposals by mean rank, then the others by silhouette.
+    ranking = sorted(
+        eligible, key=lambda one: (mean_ranks.get(one, math.inf), -_or_worst(one.silhouette), one.k, one.algorithm)
+    )
+    chosen, why = _choice(candidates, ranking, proposals, mean_ranks, elbows, selection)
+
+    def reason(candidate: Candidate) -> str:
+        if candidate == chosen:
+            return why
+        if candidate.algorithm == RFM_GRID:
+            return "The baseline: the public R x F grid, scored for comparison."
+        if candidate.refusal is not None:
+            return candidate.refusal
+        own = proposals[candidate.algorithm]
+        if candidate == own:
+            return f"The algorithm's proposal, mean rank {mean_ranks[own]:.2f}, behind {chosen.name}."
+        return f"Eligible, but elbow and silhouette favour {own.k} segments."
+
+    return [
+        Verdict(
+            is_elbow=candidate == elbows.get(candidate.algorithm),
+            is_best_silhouette=candidate == best_silhouettes.get(candidate.algorithm),
+            rank=ranking.index(candidate) + 1 if candidate in ranking else None,
+            chosen=candidate == chosen,
+            reason=reason(candidate),
+        )
+        for candidate in candidates
+    ]
+
+
+def elbow(sweep: Sequence[Candidate]) -> Candidate | None:
+    """The candidate at the elbow of one algorithm's sweep; None where the curve has none.
 
     Kneedle (Satopaa et al. 2011) on inertia, of a mixture on BIC.
     """
     from kneed import KneeLocator
 
-    curve = "bic" if rows["bic"].notna().all() else "inertia"
-    if len(rows) < 3 or not np.ptp(rows[curve].to_numpy(dtype=float)) > 0:
+    curve = [one.inertia if math.isnan(one.bic) else one.bic for one in sweep]
+    if len(sweep) < 3 or max(curve) == min(curve):
         return None
-    knee = KneeLocator(
-        rows["k"].to_list(), rows[curve].to_list(), curve="convex", direction="decreasing", online=False
-    ).knee
-    return None if knee is None else int(rows.index[rows["k"] == knee][0])
+    knee = KneeLocator([one.k for one in sweep], curve, curve="convex", direction="decreasing").knee
+    return next((one for one in sweep if one.k == knee), None)
 
 
-def _proposal(rows: "pd.DataFrame", elbow: int | None, selection: SelectionSettings) -> int | None:
-    eligible = rows[rows["eligible"] & rows["silhouette"].notna()]
-    if eligible.empty:
-        return None
-    best = int(eligible["silhouette"].idxmax())
-    if elbow in eligible.index and elbow is not None:
-        if eligible.loc[elbow, "silhouette"] >= eligible.loc[best, "silhouette"] - selection.silhouette_tolerance:
-            return elbow
-    return best
+def _proposal(sweep: Sequence[Candidate], at_elbow: Candidate | None, selection: SelectionSettings) -> Candidate | None:
+    best = _best_by_silhouette([one for one in sweep if one.refusal is None])
+    if best is None or at_elbow is None or at_elbow.refusal is not None:
+        return best
+    return at_elbow if at_elbow.silhouette >= best.silhouette - selection.silhouette_tolerance else best
 
 
-def _mean_ranks(proposals: "pd.DataFrame") -> "pd.Series":
-    """Mean rank of each proposal over the compared metrics; 1 is best, equal values share a rank."""
-    import pandas as pd
-
-    ranks = [proposals[metric].rank(ascending=not higher) for metric, higher in COMPARED.items()]
-    return pd.concat(ranks, axis=1).mean(axis=1)
+def _best_by_silhouette(sweep: Sequence[Candidate]) -> Candidate | None:
+    """Of equal ones the fewer segments."""
+    measured = [one for one in sweep if not math.isnan(one.silhouette)]
+    return max(measured, key=lambda one: (one.silhouette, -one.k), default=None)
 
 
-def _ranks(table: "pd.DataFrame", proposals: list[int], mean_rank: "pd.Series") -> "pd.Series":
-    """1, 2, ... over the eligible fitted candidates: the proposals by mean rank, then the others by silhouette."""
-    import pandas as pd
-
-    eligible = table[table["eligible"] & (table["algorithm"] != RFM_GRID)].copy()
-    eligible["mean_rank"] = mean_rank.reindex(eligible.index).fillna(np.inf)
-    order = eligible.sort_values(
-        ["mean_rank", "silhouette", "k", "algorithm"], ascending=[True, False, True, True]
-    ).index
-    return pd.Series(range(1, len(order) + 1), index=order, dtype="Int64").reindex(table.index)
+def _mean_ranks(proposals: Sequence[Candidate]) -> dict[Candidate, float]:
+    """Mean rank of each proposal over the compared metrics; 1 is best, equal values share the better rank."""
+    metrics = (
+        [_or_worst(one.silhouette) for one in proposals],
+        [_or_worst(one.calinski_harabasz) for one in proposals],
+        [_or_worst(-one.davies_bouldin) for one in proposals],
+    )
+    return {
+        one: sum(1 + sum(other > values[place] for other in values) for values in metrics) / len(metrics)
+        for place, one in enumerate(proposals)
+    }
 
 
 def _choice(
-    table: "pd.DataFrame", fitted: "pd.DataFrame", mean_rank: "pd.Series", selection: SelectionSettings
-) -> tuple[int, str]:
-    """Index of the chosen row, and why."""
-    grid = int(table.index[table["algorithm"] == RFM_GRID][0])
-    if selection.algorithm == RFM_GRID:
-        return grid, "Forced by selection.algorithm."
-    wanted = fitted
-    forced = []
-    if selection.algorithm is not None:
-        wanted, forced = wanted[wanted["algorithm"] == selection.algorithm], ["selection.algorithm"]
-    if selection.k is not None:
-        wanted, forced = wanted[wanted["k"] == selection.k], [*forced, "selection.k"]
-    if forced and wanted.empty:
-        return grid, f"The buyers are too few for {' and '.join(forced)}, so the public R x F grid is used."
+    candidates: Sequence[Candidate],
+    ranking: Sequence[Candidate],
+    proposals: dict[str, Candidate],
+    mean_ranks: dict[Candidate, float],
+    elbows: dict[str, Candidate | None],
+    selection: SelectionSettings,
+) -> tuple[Candidate, str]:
+    """The chosen candidate, and why."""
+    grid = next(one for one in candidates if one.algorithm == RFM_GRID)
+    forces = {"selection.algorithm": selection.algorithm, "selection.k": selection.k}
+    forced = " and ".join(key for key, value in forces.items() if value is not None)
     if forced:
-        ranked = table.loc[wanted.index].sort_values(
-            ["rank", "silhouette"], ascending=[True, False], na_position="last"
-        )
-        gate = ranked["ineligible_because"].iloc[0]
-        return int(ranked.index[0]), f"Forced by {' and '.join(forced)}" + (
-            f", although refused otherwise. {gate}" if isinstance(gate, str) else "."
-        )
-    if mean_rank.empty:
+        if selection.algorithm == RFM_GRID:
+            return grid, "Forced by selection.algorithm."
+        wanted = [
+            one
+            for one in (*ranking, *(one for one in candidates if one not in ranking and one is not grid))
+            if selection.algorithm in (None, one.algorithm) and selection.k in (None, one.k)
+        ]
+        if not wanted:
+            return grid, f"The buyers are too few for {forced}, so the public R x F grid is used."
+        refused = f" It would be refused otherwise: {wanted[0].refusal}" if wanted[0].refusal else ""
+        return wanted[0], f"Forced by {forced}.{refused}"
+    if not ranking:
         return grid, "No fitted candidate is eligible, so the public R x F grid is used."
-    best = int(table["rank"].astype("Float64").idxmin())
-    row = table.loc[best]
-    how = "elbow" if row["is_elbow"] else "best silhouette"
-    among = (
-        f"mean rank {mean_rank[best]:.2f} of {len(mean_rank)} proposals" if len(mean_rank) > 1 else "the only proposal"
+    best = ranking[0]
+    how = "elbow" if best == elbows[best.algorithm] else "best silhouette"
+    compared = (
+        f"mean rank {mean_ranks[best]:.2f} of {len(proposals)} proposals" if len(proposals) > 1 else "the only one"
     )
-    return best, (f"The algorithm's proposal by {how}, {among} over silhouette, Calinski-Harabasz and Davies-Bouldin.")
+    return best, f"The algorithm's proposal by {how}, {compared} by silhouette, Calinski-Harabasz and Davies-Bouldin."
 
 
-def _why_not(
-    row: "pd.Series", proposals: dict[str, int], table: "pd.DataFrame", chosen: int, mean_rank: "pd.Series"
-) -> str:
-    if row["algorithm"] == RFM_GRID:
-        return "The baseline: the public R x F grid, scored for comparison."
-    if not row["eligible"]:
-        return str(row["ineligible_because"])
-    winner = f"{table.loc[chosen, 'algorithm']} with {table.loc[chosen, 'k']}"
-    own = proposals[row["algorithm"]]
-    if row.name == own:
-        return f"The algorithm's proposal, mean rank {mean_rank[own]:.2f}: behind {winner} segments."
-    return f"Eligible, but elbow and silhouette favour {table.loc[own, 'k']} segments."
+def _or_worst(figure: float) -> float:
+    """A figure without meaning is worse than any other."""
+    return -math.inf if math.isnan(figure) else figure

@@ -20,13 +20,9 @@ SQL = Path(__file__).parent
 @dg.asset(**RFM_FEATURES.asset(kinds={"sql"}), partitions_def=NIGHTS, deps=[CLEAN_ORDERS.asset_key])
 def rfm_features(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
     as_of = night_of(context)
-    first = warehouse.read("SELECT CAST(min(ordered_at) AS DATE) AS day FROM prepared.clean_orders")["day"].iloc[0]
-    if first is None or first != first or as_of <= first.date():
-        raise DataError(
-            f"no orders before {as_of}: the first clean one is on {first:%Y-%m-%d}"
-            if first == first
-            else "no clean orders"
-        )
+    first = warehouse.value("SELECT CAST(min(ordered_at) AS DATE) FROM prepared.clean_orders")
+    if as_of <= first:
+        raise DataError(f"no orders before {as_of}: the first clean one is on {first}")
     warehouse.replace_night(RFM_FEATURES, SQL / "rfm_features.sql", as_of)
     grid = warehouse.read(
         "SELECT rfm_segment, count(*) AS customers, CAST(sum(monetary) AS DOUBLE) AS monetary"

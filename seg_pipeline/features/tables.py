@@ -4,7 +4,7 @@ from seg_pipeline.tables import Column, Rule, Table
 
 NO_PURCHASES = "No purchases"
 
-# Name -> the cells (r_score, f_score) it covers. The grid's SQL form stands in rfm_features.sql; a test holds them equal.
+# Name -> the cells (r_score, f_score) it covers. rfm_features.sql says the same in SQL; a test holds them equal.
 RFM_GRID: dict[str, frozenset[tuple[int, int]]] = {
     name: frozenset((r, f) for r in recency for f in frequency)
     for name, recency, frequency in (

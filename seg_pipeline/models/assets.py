@@ -28,7 +28,8 @@ def check_algorithms(settings: ModelSettings) -> None:
     for name in settings.algorithms:
         if name not in ALGORITHMS:
             raise UsageError(
-                f"models.algorithms: no algorithm {name!r}{did_you_mean(name, ALGORITHMS)}; there are {', '.join(ALGORITHMS)}"
+                f"models.algorithms: no algorithm {name!r}{did_you_mean(name, ALGORITHMS)}"
+                f"; there are {', '.join(ALGORITHMS)}"
             )
 
 

@@ -80,7 +80,7 @@ def read_model(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.dat
         return np.array([matrix(part) for part in cell]) if isinstance(cell, np.ndarray | list) else float(cell)
 
     def number(cell: Any) -> float | None:
-        return None if cell is None or cell != cell else float(cell)
+        return None if cell is None or np.isnan(cell) else float(cell)
 
     labels: IntArray = np.asarray(row["cell_labels"], dtype=np.int64)
     covariances = row["covariances"]

@@ -1,4 +1,4 @@
-"""The tables of this room. All candidates of one algorithm stand in one table; all such tables have the same columns."""
+"""The tables of this room. All candidates of one algorithm stand in one table; these tables have the same columns."""
 
 from seg_pipeline.features.tables import AS_OF, RFM_GRID
 from seg_pipeline.models.registry import ALGORITHMS
@@ -64,7 +64,7 @@ def candidates_table(algorithm: str) -> Table:
     """The table of one algorithm's candidates."""
     return Table(
         f"models.{algorithm}_candidates",
-        f"One row per number of clusters that {algorithm} was fitted with: its metrics, and the model as plain numbers.",
+        f"One row per number of clusters that {algorithm} found: its metrics, and the model as plain numbers.",
         nightly=True,
         key=("k",),
         # No rows where the algorithm is not compared, or the buyers are too few.

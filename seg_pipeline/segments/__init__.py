@@ -1,1 +1,1 @@
-"""Implementation: a segment for every customer, what the segments are and what to do with them, published for the teams."""
+"""Implementation: a segment for every customer, what segments are and what to do with them, published for teams."""

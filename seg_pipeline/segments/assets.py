@@ -3,7 +3,7 @@
 import datetime
 from collections.abc import Iterator
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -117,8 +117,8 @@ def segment_strategies(
     group_name="segments",
     kinds={"parquet", "csv", "html"},
     owners=[OWNER],
-    description="What teams read: the night's segments as Parquet and CSV, and the evaluation report. The latest night's"
-    " set is switched as a whole; an older night changes nothing that is published.",
+    description="What teams read: the night's segments as Parquet and CSV, and the evaluation report. The latest"
+    " night's set is switched as a whole; an older night changes nothing that is published.",
     partitions_def=NIGHTS,
     deps=[*(table.asset_key for table in PUBLISHED_TABLES), evaluation_report],
 )
@@ -157,7 +157,7 @@ def published_files(
     folder, is_latest = publish(
         warehouse, PUBLISHED_TABLES, {REPORT_PAGE: render(report)}, as_of, model_id, settings.output.path
     )
-    metadata = {
+    metadata: dict[str, Any] = {
         "as_of": as_of.isoformat(),
         "published": is_latest,
         "cluster_map": dg.MetadataValue.md(plots.markdown_image(plots.cluster_map(cells, axis_labels), "Cluster map")),

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.features.tables import RFM_GRID
+from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.coreset import Coreset, IntArray
 from seg_pipeline.models.model import ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
@@ -64,7 +64,7 @@ def cell_clusters(model: ClusterModel, cells: "pd.DataFrame") -> IntArray:
 def _grid_clusters(rows: "pd.DataFrame") -> IntArray:
     """The grid as cluster numbers: the place of rfm_segment in the list of the grid's names."""
     place = {name: number for number, name in enumerate(RFM_GRID)}
-    return rows["rfm_segment"].map(place).to_numpy(dtype=np.int64)
+    return np.asarray(rows["rfm_segment"].map(place), dtype=np.int64)
 
 
 def model_id(model: ClusterModel, as_of: object) -> str:

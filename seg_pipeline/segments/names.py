@@ -5,7 +5,8 @@ land in the same cell of the grid are told apart by the feature in which they di
 """
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from seg_pipeline.features.tables import NO_PURCHASES, RFM_GRID
 
@@ -49,13 +50,14 @@ def name_segments(profiles: "pd.DataFrame") -> "pd.DataFrame":
     return names
 
 
-def _by_grid(profile: dict[str, float]) -> tuple[str, str]:
+def _by_grid(profile: Mapping[Hashable, Any]) -> tuple[str, str]:
     if profile["segment_id"] == 0:
         return NO_PURCHASES, "no purchase before the night, only returns"
     r, f = _rounded(profile["mean_r_score"]), _rounded(profile["mean_f_score"])
     name = next(name for name, cells in RFM_GRID.items() if (r, f) in cells)
     return name, (
-        f"mean scores R {profile['mean_r_score']:.1f}, F {profile['mean_f_score']:.1f} lie in cell {r} x {f} of the grid:"
+        f"mean scores R {profile['mean_r_score']:.1f}, F {profile['mean_f_score']:.1f} lie in cell {r} x {f} of the"
+        " grid:"
         f" {name} (median {profile['median_recency_days']:.0f} days since the last order,"
         f" {profile['median_frequency']:.0f} {'order' if profile['median_frequency'] == 1 else 'orders'})"
     )

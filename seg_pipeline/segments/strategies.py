@@ -43,7 +43,8 @@ def strategies(profiles: "pd.DataFrame", settings: StrategySettings) -> "pd.Data
             "budget_share": part,
             "budget": part * settings.budget,
             "arithmetic": [
-                f"{1 - weight:.2f} x {r:.1%} of revenue + {weight:.2f} x {h:.1%} of headroom = {p:.1%} of {settings.budget:,.0f}"
+                f"{1 - weight:.2f} x {r:.1%} of revenue + {weight:.2f} x {h:.1%} of headroom"
+                f" = {p:.1%} of {settings.budget:,.0f}"
                 for r, h, p in zip(revenue, headroom, part, strict=True)
             ],
         }

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from seg_pipeline.errors import SegPipelineError
-from seg_pipeline.nights import NIGHTS
 from seg_pipeline.settings import AutomationSettings, Settings
 
 INGEST = dg.AssetSelection.groups("raw", "prepared")
@@ -20,13 +19,10 @@ ALERT_TIMEOUT_SECONDS = 10
 SENSOR_INTERVAL_SECONDS = 60
 
 ingest = dg.define_asset_job("ingest", INGEST, description="Load the delivered files and clean them.")
-night = dg.define_asset_job(
-    "night", NIGHT, partitions_def=NIGHTS, description="One night from clean orders to published segments."
-)
+night = dg.define_asset_job("night", NIGHT, description="One night from clean orders to published segments.")
 nightly = dg.define_asset_job(
     "nightly",
     INGEST | NIGHT,
-    partitions_def=NIGHTS,
     description="The main job: load, clean, and one night to published segments.",
 )
 JOBS = (nightly, ingest, night)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.expectations.expectation import Expectation
 
-EXAMPLES = 5
-
 EngineClass = type[SqlAlchemyExecutionEngine]
 
 
@@ -57,9 +55,12 @@ class DuckDBDatasource(SQLDatasource):
 
 
 def validate(
-    connection: duckdb.DuckDBPyConnection, query: str, expectations: Sequence["Expectation"]
+    connection: duckdb.DuckDBPyConnection, query: str, expectations: Sequence["Expectation"], *, examples: int
 ) -> list["ExpectationValidationResult"]:
-    """The result of each expectation over the rows of a query, in the order given; evaluated inside the database."""
+    """The result of each expectation over the rows of a query, in the order given; evaluated inside the database.
+
+    A failed expectation on a column brings up to `examples` values.
+    """
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # the library takes a dict
     source = context.data_sources.add_duckdb(
@@ -74,7 +75,7 @@ def validate(
         expectation.meta = {"number": number}
     suite = gx.ExpectationSuite(name="suite", expectations=list(expectations))
     try:
-        found = batch.validate(suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": EXAMPLES})
+        found = batch.validate(suite, result_format={"result_format": "SUMMARY", "partial_unexpected_count": examples})
     finally:
         source.get_execution_engine().release()
     return sorted(found.results, key=lambda result: result.expectation_config.meta["number"])

@@ -6,8 +6,8 @@ check each. A failed critical check stops everything downstream of its table; a 
 
 import datetime
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -18,9 +18,11 @@ from seg_pipeline.tables import Column, Rule, Severity, Table
 from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
+    import duckdb
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.expectations.expectation import Expectation
 
+EXAMPLES = 5
 EXAMPLE_WIDTH = 500
 
 
@@ -32,6 +34,7 @@ class Expected:
     description: str
     severity: Severity
     build: Callable[[Settings, datetime.date | None], "Expectation"]
+    rule: Rule | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +75,17 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
 
     suite = suite_of(table)
     where = f" WHERE as_of = DATE '{as_of.isoformat()}'" if table.nightly and as_of else ""
+    rows = f"SELECT * FROM {table.name}{where}"
     expectations = [expected.build(settings, as_of) for expected in suite]
     with warehouse.get_connection() as connection:
-        results = validate(connection, f"SELECT * FROM {table.name}{where}", expectations)
-    return [_outcome(expected, result) for expected, result in zip(suite, results, strict=True)]
+        results = validate(connection, rows, expectations, examples=EXAMPLES)
+        outcomes = [_outcome(expected, result) for expected, result in zip(suite, results, strict=True)]
+        return [
+            replace(outcome, examples=_rows_that_break(connection, outcome.expected.rule, rows, settings, as_of))
+            if outcome.expected.rule and outcome.broken
+            else outcome
+            for outcome in outcomes
+        ]
 
 
 def checks_of(table: Table) -> dg.AssetChecksDefinition:
@@ -196,7 +206,19 @@ def _of_rule(rule: Rule) -> Expected:
         expectation: Expectation = _gxe().UnexpectedRowsExpectation(unexpected_rows_query=query)
         return expectation
 
-    return Expected(rule.name, rule.description, rule.severity, build)
+    return Expected(rule.name, rule.description, rule.severity, build, rule)
+
+
+def _rows_that_break(
+    connection: "duckdb.DuckDBPyConnection", rule: Rule, rows: str, settings: Settings, as_of: datetime.date | None
+) -> str:
+    """The first rows that break a rule. The library gives them only with all values of every other expectation."""
+    query = _filled(rule.broken_by, settings, as_of).replace("{batch}", f"({rows})")
+    found = connection.execute(f"SELECT * FROM ({query}) LIMIT {EXAMPLES}")
+    names = [column[0] for column in found.description or ()]
+    return _shown(
+        ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True)) for row in found.fetchall()
+    )
 
 
 def _filled(query: str, settings: Settings, as_of: datetime.date | None) -> str:
@@ -238,6 +260,10 @@ def _outcome(expected: Expected, result: "ExpectationValidationResult") -> Outco
 
 
 def _examples(details: dict[str, Any]) -> str:
-    found = details.get("partial_unexpected_list") or (details.get("details") or {}).get("unexpected_rows") or []
-    shown = ", ".join(str(dict(row) if hasattr(row, "keys") else row) for row in found)
-    return shown if len(shown) <= EXAMPLE_WIDTH else shown[:EXAMPLE_WIDTH] + " ..."
+    """Values that broke an expectation on a column; that one is missing needs no example."""
+    return _shown(str(value) for value in details.get("partial_unexpected_list", ()) if value is not None)
+
+
+def _shown(examples: Iterable[str]) -> str:
+    text = "; ".join(dict.fromkeys(examples))
+    return text if len(text) <= EXAMPLE_WIDTH else text[:EXAMPLE_WIDTH] + " ..."

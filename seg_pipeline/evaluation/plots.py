@@ -250,7 +250,7 @@ def feature_profiles(profiles: pd.DataFrame, *, currency: str = "") -> Figure:
         for column, value in enumerate(values):
             text = feature_value(features[column], value, currency)
             axes.text(column, row, _plain(text), ha="center", va="center", color=INK, fontsize=9.5)
-    axes.set_xticks(range(len(features)), [textwrap.fill(feature_label(feature), 14) for feature in features])
+    axes.set_xticks(range(len(features)), [textwrap.fill(feature_label(feature), 12) for feature in features])
     axes.set_yticks(range(len(profiles)), _names(profiles))
     axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     axes.set_xticks(np.arange(len(features) - 1) + 0.5, minor=True)

@@ -94,24 +94,30 @@ def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list
             sweeps.setdefault(candidate.algorithm, []).append(candidate)
     elbows = {name: elbow(sweep) for name, sweep in sweeps.items()}
     best_silhouettes = {name: _best_by_silhouette(sweep) for name, sweep in sweeps.items()}
+    admitted = {name: _admitted(sweep, selection) for name, sweep in sweeps.items()}
     proposals = {
-        name: proposal for name, sweep in sweeps.items() if (proposal := _proposal(sweep, elbows[name], selection))
+        name: proposal
+        for name, sweep in admitted.items()
+        if (proposal := _proposal(sweep, elbows[name], selection)) is not None
     }
     mean_ranks = _mean_ranks(list(proposals.values()))
-    eligible = [candidate for sweep in sweeps.values() for candidate in sweep if candidate.refusal is None]
     # The proposals by mean rank, then the others by silhouette.
     ranking = sorted(
-        eligible, key=lambda one: (mean_ranks.get(one, math.inf), -_or_worst(one.silhouette), one.k, one.algorithm)
+        (one for sweep in admitted.values() for one in sweep),
+        key=lambda one: (mean_ranks.get(one, math.inf), -_or_worst(one.silhouette), one.k, one.algorithm),
     )
-    chosen, why = _choice(candidates, ranking, proposals, mean_ranks, elbows, selection)
+    grid = next(one for one in candidates if one.algorithm == RFM_GRID)
+    chosen = ranking[0] if ranking else grid
 
     def reason(candidate: Candidate) -> str:
         if candidate == chosen:
-            return why
-        if candidate.algorithm == RFM_GRID:
+            return _why(
+                chosen, at_elbow=chosen == elbows.get(chosen.algorithm), mean_ranks=mean_ranks, selection=selection
+            )
+        if candidate == grid:
             return "The baseline: the public R x F grid, scored for comparison."
-        if candidate.refusal is not None:
-            return candidate.refusal
+        if candidate not in ranking:
+            return candidate.refusal or f"Eligible, but not what {_forced(selection)} asks for."
         own = proposals[candidate.algorithm]
         if candidate == own:
             return f"The algorithm's proposal, mean rank {mean_ranks[own]:.2f}, behind {chosen.name}."
@@ -129,6 +135,39 @@ def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list
     ]
 
 
+def _forced(selection: SelectionSettings) -> str:
+    """The settings that force the choice, as words; empty where none does."""
+    forces = {"selection.algorithm": selection.algorithm, "selection.k": selection.k}
+    return " and ".join(key for key, value in forces.items() if value is not None)
+
+
+def _admitted(sweep: Sequence[Candidate], selection: SelectionSettings) -> list[Candidate]:
+    """What passes the gates; where the choice is forced, of what is asked for, and all of it if nothing passes."""
+    asked_for = [
+        one for one in sweep if selection.algorithm in (None, one.algorithm) and selection.k in (None, one.k)
+    ]
+    eligible = [one for one in asked_for if one.refusal is None]
+    return asked_for if _forced(selection) and not eligible else eligible
+
+
+def _why(chosen: Candidate, *, at_elbow: bool, mean_ranks: dict[Candidate, float], selection: SelectionSettings) -> str:
+    """Why this candidate was chosen."""
+    forced = _forced(selection)
+    if chosen.algorithm == RFM_GRID:
+        if selection.algorithm == RFM_GRID:
+            return "Forced by selection.algorithm."
+        what = f"The buyers are too few for {forced}" if forced else "No fitted candidate is eligible"
+        return f"{what}, so the public R x F grid is used."
+    if forced:
+        refused = f" It would be refused otherwise: {chosen.refusal}" if chosen.refusal else ""
+        return f"Forced by {forced}.{refused}"
+    how = "elbow" if at_elbow else "best silhouette"
+    compared = (
+        f"mean rank {mean_ranks[chosen]:.2f} of {len(mean_ranks)} proposals" if len(mean_ranks) > 1 else "the only one"
+    )
+    return f"The algorithm's proposal by {how}, {compared} by silhouette, Calinski-Harabasz and Davies-Bouldin."
+
+
 def elbow(sweep: Sequence[Candidate]) -> Candidate | None:
     """The candidate at the elbow of one algorithm's sweep; None where the curve has none.
 
@@ -143,9 +182,12 @@ def elbow(sweep: Sequence[Candidate]) -> Candidate | None:
     return next((one for one in sweep if one.k == knee), None)
 
 
-def _proposal(sweep: Sequence[Candidate], at_elbow: Candidate | None, selection: SelectionSettings) -> Candidate | None:
-    best = _best_by_silhouette([one for one in sweep if one.refusal is None])
-    if best is None or at_elbow is None or at_elbow.refusal is not None:
+def _proposal(
+    admitted: Sequence[Candidate], at_elbow: Candidate | None, selection: SelectionSettings
+) -> Candidate | None:
+    """One algorithm's proposal among what is admitted."""
+    best = _best_by_silhouette(admitted)
+    if best is None or at_elbow not in admitted or at_elbow is None:
         return best
     return at_elbow if at_elbow.silhouette >= best.silhouette - selection.silhouette_tolerance else best
 
@@ -167,40 +209,6 @@ def _mean_ranks(proposals: Sequence[Candidate]) -> dict[Candidate, float]:
         one: sum(1 + sum(other > values[place] for other in values) for values in metrics) / len(metrics)
         for place, one in enumerate(proposals)
     }
-
-
-def _choice(
-    candidates: Sequence[Candidate],
-    ranking: Sequence[Candidate],
-    proposals: dict[str, Candidate],
-    mean_ranks: dict[Candidate, float],
-    elbows: dict[str, Candidate | None],
-    selection: SelectionSettings,
-) -> tuple[Candidate, str]:
-    """The chosen candidate, and why."""
-    grid = next(one for one in candidates if one.algorithm == RFM_GRID)
-    forces = {"selection.algorithm": selection.algorithm, "selection.k": selection.k}
-    forced = " and ".join(key for key, value in forces.items() if value is not None)
-    if forced:
-        if selection.algorithm == RFM_GRID:
-            return grid, "Forced by selection.algorithm."
-        wanted = [
-            one
-            for one in (*ranking, *(one for one in candidates if one not in ranking and one is not grid))
-            if selection.algorithm in (None, one.algorithm) and selection.k in (None, one.k)
-        ]
-        if not wanted:
-            return grid, f"The buyers are too few for {forced}, so the public R x F grid is used."
-        refused = f" It would be refused otherwise: {wanted[0].refusal}" if wanted[0].refusal else ""
-        return wanted[0], f"Forced by {forced}.{refused}"
-    if not ranking:
-        return grid, "No fitted candidate is eligible, so the public R x F grid is used."
-    best = ranking[0]
-    how = "elbow" if best == elbows[best.algorithm] else "best silhouette"
-    compared = (
-        f"mean rank {mean_ranks[best]:.2f} of {len(proposals)} proposals" if len(proposals) > 1 else "the only one"
-    )
-    return best, f"The algorithm's proposal by {how}, {compared} by silhouette, Calinski-Harabasz and Davies-Bouldin."
 
 
 def _or_worst(figure: float) -> float:

@@ -49,10 +49,10 @@ def publish(
     Raises:
         MachineError: the folder cannot be written.
     """
-    published = published_as_of(folder)
-    if published is not None and published > as_of:
-        return folder / LATEST, False
     try:
+        published = published_as_of(folder)
+        if published is not None and published > as_of:
+            return folder / LATEST, False
         sets = folder / SETS
         sets.mkdir(parents=True, exist_ok=True)
         # Written within the folder, so that the move to its name is one step on one file system.

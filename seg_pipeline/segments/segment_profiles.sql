@@ -33,8 +33,6 @@ SELECT
     median(days_between_orders) AS median_days_between_orders,
     median(return_rate) AS median_return_rate,
     median(units_per_order) AS median_units_per_order,
-    median(active_months) AS median_active_months,
-    median(recent_share) AS median_recent_share,
     sum(CAST(confidence AS DECIMAL(18, 12))) / count(*) AS mean_confidence
 FROM members
 JOIN reachable USING (segment_id)

@@ -16,8 +16,6 @@ PROFILED = (
     "days_between_orders",
     "return_rate",
     "units_per_order",
-    "active_months",
-    "recent_share",
 )
 
 SEGMENT_ASSIGNMENTS = Table(

@@ -1,0 +1,105 @@
+"""The schedule, the sensor for new files, and the alert to a real listener on loopback."""
+
+import datetime
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import dagster as dg
+import pytest
+
+from seg_pipeline.automation import day_just_ended, failure_alert, new_files_sensor, nightly_schedule
+from seg_pipeline.definitions import build_definitions, defs
+from seg_pipeline.settings import AutomationSettings, load_settings
+
+
+@pytest.mark.parametrize(
+    ("now", "timezone", "day"),
+    [
+        ("2024-03-01T03:00:00+00:00", "UTC", "2024-02-29"),
+        # In Tokyo the night of 1 March begins while it is still 29 February in Greenwich.
+        ("2024-02-29T18:00:00+00:00", "Asia/Tokyo", "2024-02-29"),
+        ("2024-03-01T04:59:00+00:00", "America/New_York", "2024-02-28"),
+    ],
+)
+def test_the_schedule_asks_for_the_day_just_ended_in_the_shops_time_zone(now, timezone, day):
+    assert day_just_ended(datetime.datetime.fromisoformat(now), timezone) == day
+
+
+def test_the_schedule_and_its_time_come_from_the_settings():
+    schedule = nightly_schedule(AutomationSettings(cron="30 4 * * *", timezone="Europe/Berlin"))
+    context = dg.build_schedule_context(
+        scheduled_execution_time=datetime.datetime(2024, 3, 1, 3, 30, tzinfo=datetime.UTC),
+        repository_def=defs.get_repository_def(),
+    )
+
+    data = schedule.evaluate_tick(context)
+
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 4 * * *", "Europe/Berlin")
+    assert [request.partition_key for request in data.run_requests] == ["2024-02-29"]
+
+
+def tick(folder, cursor):
+    sensor = new_files_sensor(load_settings([f"source.path={folder}"], environment={}))
+    with dg.DagsterInstance.ephemeral() as instance:
+        return sensor.evaluate_tick(dg.build_sensor_context(instance=instance, cursor=cursor))
+
+
+def test_new_and_changed_files_start_the_ingest_job_once(tmp_path):
+    (tmp_path / "a.csv").write_text("x\n")
+    first = tick(tmp_path, None)
+    same = tick(tmp_path, first.cursor)
+    (tmp_path / "b.csv").write_text("x\n")
+    more = tick(tmp_path, same.cursor or first.cursor)
+
+    assert [len(one.run_requests) for one in (first, same, more)] == [1, 0, 1]
+    assert more.cursor != first.cursor
+
+
+def test_a_source_that_is_not_there_yet_is_a_reason_to_wait(tmp_path):
+    data = tick(tmp_path / "missing", None)
+
+    assert not data.run_requests
+    assert "no such file or folder" in data.skip_message
+
+
+@pytest.fixture
+def listener():
+    """A web hook on loopback, and the list of what it got."""
+    got = []
+
+    class Hook(BaseHTTPRequestHandler):
+        def do_POST(self):
+            got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Hook)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/", got
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_failed_run_is_posted_with_its_cause(listener, tmp_path):
+    url, got = listener
+    overrides = [f"source.path={tmp_path / 'missing.csv'}", f"warehouse.path={tmp_path / 'w.duckdb'}"]
+    definitions = build_definitions(lambda more: load_settings([*overrides, *more], environment={}))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
+        context = dg.build_run_status_sensor_context(
+            sensor_name="failure_alert",
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+            dagster_event=result.get_run_failure_event(),
+        ).for_run_failure()
+        failure_alert(AutomationSettings(webhook_url=url))(context)
+
+    assert len(got) == 1
+    assert got[0]["job"] == "ingest"
+    assert "missing.csv: no such file or folder" in got[0]["text"]

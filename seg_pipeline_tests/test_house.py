@@ -1,0 +1,89 @@
+"""The house keeps its shape: rooms in order, one reader of the environment, one door to Dagster per room."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+import seg_pipeline
+from seg_pipeline.definitions import defs
+from seg_pipeline.tables import Table
+
+HOUSE = Path(seg_pipeline.__file__).parent
+ROOMS = ("raw", "prepared", "features", "models", "evaluation", "segments")
+FILES = sorted(HOUSE.rglob("*.py"))
+
+
+def imports_of(file):
+    """The modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def room_of(file):
+    return next((part for part in file.relative_to(HOUSE).parts if part in ROOMS), None)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
+def test_a_room_imports_only_rooms_before_it(file):
+    room = room_of(file)
+    imported = {name.split(".")[1] for name in imports_of(file) if name.startswith("seg_pipeline.")} & set(ROOMS)
+
+    if room is None:
+        # What the rooms share knows no room; only what puts them together does.
+        assert not imported or file.stem in ("definitions", "runs", "inspection", "cli", "automation")
+    else:
+        assert imported <= set(ROOMS[: ROOMS.index(room) + 1])
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if room_of(file)], ids=lambda file: str(file.relative_to(HOUSE))
+)
+def test_only_the_door_of_a_room_knows_dagster(file):
+    if file.name != "assets.py":
+        assert not any(name.split(".")[0] == "dagster" for name in imports_of(file))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
+def test_the_environment_is_read_in_the_settings_alone(file):
+    if file.stem != "settings":
+        text = file.read_text(encoding="utf-8")
+        assert "getenv" not in text
+        # Setting a switch that a library reads while it is imported is no reading.
+        assert text.replace("os.environ.setdefault", "").find("os.environ") == -1
+
+
+def tables():
+    for room in ROOMS:
+        module = importlib.import_module(f"seg_pipeline.{room}.tables")
+        for value in vars(module).values():
+            if isinstance(value, Table):
+                yield value
+            elif isinstance(value, dict):
+                yield from (entry for entry in value.values() if isinstance(entry, Table))
+
+
+def test_every_table_is_an_asset_with_description_owner_kinds_schema_and_checks():
+    graph = defs.resolve_asset_graph()
+    known = {table.name: table for table in tables()}
+    for name, table in known.items():
+        spec = next(spec for spec in defs.resolve_all_asset_specs() if spec.key.path == table.asset_key)
+        assert spec.group_name == table.asset_key[0]
+        assert spec.description
+        assert spec.owners
+        assert {"duckdb"} < spec.kinds
+        assert [column.name for column in spec.metadata["dagster/column_schema"].columns] == [
+            column.name for column in table.columns
+        ], name
+        assert graph.get_check_keys_for_assets({spec.key}), name
+    assert len(known) == 15 - 1  # all assets but the published files
+
+
+def test_nightly_tables_begin_with_as_of_and_every_column_has_a_meaning():
+    for table in tables():
+        assert (table.columns[0].name == "as_of") == table.nightly, table.name
+        assert all(column.description for column in table.columns), table.name

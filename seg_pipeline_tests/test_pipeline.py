@@ -1,0 +1,277 @@
+"""Whole runs: on the demo shop, on real orders, and on orders that are broken."""
+
+import csv
+import datetime
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.cluster import AgglomerativeClustering, KMeans
+from sklearn.metrics import adjusted_rand_score, silhouette_score
+from sklearn.mixture import GaussianMixture
+from sklearn.preprocessing import StandardScaler
+
+from seg_pipeline.evaluation.tables import EVALUATION_REPORT
+from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.models.store import read_coreset, read_model
+from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, real_data, run_pipeline
+
+DAY_AFTER = DEMO_UNTIL + datetime.timedelta(days=1)
+ALL_TABLES = (
+    "raw.raw_orders", "prepared.clean_orders", "prepared.rejected_orders", "features.rfm_features",
+    "features.feature_transforms", "models.coreset", "models.kmeans_candidates", "models.hierarchical_candidates",
+    "models.gaussian_mixture_candidates", "models.rfm_grid_candidates", "evaluation.evaluation_report",
+    "segments.segment_assignments", "segments.segment_profiles", "segments.segment_strategies",
+)  # fmt: skip
+
+
+def built(run):
+    """The tables that a run left."""
+    found = run.warehouse.read(
+        "SELECT schema_name || '.' || table_name AS name FROM duckdb_tables() WHERE NOT temporary"
+    )
+    return set(found["name"])
+
+
+def published_data(run):
+    return {file.name: file.read_bytes() for file in (run.output / "latest").iterdir()}
+
+
+def test_a_run_of_the_demo_shop_builds_every_table_and_gives_every_customer_one_segment(shop_run):
+    assert shop_run.status == 0
+    assert built(shop_run) == set(ALL_TABLES)
+    counts = shop_run.warehouse.read(
+        "SELECT (SELECT count(*) FROM raw.raw_orders) AS raw, (SELECT count(*) FROM prepared.clean_orders) AS clean,"
+        " (SELECT count(*) FROM prepared.rejected_orders) AS rejected"
+    ).iloc[0]
+    assert counts["raw"] == counts["clean"] + counts["rejected"]
+    assigned = shop_run.warehouse.night(SEGMENT_ASSIGNMENTS, DAY_AFTER)
+    known = shop_run.warehouse.read("SELECT DISTINCT customer_id FROM prepared.clean_orders")
+    assert sorted(assigned["customer_id"]) == sorted(known["customer_id"])
+    assert assigned["confidence"].between(0, 1).all()
+
+
+def test_the_published_files_hold_the_tables_and_the_report_names_every_segment(shop_run):
+    folder = shop_run.output / "latest"
+    assigned = shop_run.warehouse.night(SEGMENT_ASSIGNMENTS, DAY_AFTER)
+    profiles = shop_run.warehouse.night(SEGMENT_PROFILES, DAY_AFTER)
+
+    from_csv = pd.read_csv(folder / "segment_assignments.csv", dtype={"customer_id": str})
+    with shop_run.warehouse.get_connection() as connection:
+        from_parquet = connection.read_parquet(str(folder / "segment_assignments.parquet")).df()
+
+    columns = ["customer_id", "segment_id", "segment_name", "confidence", "model_id"]
+    pd.testing.assert_frame_equal(from_csv[columns], assigned[columns], check_dtype=False)
+    pd.testing.assert_frame_equal(from_parquet[columns], assigned[columns], check_dtype=False)
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert all(name.replace("'", "&#39;") in report for name in profiles["segment_name"])
+
+
+def test_the_same_command_twice_gives_the_same_bytes(shop, shop_run, tmp_path):
+    again = run_pipeline(tmp_path, shop, "--set", "warehouse.threads=1")
+
+    assert published_data(again) == published_data(shop_run)
+
+
+def test_an_earlier_night_gives_that_nights_numbers_and_moves_nothing_published(shop, tmp_path):
+    early = datetime.date(2025, 12, 1)
+    run_pipeline(tmp_path, shop)
+    before = published_data(run_pipeline(tmp_path, shop))
+    run = run_pipeline(tmp_path, shop, "--as-of", early)
+
+    assert run.status == 0
+    assert published_data(run) == before
+    features = run.warehouse.night(RFM_FEATURES, early)
+    assert features["last_order_on"].max() < pd.Timestamp(early)
+    assert features["recency_days"].min() >= 1
+    assert len(run.warehouse.night(SEGMENT_ASSIGNMENTS, early)) == len(features)
+    assert run.warehouse.value("SELECT count(DISTINCT as_of) FROM segments.segment_assignments") == 2
+
+
+def test_a_forced_choice_is_made(shop, tmp_path):
+    run = run_pipeline(tmp_path, shop, "--set", "selection.algorithm=hierarchical", "--set", "selection.k=4")
+
+    chosen = run.warehouse.night(EVALUATION_REPORT, DAY_AFTER, where="chosen").iloc[0]
+    assert (chosen["algorithm"], chosen["k"]) == ("hierarchical", 4)
+    assert set(run.warehouse.night(SEGMENT_ASSIGNMENTS, DAY_AFTER)["segment_id"]) - {0} == {1, 2, 3, 4}
+
+
+def test_without_an_eligible_model_the_grid_is_used_with_a_warning(shop, tmp_path, capsys):
+    run = run_pipeline(tmp_path, shop, "--set", "selection.smallest_share=0.49")
+
+    assert run.status == 0
+    assert "a_fitted_model_chosen" in capsys.readouterr().err
+    features = run.warehouse.night(RFM_FEATURES, DAY_AFTER)
+    assigned = run.warehouse.night(SEGMENT_ASSIGNMENTS, DAY_AFTER)
+    assert assigned["segment_name"].to_list() == features["rfm_segment"].to_list()
+
+
+def test_more_features_than_three_are_a_setting(shop, tmp_path):
+    run = run_pipeline(
+        tmp_path, shop,
+        "--set", "features.columns=recency_days,frequency,monetary,days_between_orders,return_rate",
+        "--set", "features.transform=yeo-johnson", "--set", "features.scaling=robust",
+        "--set", "features.weights.return_rate=0.5", "--set", "models.k_max=5",
+    )  # fmt: skip
+
+    assert run.status == 0
+    coreset, _ = read_coreset(run.warehouse, DAY_AFTER)
+    assert coreset.points.shape[1] == 5
+
+
+def orders_file(path, lines):
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["order_id", "customer_id", "order_date", "product_id", "quantity", "unit_price"])
+        writer.writerows(lines)
+    return path
+
+
+def some_orders(days=40):
+    return [
+        (f"o{n}", f"c{n % 17}", f"2024-01-{n % 28 + 1:02}", "p", n % 5 + 1, f"{n % 7 + 1}.50") for n in range(days * 10)
+    ]
+
+
+def failing_run(tmp_path, capsys, lines, *options):
+    """Status, the one line on stderr, and the tables built, of a run that fails."""
+    run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", lines), *options)
+    lines_said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning")]
+    assert len(lines_said) == 1
+    assert not (run.output / "latest").exists()
+    return run.status, lines_said[0], built(run)
+
+
+def test_one_mistyped_year_stops_the_run_before_features(tmp_path, capsys):
+    status, line, tables = failing_run(tmp_path, capsys, [*some_orders(), ("x", "c1", "2099-01-01", "p", 1, "1.00")])
+
+    assert status == 1
+    assert "critical check failed: prepared.clean_orders: no_order_day_far_ahead" in line
+    assert "2099" in line
+    assert tables == {"raw.raw_orders", "prepared.clean_orders", "prepared.rejected_orders"}
+
+
+def test_orders_without_any_customer_stop_the_run_before_cleaning(tmp_path, capsys):
+    status, line, tables = failing_run(tmp_path, capsys, [(o, "", *rest) for o, _, *rest in some_orders()])
+
+    assert status == 1
+    assert "raw.raw_orders: customers_named" in line
+    assert tables == {"raw.raw_orders"}
+
+
+def test_returns_alone_stop_the_run_before_models(tmp_path, capsys):
+    status, line, tables = failing_run(tmp_path, capsys, [(o, c, d, p, -q, u) for o, c, d, p, q, u in some_orders()])
+
+    assert status == 1
+    assert "features.rfm_features: some_buyers" in line
+    assert "models.coreset" not in tables
+
+
+def test_a_night_before_the_first_order_is_refused(tmp_path, capsys):
+    status, line, _ = failing_run(tmp_path, capsys, some_orders(), "--as-of", "2024-01-01")
+
+    assert status == 1
+    assert line == "seg-pipeline: no orders before 2024-01-01: the first clean one is on 2024-01-01"
+
+
+@pytest.mark.parametrize("customers", [1, 2, 3, 9])
+def test_a_handful_of_customers_still_gets_segments(tmp_path, customers):
+    lines = [(f"o{n}", f"c{n % customers}", f"2024-01-{n + 1:02}", "p", 1, n + 1) for n in range(20)]
+
+    run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", lines))
+
+    assert run.status == 0
+    assert len(run.warehouse.night(SEGMENT_ASSIGNMENTS, datetime.date(2024, 1, 21))) == customers
+
+
+def test_a_busy_warehouse_is_one_clear_line_and_status_3(tmp_path, capsys):
+    source = orders_file(tmp_path / "orders.csv", some_orders())
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); input()",
+         str(tmp_path / "warehouse.duckdb")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    with holder:
+        holder.stdout.readline()
+        run = run_pipeline(tmp_path, source, "--set", "warehouse.wait_seconds=0")
+        holder.communicate(b"\n")
+
+    assert run.status == 3
+    assert f"is busy: process {holder.pid} has it open" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def online_retail_dropping_returns(tmp_path_factory):
+    return run_pipeline(
+        tmp_path_factory.mktemp("published_figures"), real_data("online_retail"), "--preset", "online_retail",
+        "--set", "returns=drop", "--set", "duplicates=keep",
+    )  # fmt: skip
+
+
+ONLINE_RETAIL_NIGHT = datetime.date(2011, 12, 10)
+
+
+def test_online_retail_gives_the_published_figures_to_the_last_digit(online_retail_dropping_returns):
+    found = online_retail_dropping_returns.warehouse.read(
+        "SELECT (SELECT count(*) FROM raw.raw_orders) AS raw, count(*) AS clean,"
+        " count(DISTINCT customer_id) AS customers, count(DISTINCT order_id) AS orders,"
+        " CAST(sum(amount) AS VARCHAR) AS revenue,"
+        " (SELECT count(*) FROM segments.segment_assignments) AS assigned FROM prepared.clean_orders"
+    ).iloc[0]
+
+    assert found.to_dict() == {
+        "raw": 541909,
+        "clean": 397884,
+        "customers": 4338,
+        "orders": 18532,
+        "revenue": "8911407.9040",
+        "assigned": 4338,
+    }
+
+
+def test_models_of_online_retail_equal_scikit_learn_on_the_same_matrix(online_retail_dropping_returns):
+    warehouse = online_retail_dropping_returns.warehouse
+    features = warehouse.night(RFM_FEATURES, ONLINE_RETAIL_NIGHT)
+    raw = features[["recency_days", "frequency", "monetary"]].to_numpy(dtype=float)
+    matrix = StandardScaler().fit_transform(np.log1p(raw))
+    coreset, _ = read_coreset(warehouse, ONLINE_RETAIL_NIGHT)
+    assert coreset.exact
+    cell_of = {tuple(point): cell for cell, point in enumerate(np.round(coreset.points, 9))}
+    cells = np.array([cell_of[tuple(row)] for row in np.round(matrix, 9)])
+    report = warehouse.night(EVALUATION_REPORT, ONLINE_RETAIL_NIGHT).set_index(["algorithm", "k"])
+    k = int(report.index[report["chosen"]][0][1])
+    labels = {
+        name: read_model(warehouse, name, k, ONLINE_RETAIL_NIGHT).cell_labels[cells]
+        for name in ("kmeans", "hierarchical", "gaussian_mixture")
+    }
+
+    kmeans = KMeans(k, n_init=10, random_state=0).fit(matrix)
+    assert report.loc[("kmeans", k), "inertia"] == pytest.approx(kmeans.inertia_, rel=0.001)
+    assert adjusted_rand_score(labels["hierarchical"], AgglomerativeClustering(k).fit_predict(matrix)) == 1.0
+    mixture = GaussianMixture(k, n_init=5, random_state=0, tol=1e-5, max_iter=500).fit(matrix)
+    ours = read_model(warehouse, "gaussian_mixture", k, ONLINE_RETAIL_NIGHT).log_likelihood
+    assert ours == pytest.approx(mixture.score(matrix), rel=0.001)
+    for name, found in labels.items():
+        assert report.loc[(name, k), "silhouette"] == pytest.approx(silhouette_score(matrix, found), abs=1e-9)
+
+
+def test_online_retail_with_default_settings_conserves_rows_and_customers(online_retail_run):
+    found = online_retail_run.warehouse.read(
+        "SELECT (SELECT count(*) FROM raw.raw_orders) AS raw, (SELECT count(*) FROM prepared.clean_orders) AS clean,"
+        " (SELECT count(*) FROM prepared.rejected_orders) AS rejected,"
+        " (SELECT count(*) FROM segments.segment_assignments) AS assigned"
+    ).iloc[0]
+
+    assert found["raw"] == found["clean"] + found["rejected"] == 541909
+    assert found["assigned"] == 4371
+
+
+def test_cdnow_runs_without_order_ids_prices_or_products(tmp_path):
+    run = run_pipeline(tmp_path, real_data("cdnow") / "CDNOW_master.txt", "--preset", "cdnow")
+
+    assert run.status == 0
+    assigned = run.warehouse.night(SEGMENT_ASSIGNMENTS, datetime.date(1998, 7, 1))
+    assert len(assigned) == 23570

@@ -1,0 +1,141 @@
+"""Suites made from what is known of a table, evaluated in DuckDB, and what they do to a run."""
+
+import datetime
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from seg_pipeline.quality import checks_of, evaluate, in_words, suite_of
+from seg_pipeline.settings import load_settings
+from seg_pipeline.tables import Column, Rule, Table
+from seg_pipeline.warehouse import Warehouse
+
+NIGHT = datetime.date(2024, 3, 1)
+SETTINGS = load_settings((), environment={})
+
+TABLE = Table(
+    "shop.scores",
+    "Scores of customers.",
+    nightly=True,
+    key=("customer_id",),
+    columns=(
+        Column("as_of", "DATE", "The night"),
+        Column("customer_id", "VARCHAR", "Customer"),
+        Column("score", "INTEGER", "Score", min_value=1, max_value=5),
+        Column("note", "VARCHAR", "Note", nullable=True, values=("good", "bad")),
+    ),
+    rules=(
+        Rule("bad_score_low", "A bad note goes with a low score.",
+             "SELECT customer_id, score FROM {batch} WHERE note = 'bad' AND score > 2", "warning"),
+        Rule("few_rejected", "The rule reads settings and the night.",
+             "SELECT * FROM {batch} WHERE as_of != :as_of OR score > 100 * :quality.rejected_share_critical"),
+    ),
+)  # fmt: skip
+
+
+def outcomes(tmp_path, rows, table=TABLE, as_of=NIGHT):
+    """Name of each expectation that fails -> what it says, on rows (customer_id, score, note)."""
+    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
+    frame = pd.DataFrame(rows, columns=["customer_id", "score", "note"])
+    warehouse.replace_night(TABLE, frame, as_of)
+    return {one.expected.name: in_words(one) for one in evaluate(warehouse, table, SETTINGS, NIGHT) if not one.passed}
+
+
+def test_good_rows_pass_every_expectation(tmp_path):
+    assert outcomes(tmp_path, [("a", 1, "bad"), ("b", 5, None)]) == {}
+
+
+def test_each_fault_is_named_with_its_count_and_an_example(tmp_path):
+    rows = [
+        ("a", 1, "good"),
+        ("a", 2, "good"),
+        ("c", 6, "good"),
+        (None, 3, "good"),
+        ("e", None, "good"),
+        ("f", 3, "ugly"),
+    ]
+
+    found = outcomes(tmp_path, [*rows, ("g", 4, "bad")])
+
+    assert found == {
+        "unique_customer_id": "customer_id is unique. Broken by 2, for example a",
+        "customer_id_not_null": "customer_id is never missing. Broken by 1",
+        "score_not_null": "score is never missing. Broken by 1",
+        "score_in_range": "score is at least 1 and at most 5. Broken by 1, for example 6",
+        "note_in_set": "note is one of good, bad. Broken by 1, for example ugly",
+        "bad_score_low": "A bad note goes with a low score. Broken by 1, for example customer_id g, score 4",
+    }
+
+
+def test_an_empty_table_fails_unless_it_may_be_empty(tmp_path):
+    assert list(outcomes(tmp_path, [])) == ["has_rows"]
+
+
+def test_only_the_rows_of_the_night_are_checked(tmp_path):
+    outcomes(tmp_path, [("a", 99, "ugly")], as_of=NIGHT - datetime.timedelta(days=1))
+
+    assert outcomes(tmp_path, [("a", 1, "good")]) == {}
+
+
+def test_a_missing_column_fails_with_the_reason_instead_of_passing(tmp_path):
+    wider = Table("shop.scores", "", columns=(*TABLE.columns, Column("gone", "VARCHAR", "")), nightly=True)
+
+    found = outcomes(tmp_path, [("a", 1, "good")], table=wider)
+
+    assert list(found) == ["gone_not_null"]
+    assert "Could not be evaluated" in found["gone_not_null"]
+    assert "gone" in found["gone_not_null"]
+
+
+def test_only_numbers_and_dates_of_the_settings_reach_a_query(tmp_path):
+    table = Table("shop.scores", "", columns=TABLE.columns, nightly=True,
+                  rules=(Rule("odd", "", "SELECT * FROM {batch} WHERE note = :returns"),))  # fmt: skip
+
+    with pytest.raises(TypeError, match="neither a number nor a date"):
+        outcomes(tmp_path, [("a", 1, "good")], table=table)
+
+
+def run_with(tmp_path, score):
+    """Materializes the table with one score, and an asset after it; returns what was built and the checks."""
+    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
+    night = dg.DailyPartitionsDefinition(start_date="2024-01-01")
+
+    @dg.asset(**TABLE.asset(kinds={"sql"}), partitions_def=night)
+    def scores(warehouse: Warehouse):
+        note = "bad" if score == 3 else "good"
+        warehouse.replace_night(
+            TABLE, pd.DataFrame([("a", score, note)], columns=["customer_id", "score", "note"]), NIGHT
+        )
+
+    @dg.asset(deps=[scores], partitions_def=night)
+    def after():
+        return None
+
+    definitions = dg.Definitions(
+        assets=[scores, after],
+        asset_checks=[checks_of(TABLE)],
+        resources={"warehouse": warehouse, "settings": dg.ResourceDefinition.hardcoded_resource(SETTINGS)},
+        executor=dg.in_process_executor,
+        jobs=[dg.define_asset_job("all")],
+    )
+    result = definitions.resolve_job_def("all").execute_in_process(partition_key="2024-02-29", raise_on_error=False)
+    built = [event.asset_key.to_user_string() for event in result.get_asset_materialization_events()]
+    failed = {one.check_name: one.severity.value for one in result.get_asset_check_evaluations() if not one.passed}
+    return result.success, built, failed
+
+
+def test_a_failed_critical_check_stops_what_comes_after(tmp_path):
+    assert run_with(tmp_path, score=9) == (False, ["shop/scores"], {"score_in_range": "ERROR"})
+
+
+def test_a_failed_warning_is_shown_and_stops_nothing(tmp_path):
+    assert run_with(tmp_path, score=3) == (True, ["shop/scores", "after"], {"bad_score_low": "WARN"})
+
+
+def test_every_expectation_of_a_table_is_a_check_with_its_severity():
+    suite = {expected.name: expected.severity for expected in suite_of(TABLE)}
+    specs = {spec.name: spec for spec in checks_of(TABLE).check_specs}
+
+    assert set(specs) == set(suite)
+    assert {name for name, spec in specs.items() if not spec.blocking} == {"bad_score_low"}

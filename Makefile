@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := data/demo_shop
+DEMO_RUN := demo
 DAGSTER_HOME := $(CURDIR)/.dagster_home
 
 .PHONY: help demo dev test check format bench lock clean
@@ -26,7 +27,7 @@ help:
 
 demo: .venv/installed
 	$(BIN)/python data/demo_shop.py --out $(DEMO)
-	$(BIN)/seg-pipeline run --source $(DEMO)
+	$(BIN)/seg-pipeline run --source $(DEMO) --warehouse $(DEMO_RUN)/warehouse.duckdb --output $(DEMO_RUN)/published
 
 # The UI keeps its history in a home of its own; the dialog that greets a new home is marked as seen.
 dev: .venv/installed
@@ -34,7 +35,10 @@ dev: .venv/installed
 	@mkdir -p $(DAGSTER_HOME)/.nux
 	@cp dagster.yaml $(DAGSTER_HOME)/dagster.yaml
 	@echo "seen: 1" > $(DAGSTER_HOME)/.nux/nux.yaml
-	SEG_PIPELINE_SOURCE_PATH=$${SEG_PIPELINE_SOURCE_PATH:-$(DEMO)} DAGSTER_HOME=$(DAGSTER_HOME) \
+	DAGSTER_HOME=$(DAGSTER_HOME) \
+	SEG_PIPELINE_SOURCE_PATH=$${SEG_PIPELINE_SOURCE_PATH:-$(DEMO)} \
+	SEG_PIPELINE_WAREHOUSE_PATH=$${SEG_PIPELINE_WAREHOUSE_PATH:-$(DEMO_RUN)/warehouse.duckdb} \
+	SEG_PIPELINE_OUTPUT_PATH=$${SEG_PIPELINE_OUTPUT_PATH:-$(DEMO_RUN)/published} \
 		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
 
 test: .venv/installed-dev
@@ -61,4 +65,4 @@ lock:
 		--no-annotate --no-header --extra build -c requirements-dev.txt pyproject.toml -o requirements.txt
 
 clean:
-	rm -rf .venv .dagster_home published warehouse.duckdb $(DEMO)
+	rm -rf .venv .dagster_home $(DEMO) $(DEMO_RUN)

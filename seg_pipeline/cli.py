@@ -121,7 +121,11 @@ def _run(options: argparse.Namespace) -> int:
     console.print(f"\ntime: {stages}  imports and orchestration {rest:.1f} s  in all {total:.1f} s", soft_wrap=True)
     console.print(f"warehouse: {done.warehouse.database}", soft_wrap=True)
     if done.published is None:
-        console.print(f"published: nothing new, since a later night than {done.as_of} is published", soft_wrap=True)
+        console.print(
+            f"published: nothing new, since a later night than {done.as_of} is in {done.output}; for other orders"
+            " give --output (and --warehouse) of their own",
+            soft_wrap=True,
+        )
     else:
         console.print(f"published: {done.published}", soft_wrap=True)
         for file in sorted(done.published.iterdir()):

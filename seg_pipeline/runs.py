@@ -60,6 +60,7 @@ class Done:
 
     as_of: datetime.date
     warehouse: Warehouse
+    output: Path
     published: Path | None
 
 
@@ -78,7 +79,7 @@ def run(load: Loader, progress: Progress) -> Done:
         as_of = settings.as_of or _day_after_last_order(warehouse)
         _execute(definitions, night.name, instance, progress, partition_of(as_of))
     folder = settings.output.path
-    return Done(as_of, warehouse, folder / LATEST if published_as_of(folder) == as_of else None)
+    return Done(as_of, warehouse, folder, folder / LATEST if published_as_of(folder) == as_of else None)
 
 
 def _execute(

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -54,17 +53,17 @@ def publish(
         if published is not None and published > as_of:
             return folder / LATEST, False
         sets = folder / SETS
-        sets.mkdir(parents=True, exist_ok=True)
         # Written within the folder, so that the move to its name is one step on one file system.
-        with tempfile.TemporaryDirectory(prefix=".writing-", dir=sets) as writing:
-            data = _write_tables(warehouse, tables, as_of, Path(writing))
-            for name, text in pages.items():
-                (Path(writing) / name).write_text(text, encoding="utf-8")
-            manifest = {"as_of": as_of.isoformat(), "model_id": model_id, "files": data}
-            text = json.dumps(manifest, indent=2) + "\n"
-            (Path(writing) / MANIFEST).write_text(text, encoding="utf-8")
-            name = f"{as_of}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-            _put(Path(writing), sets / name)
+        writing = sets / f".writing-{os.getpid()}"
+        shutil.rmtree(writing, ignore_errors=True)
+        writing.mkdir(parents=True)
+        data = _write_tables(warehouse, tables, as_of, writing)
+        for name, text in pages.items():
+            (writing / name).write_text(text, encoding="utf-8")
+        manifest = json.dumps({"as_of": as_of.isoformat(), "model_id": model_id, "files": data}, indent=2) + "\n"
+        (writing / MANIFEST).write_text(manifest, encoding="utf-8")
+        name = f"{as_of}-{hashlib.sha256(manifest.encode()).hexdigest()[:8]}"
+        _put(writing, sets / name)
         _switch(folder, name)
         _forget_old_sets(sets, name)
     except OSError as error:
@@ -100,8 +99,7 @@ def _write_tables(
 def _put(written: Path, target: Path) -> None:
     """The written set under its name. Where that set is there already only what may differ (the pages) is replaced."""
     if not target.exists():
-        shutil.copytree(written, target.with_suffix(".new"), dirs_exist_ok=True)
-        os.replace(target.with_suffix(".new"), target)
+        os.replace(written, target)
         return
     for file in written.iterdir():
         os.replace(file, target / file.name)
@@ -115,11 +113,11 @@ def _switch(folder: Path, name: str) -> None:
 
 
 def _forget_old_sets(sets: Path, current: str) -> None:
-    # Only whole sets are named like a date; what a killed run left is neither kept nor counted.
+    """Removes what killed runs left half-written, and all sets but the current and the one before it."""
     others = [path for path in sets.iterdir() if path.name != current]
     whole = sorted(
-        (path for path in others if (path / MANIFEST).exists() and path.suffix != ".new"),
-        key=lambda path: path.stat().st_mtime,
+        (path for path in others if not path.name.startswith(".")), key=lambda path: (path / MANIFEST).stat().st_mtime
     )
-    for path in [*whole[: -(SETS_KEPT - 1)], *(path for path in others if path not in whole)]:
-        shutil.rmtree(path, ignore_errors=True)
+    for path in others:
+        if path not in whole[-(SETS_KEPT - 1) :]:
+            shutil.rmtree(path, ignore_errors=True)

@@ -4,11 +4,12 @@ BIN := .venv/bin
 DEMO := data/demo_shop
 DEMO_RUN := demo
 DAGSTER_HOME := $(CURDIR)/.dagster_home
+PORT ?= 3000
 
 .PHONY: help demo dev test check format bench lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
-	@echo "make dev    open the Dagster UI on 127.0.0.1:3000"
+	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
 	@echo "make test   install and run the tests"
 	@echo "make check  lint, formatting and types"
 	@echo "make bench  time and memory beside a hand-written script"
@@ -30,16 +31,18 @@ demo: .venv/installed
 	$(BIN)/seg-pipeline run --source $(DEMO) --warehouse $(DEMO_RUN)/warehouse.duckdb --output $(DEMO_RUN)/published
 
 # The UI keeps its history in a home of its own; the dialog that greets a new home is marked as seen.
+# Dagster's note that another command is newer helps nobody who typed `make dev`.
+dev: export PYTHONWARNINGS = ignore:Function `dev_command` is superseded
 dev: .venv/installed
 	$(BIN)/python data/demo_shop.py --out $(DEMO)
 	@mkdir -p $(DAGSTER_HOME)/.nux
-	@cp dagster.yaml $(DAGSTER_HOME)/dagster.yaml
+	@cp deploy/dagster.yaml $(DAGSTER_HOME)/dagster.yaml
 	@echo "seen: 1" > $(DAGSTER_HOME)/.nux/nux.yaml
 	DAGSTER_HOME=$(DAGSTER_HOME) \
 	SEG_PIPELINE_SOURCE_PATH=$${SEG_PIPELINE_SOURCE_PATH:-$(DEMO)} \
 	SEG_PIPELINE_WAREHOUSE_PATH=$${SEG_PIPELINE_WAREHOUSE_PATH:-$(DEMO_RUN)/warehouse.duckdb} \
 	SEG_PIPELINE_OUTPUT_PATH=$${SEG_PIPELINE_OUTPUT_PATH:-$(DEMO_RUN)/published} \
-		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p 3000
+		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 test: .venv/installed-dev
 	$(BIN)/pytest

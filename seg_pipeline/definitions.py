@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 import dagster as dg
 
 from seg_pipeline import automation
-from seg_pipeline.evaluation.assets import defs as evaluation
-from seg_pipeline.features.assets import defs as features
+from seg_pipeline.evaluation import assets as evaluation
+from seg_pipeline.features import assets as features
 from seg_pipeline.features.transforms import check_columns
-from seg_pipeline.models.assets import check_algorithms
-from seg_pipeline.models.assets import defs as models
-from seg_pipeline.prepared.assets import defs as prepared
-from seg_pipeline.raw.assets import defs as raw
-from seg_pipeline.segments.assets import defs as segments
+from seg_pipeline.models import assets as models
+from seg_pipeline.prepared import assets as prepared
+from seg_pipeline.raw import assets as raw
+from seg_pipeline.segments import assets as segments
 from seg_pipeline.settings import Settings, WarehouseSettings, load_settings
 from seg_pipeline.warehouse import Warehouse
 
-ROOMS = (raw, prepared, features, models, evaluation, segments)
+ROOMS = (raw.defs, prepared.defs, features.defs, models.defs, evaluation.defs, segments.defs)
 
 Loader = Callable[[Sequence[str]], Settings]
 
@@ -73,7 +72,7 @@ def settings_of_run(load: Loader) -> dg.ResourceDefinition:
 def check(settings: Settings) -> None:
     """Raises UsageError for names in the settings that only the rooms know."""
     check_columns(settings.features)
-    check_algorithms(settings.models)
+    models.check_algorithms(settings.models)
 
 
 def warehouse_of(settings: WarehouseSettings) -> Warehouse:

@@ -6,7 +6,7 @@ check each. A failed critical check stops everything downstream of its table; a 
 
 import datetime
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,45 +28,73 @@ EXAMPLE_WIDTH = 500
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One expectation of a suite: its name as an asset check, and how the library says it."""
+    """What a suite expects under one name: an asset check, one expectation of the library or one per column."""
 
     name: str
     description: str
     severity: Severity
-    build: Callable[[Settings, datetime.date | None], "Expectation"]
+    build: Callable[[Settings, datetime.date | None], Sequence["Expectation"]]
     rule: Rule | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one expectation; `examples` are values or rows that broke it."""
+    """What became of it: rows checked, rows that broke it, and some of the values or rows that did."""
 
     expected: Expected
     passed: bool
+    rows: int
     broken: int
-    rows: int | None
     examples: str
     error: str
 
 
 def suite_of(table: Table) -> list[Expected]:
-    """The expectations of a table: rows there, no missing values, keys unique, values in range, and its own rules."""
-    suite: list[Expected] = []
-    if not table.may_be_empty:
-        suite.append(
-            Expected(
-                "has_rows",
-                "The table has rows.",
-                "critical",
-                lambda *_: _gxe().ExpectTableRowCountToBeBetween(min_value=1),
-            )
-        )
+    """The suite of a table: rows there, keys unique, nothing missing, values in range, and the table's own rules."""
+    suite = [] if table.may_be_empty else [_HAS_ROWS]
     if table.key:
         suite.append(_unique(table.key))
-    for column in table.columns:
-        suite += _of_column(column)
-    suite += [_of_rule(rule) for rule in table.rules]
-    return suite
+    filled = [column for column in table.columns if not column.nullable]
+    if filled:
+        suite.append(
+            Expected(
+                "no_missing_values",
+                f"Never missing: {', '.join(column.name for column in filled)}.",
+                "critical",
+                lambda *_: [_gxe().ExpectColumnValuesToNotBeNull(column=column.name) for column in filled],
+            )
+        )
+    bounded = [column for column in table.columns if column.min_value is not None or column.max_value is not None]
+    if bounded:
+        suite.append(
+            Expected(
+                "values_in_range",
+                f"In range: {', '.join(map(_range_in_words, bounded))}.",
+                "critical",
+                lambda *_: [
+                    _gxe().ExpectColumnValuesToBeBetween(
+                        column=column.name, min_value=column.min_value, max_value=column.max_value
+                    )
+                    for column in bounded
+                ],
+            )
+        )
+    listed = [column for column in table.columns if column.values]
+    if listed:
+        suite.append(
+            Expected(
+                "values_known",
+                "Known values: "
+                + "; ".join(f"{column.name} is one of {', '.join(column.values)}" for column in listed)
+                + ".",
+                "critical",
+                lambda *_: [
+                    _gxe().ExpectColumnValuesToBeInSet(column=column.name, value_set=list(column.values))
+                    for column in listed
+                ],
+            )
+        )
+    return [*suite, *(_of_rule(rule) for rule in table.rules)]
 
 
 def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: datetime.date | None) -> list[Outcome]:
@@ -76,10 +104,14 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
     suite = suite_of(table)
     where = f" WHERE as_of = DATE '{as_of.isoformat()}'" if table.nightly and as_of else ""
     rows = f"SELECT * FROM {table.name}{where}"
-    expectations = [expected.build(settings, as_of) for expected in suite]
+    parts = [expected.build(settings, as_of) for expected in suite]
     with warehouse.get_connection() as connection:
-        results = validate(connection, rows, expectations, examples=EXAMPLES)
-        outcomes = [_outcome(expected, result) for expected, result in zip(suite, results, strict=True)]
+        checked = connection.execute(f"SELECT count(*) FROM ({rows})").fetchall()[0][0]
+        results = iter(validate(connection, rows, [one for part in parts for one in part], examples=EXAMPLES))
+        outcomes = [
+            _outcome(expected, [next(results) for _ in part], checked)
+            for expected, part in zip(suite, parts, strict=True)
+        ]
         return [
             replace(outcome, examples=_rows_that_break(connection, outcome.expected.rule, rows, settings, as_of))
             if outcome.expected.rule and outcome.broken
@@ -89,7 +121,7 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
 
 
 def checks_of(table: Table) -> dg.AssetChecksDefinition:
-    """The suite of a table as asset checks, one per expectation, the critical ones blocking."""
+    """The suite of a table as asset checks, the critical ones blocking."""
     suite = suite_of(table)
     specs = [
         dg.AssetCheckSpec(
@@ -101,12 +133,14 @@ def checks_of(table: Table) -> dg.AssetChecksDefinition:
         for expected in suite
     ]
 
-    @dg.multi_asset_check(name="check_" + table.name.replace(".", "_"), specs=specs)
+    @dg.multi_asset_check(name="check_" + table.name.replace(".", "_"), specs=specs, can_subset=True)
     def run_suite(
         context: dg.AssetCheckExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
     ) -> Iterator[dg.AssetCheckResult]:
+        asked_for = {key.name for key in context.selected_asset_check_keys}
         for outcome in evaluate(warehouse, table, settings, _night(context, warehouse, table)):
-            yield _check_result(outcome)
+            if outcome.expected.name in asked_for:
+                yield _check_result(outcome)
 
     return run_suite
 
@@ -124,19 +158,14 @@ def _night(context: dg.AssetCheckExecutionContext, warehouse: Warehouse, table: 
 
 def _check_result(outcome: Outcome) -> dg.AssetCheckResult:
     severity = dg.AssetCheckSeverity.ERROR if outcome.expected.severity == "critical" else dg.AssetCheckSeverity.WARN
-    metadata: dict[str, Any] = {"broken": outcome.broken}
-    if outcome.rows is not None:
-        metadata["rows"] = outcome.rows
-    if outcome.examples:
-        metadata["examples"] = outcome.examples
-    if outcome.error:
-        metadata["error"] = outcome.error
+    details: dict[str, Any] = {"broken": outcome.broken, "examples": outcome.examples, "error": outcome.error}
     return dg.AssetCheckResult(
         check_name=outcome.expected.name,
         passed=outcome.passed,
         severity=severity,
         description=in_words(outcome),
-        metadata=metadata,
+        # What there is to say only: the UI plots every number.
+        metadata={"rows": outcome.rows, **{name: value for name, value in details.items() if value}},
     )
 
 
@@ -156,55 +185,38 @@ def _gxe() -> Any:
     return expectations
 
 
+_HAS_ROWS = Expected(
+    "has_rows", "The table has rows.", "critical", lambda *_: [_gxe().ExpectTableRowCountToBeBetween(min_value=1)]
+)
+
+
 def _unique(key: tuple[str, ...]) -> Expected:
-    name = "unique_" + "_".join(key)
-    description = f"{', '.join(key)} {'is' if len(key) == 1 else 'are together'} unique."
     if len(key) == 1:
-        return Expected(name, description, "critical", lambda *_: _gxe().ExpectColumnValuesToBeUnique(column=key[0]))
+        return Expected(
+            "key_unique",
+            f"{key[0]} is unique.",
+            "critical",
+            lambda *_: [_gxe().ExpectColumnValuesToBeUnique(column=key[0])],
+        )
     return Expected(
-        name, description, "critical", lambda *_: _gxe().ExpectCompoundColumnsToBeUnique(column_list=list(key))
+        "key_unique",
+        f"{', '.join(key)} together are unique.",
+        "critical",
+        lambda *_: [_gxe().ExpectCompoundColumnsToBeUnique(column_list=list(key))],
     )
 
 
-def _of_column(column: Column) -> Iterator[Expected]:
-    name = column.name
-    if not column.nullable:
-        yield Expected(
-            f"{name}_not_null",
-            f"{name} is never missing.",
-            "critical",
-            lambda *_: _gxe().ExpectColumnValuesToNotBeNull(column=name),
-        )
-    low, high = column.min_value, column.max_value
-    if low is not None or high is not None:
-        bounds = " and ".join(
-            part
-            for part in (
-                f"at least {low:g}" if low is not None else "",
-                f"at most {high:g}" if high is not None else "",
-            )
-            if part
-        )
-        yield Expected(
-            f"{name}_in_range",
-            f"{name} is {bounds}.",
-            "critical",
-            lambda *_: _gxe().ExpectColumnValuesToBeBetween(column=name, min_value=low, max_value=high),
-        )
-    if column.values:
-        yield Expected(
-            f"{name}_in_set",
-            f"{name} is one of {', '.join(column.values)}.",
-            "critical",
-            lambda *_: _gxe().ExpectColumnValuesToBeInSet(column=name, value_set=list(column.values)),
-        )
+def _range_in_words(column: Column) -> str:
+    if column.max_value is None:
+        return f"{column.name} from {column.min_value:g}"
+    if column.min_value is None:
+        return f"{column.name} up to {column.max_value:g}"
+    return f"{column.name} {column.min_value:g} to {column.max_value:g}"
 
 
 def _of_rule(rule: Rule) -> Expected:
-    def build(settings: Settings, as_of: datetime.date | None) -> "Expectation":
-        query = _filled(rule.broken_by, settings, as_of)
-        expectation: Expectation = _gxe().UnexpectedRowsExpectation(unexpected_rows_query=query)
-        return expectation
+    def build(settings: Settings, as_of: datetime.date | None) -> list["Expectation"]:
+        return [_gxe().UnexpectedRowsExpectation(unexpected_rows_query=_filled(rule.broken_by, settings, as_of))]
 
     return Expected(rule.name, rule.description, rule.severity, build, rule)
 
@@ -239,29 +251,37 @@ def _filled(query: str, settings: Settings, as_of: datetime.date | None) -> str:
     return re.sub(r":([a-z_]+(?:\.[a-z_]+)*)", literal, query)
 
 
-def _outcome(expected: Expected, result: "ExpectationValidationResult") -> Outcome:
+def _outcome(expected: Expected, results: Sequence["ExpectationValidationResult"], rows: int) -> Outcome:
+    failed = [result for result in results if not result.success]
+    return Outcome(
+        expected=expected,
+        passed=not failed,
+        rows=rows,
+        broken=sum(_broken(result) for result in failed),
+        examples=_shown(example for result in failed for example in _examples(result)),
+        error=next((error for result in failed if (error := _error(result))), ""),
+    )
+
+
+def _broken(result: "ExpectationValidationResult") -> int:
     details = result.result or {}
+    return int(details.get("unexpected_count", details.get("observed_value")) or 0)
+
+
+def _examples(result: "ExpectationValidationResult") -> list[str]:
+    """Values that broke an expectation on a column, or that it has missing ones."""
+    column = result.expectation_config.kwargs.get("column") if result.expectation_config else None
+    values = (result.result or {}).get("partial_unexpected_list") or ()
+    return [f"{column} {'missing' if value is None else value}" for value in values]
+
+
+def _error(result: "ExpectationValidationResult") -> str:
+    """The first line of why an expectation could not be evaluated; empty where it was."""
     raised = result.exception_info or {}
     if "raised_exception" not in raised:
         # One entry per metric that could not be computed.
         raised = next(iter(raised.values()), {})
-    error = (
-        str(raised.get("exception_message") or "").strip().splitlines()[:1] if raised.get("raised_exception") else []
-    )
-    counted = details.get("unexpected_count", details.get("observed_value", 0))
-    return Outcome(
-        expected=expected,
-        passed=bool(result.success),
-        broken=0 if result.success else int(counted or 0),
-        rows=details.get("element_count"),
-        examples="" if result.success else _examples(details),
-        error=error[0] if error else "",
-    )
-
-
-def _examples(details: dict[str, Any]) -> str:
-    """Values that broke an expectation on a column; that one is missing needs no example."""
-    return _shown(str(value) for value in details.get("partial_unexpected_list", ()) if value is not None)
+    return str(raised.get("exception_message") or "").strip().split("\n")[0] if raised.get("raised_exception") else ""
 
 
 def _shown(examples: Iterable[str]) -> str:

@@ -1,7 +1,9 @@
 """A run from the command line: the jobs that the UI knows, in this process, with its progress shown."""
 
 import datetime
+import importlib
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -74,12 +76,19 @@ def run(load: Loader, progress: Progress) -> Done:
     check(settings)
     definitions = build_definitions(load, loggers={"progress": _logger(progress)})
     warehouse = warehouse_of(settings.warehouse)
+    threading.Thread(target=_import_early, daemon=True).start()
     with _instance() as instance:
         _execute(definitions, ingest.name, instance, progress)
         as_of = settings.as_of or _day_after_last_order(warehouse)
         _execute(definitions, night.name, instance, progress, partition_of(as_of))
     folder = settings.output.path
     return Done(as_of, warehouse, folder, folder / LATEST if published_as_of(folder) == as_of else None)
+
+
+def _import_early() -> None:
+    """Loads what takes seconds to load, in the order it is needed, while the database reads the orders."""
+    for module in ("seg_pipeline.great_expectations_duckdb", "sklearn.cluster", "kneed", "matplotlib.figure"):
+        importlib.import_module(module)
 
 
 def _execute(

@@ -4,6 +4,7 @@ The table in the warehouse, the column schema in the Dagster UI and the expectat
 here. Each room lists its own tables in its `tables.py`.
 """
 
+import datetime
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 Severity = Literal["critical", "warning"]
 
 OWNER = "team:data"
+# Numbers this large are shown without decimals.
+WHOLE_FROM = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,11 @@ class Table:
         }
 
 
+def rows_built(rows: int, as_of: datetime.date) -> dict[str, Any]:
+    """Metadata of a night's rows. The UI's pages read the one count, its trends over partitions the other."""
+    return {"as_of": as_of.isoformat(), "dagster/row_count": rows, "dagster/partition_row_count": rows}
+
+
 def markdown(frame: "pd.DataFrame") -> str:
     """A small frame as a Markdown table for the UI."""
     names = [str(name) for name in frame.columns]
@@ -101,6 +109,11 @@ def markdown(frame: "pd.DataFrame") -> str:
 
 
 def _shown(value: object) -> str:
-    """A value in a Markdown cell: numbers short, and nothing that would end the cell."""
-    text = f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    """A value in a Markdown cell: numbers as one reads them, and nothing that would end the cell."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= WHOLE_FROM else f"{value:.4f}".rstrip("0").rstrip(".")
+    return str(value).replace("|", "\\|").replace("\n", " ")

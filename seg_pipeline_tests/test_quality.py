@@ -59,11 +59,12 @@ def test_each_fault_is_named_with_its_count_and_an_example(tmp_path):
     found = outcomes(tmp_path, [*rows, ("g", 4, "bad")])
 
     assert found == {
-        "unique_customer_id": "customer_id is unique. Broken by 2, for example a",
-        "customer_id_not_null": "customer_id is never missing. Broken by 1",
-        "score_not_null": "score is never missing. Broken by 1",
-        "score_in_range": "score is at least 1 and at most 5. Broken by 1, for example 6",
-        "note_in_set": "note is one of good, bad. Broken by 1, for example ugly",
+        "key_unique": "customer_id is unique. Broken by 2, for example customer_id a",
+        "no_missing_values": (
+            "Never missing: as_of, customer_id, score. Broken by 2, for example customer_id missing; score missing"
+        ),
+        "values_in_range": "In range: score 1 to 5. Broken by 1, for example score 6",
+        "values_known": "Known values: note is one of good, bad. Broken by 1, for example note ugly",
         "bad_score_low": "A bad note goes with a low score. Broken by 1, for example customer_id g, score 4",
     }
 
@@ -83,9 +84,9 @@ def test_a_missing_column_fails_with_the_reason_instead_of_passing(tmp_path):
 
     found = outcomes(tmp_path, [("a", 1, "good")], table=wider)
 
-    assert list(found) == ["gone_not_null"]
-    assert "Could not be evaluated" in found["gone_not_null"]
-    assert "gone" in found["gone_not_null"]
+    assert list(found) == ["no_missing_values"]
+    assert "Could not be evaluated" in found["no_missing_values"]
+    assert "gone" in found["no_missing_values"]
 
 
 def test_only_numbers_and_dates_of_the_settings_reach_a_query(tmp_path):
@@ -126,7 +127,7 @@ def run_with(tmp_path, score):
 
 
 def test_a_failed_critical_check_stops_what_comes_after(tmp_path):
-    assert run_with(tmp_path, score=9) == (False, ["shop/scores"], {"score_in_range": "ERROR"})
+    assert run_with(tmp_path, score=9) == (False, ["shop/scores"], {"values_in_range": "ERROR"})
 
 
 def test_a_failed_warning_is_shown_and_stops_nothing(tmp_path):

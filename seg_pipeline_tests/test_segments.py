@@ -11,7 +11,7 @@ import pytest
 from seg_pipeline.errors import MachineError
 from seg_pipeline.features.tables import RFM_GRID
 from seg_pipeline.segments.names import name_segments
-from seg_pipeline.segments.publishing import publish, published_as_of
+from seg_pipeline.segments.publishing import damaged_files, publish, published_as_of
 from seg_pipeline.segments.strategies import ACTIONS, strategies
 from seg_pipeline.settings import StrategySettings
 from seg_pipeline.tables import Column, Table
@@ -178,3 +178,13 @@ def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path):
 
     with pytest.raises(MachineError, match="cannot publish"):
         publish(warehouse_with(tmp_path, AS_OF, ["a"]), [LIST], {}, AS_OF, "model", tmp_path / "file" / "out")
+
+
+def test_a_published_file_that_was_changed_or_lost_is_found(tmp_path):
+    folder, _ = publish(warehouse_with(tmp_path, AS_OF, ["a"]), [LIST], {}, AS_OF, "model", tmp_path / "out")
+    assert damaged_files(tmp_path / "out") == []
+
+    (folder / "list.csv").write_text("cut")
+    (folder / "list.parquet").unlink()
+
+    assert damaged_files(tmp_path / "out") == ["list.parquet", "list.csv"]

@@ -9,13 +9,13 @@ from seg_pipeline.models.tables import CANDIDATES, METRICS
 from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.quality import checks_of
 from seg_pipeline.settings import Settings
-from seg_pipeline.tables import markdown
+from seg_pipeline.tables import markdown, rows_built
 from seg_pipeline.warehouse import Warehouse
 
 COLUMNS = ", ".join(["algorithm", "k", *(metric.name for metric in METRICS), "eligible", "ineligible_because"])
 
 
-@dg.asset(**EVALUATION_REPORT.asset(kinds={"matplotlib"}), partitions_def=NIGHTS, deps=[*candidate_assets.values()])
+@dg.asset(**EVALUATION_REPORT.asset(kinds={"python"}), partitions_def=NIGHTS, deps=[*candidate_assets.values()])
 def evaluation_report(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
@@ -30,12 +30,11 @@ def evaluation_report(
     k_range = (settings.selection.k_min, settings.selection.k_max)
     return dg.MaterializeResult(
         metadata={
-            "as_of": as_of.isoformat(),
-            "dagster/partition_row_count": len(report),
+            **rows_built(len(report), as_of),
             "chosen": f"{chosen['algorithm']}, k = {chosen['k']}",
             "reason": chosen["reason"],
             "rule": rule_in_words(settings.selection),
-            "silhouette": float(chosen["silhouette"]),
+            "silhouette": round(float(chosen["silhouette"]), 4),
             "comparison": dg.MetadataValue.md(
                 markdown(report[["algorithm", "k", "silhouette", "inertia", "rank", "chosen", "reason"]])
             ),

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from seg_pipeline.models.rfm_grid import NAME as BASELINE
+from seg_pipeline.models.tables import TITLES
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BASELINE = "rfm_grid"
 MISSING = "\N{EN DASH}"
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW = (
@@ -36,12 +38,6 @@ INK, GREY, PALE = "#222222", "#767676", "#D9D9D9"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK, YELLOW)
 MARKERS = ("o", "s", "^")
 
-ALGORITHM_LABELS = {
-    "kmeans": "KMeans",
-    "hierarchical": "Hierarchical (Ward)",
-    "gaussian_mixture": "Gaussian mixture",
-    BASELINE: "R x F grid (baseline)",
-}
 FEATURE_LABELS = {
     "recency_days": "Days since last order",
     "frequency": "Orders",
@@ -310,7 +306,7 @@ def markdown_image(figure: Figure, title: str) -> str:
 
 def algorithm_label(algorithm: str) -> str:
     """The algorithm's name as people write it."""
-    return ALGORITHM_LABELS.get(algorithm, algorithm.replace("_", " ").capitalize())
+    return TITLES.get(algorithm, algorithm)
 
 
 def feature_label(feature: str) -> str:

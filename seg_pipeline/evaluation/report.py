@@ -16,6 +16,7 @@ import jinja2
 import pandas as pd
 
 from seg_pipeline.evaluation import plots
+from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -132,7 +133,7 @@ def _candidates(evaluation: pd.DataFrame) -> list[dict[Any, Any]]:
 
 def _by_silhouette(evaluation: pd.DataFrame) -> dict[Any, Any] | None:
     """What silhouette alone would choose among the fitted candidates; the baseline is no candidate."""
-    best = evaluation[evaluation["is_best_silhouette"].eq(True) & evaluation["algorithm"].ne(plots.BASELINE)]
+    best = evaluation[evaluation["is_best_silhouette"].eq(True) & evaluation["algorithm"].ne(RFM_GRID)]
     return _first(best.sort_values("silhouette", ascending=False, kind="stable"))
 
 

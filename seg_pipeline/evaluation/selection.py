@@ -143,9 +143,7 @@ def _forced(selection: SelectionSettings) -> str:
 
 def _admitted(sweep: Sequence[Candidate], selection: SelectionSettings) -> list[Candidate]:
     """What passes the gates; where the choice is forced, of what is asked for, and all of it if nothing passes."""
-    asked_for = [
-        one for one in sweep if selection.algorithm in (None, one.algorithm) and selection.k in (None, one.k)
-    ]
+    asked_for = [one for one in sweep if selection.algorithm in (None, one.algorithm) and selection.k in (None, one.k)]
     eligible = [one for one in asked_for if one.refusal is None]
     return asked_for if _forced(selection) and not eligible else eligible
 

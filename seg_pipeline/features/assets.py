@@ -11,7 +11,7 @@ from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.quality import checks_of
 from seg_pipeline.settings import Settings
-from seg_pipeline.tables import markdown
+from seg_pipeline.tables import markdown, rows_built
 from seg_pipeline.warehouse import Warehouse
 
 SQL = Path(__file__).parent
@@ -31,8 +31,7 @@ def rfm_features(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.
     )
     return dg.MaterializeResult(
         metadata={
-            "as_of": as_of.isoformat(),
-            "dagster/partition_row_count": int(grid["customers"].sum()),
+            **rows_built(int(grid["customers"].sum()), as_of),
             "customers": int(grid["customers"].sum()),
             "revenue": float(grid["monetary"].sum()),
             "rfm_grid": dg.MetadataValue.md(markdown(grid)),
@@ -51,8 +50,7 @@ def feature_transforms(
     warehouse.replace_night(FEATURE_TRANSFORMS, transforms, as_of)
     return dg.MaterializeResult(
         metadata={
-            "as_of": as_of.isoformat(),
-            "dagster/partition_row_count": len(transforms),
+            **rows_built(len(transforms), as_of),
             "transforms": dg.MetadataValue.md(markdown(transforms)),
         }
     )

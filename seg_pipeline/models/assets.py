@@ -19,7 +19,7 @@ from seg_pipeline.models.tables import CANDIDATES, CORESET
 from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.quality import checks_of
 from seg_pipeline.settings import ModelSettings, Settings
-from seg_pipeline.tables import markdown
+from seg_pipeline.tables import markdown, rows_built
 from seg_pipeline.warehouse import Warehouse
 
 
@@ -52,8 +52,7 @@ def coreset(
     warehouse.replace_night(CORESET, coreset_rows(summary, common["rfm_segment"].to_list()), as_of)
     return dg.MaterializeResult(
         metadata={
-            "as_of": as_of.isoformat(),
-            "dagster/partition_row_count": len(summary.weights),
+            **rows_built(len(summary.weights), as_of),
             "customers": len(buyers),
             "exact": summary.exact,
         }
@@ -64,7 +63,11 @@ def candidates_asset(algorithm: str) -> dg.AssetsDefinition:
     """The asset of one algorithm's candidates, every k of the range; of the grid, its one row."""
     table = CANDIDATES[algorithm]
 
-    @dg.asset(**table.asset(kinds={"scikitlearn"}), partitions_def=NIGHTS, deps=[coreset])
+    @dg.asset(
+        **table.asset(kinds={"python" if algorithm == RFM_GRID_NAME else "scikitlearn"}),
+        partitions_def=NIGHTS,
+        deps=[coreset],
+    )
     def candidates(
         context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
     ) -> dg.MaterializeResult:
@@ -85,8 +88,7 @@ def candidates_asset(algorithm: str) -> dg.AssetsDefinition:
         ]
         return dg.MaterializeResult(
             metadata={
-                "as_of": as_of.isoformat(),
-                "dagster/partition_row_count": len(rows),
+                **rows_built(len(rows), as_of),
                 "fit_seconds": float(rows["fit_seconds"].sum()),
                 "candidates": dg.MetadataValue.md(markdown(shown)),
             }

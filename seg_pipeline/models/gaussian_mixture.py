@@ -20,6 +20,7 @@ class GaussianMixtureAlgorithm:
     """The likeliest mixture of those that EM reaches from `n_init` KMeans clusterings."""
 
     name = "gaussian_mixture"
+    title = "Gaussian mixture"
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:

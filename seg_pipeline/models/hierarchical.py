@@ -18,6 +18,7 @@ class WardAlgorithm:
     """One Ward tree, cut at every k."""
 
     name = "hierarchical"
+    title = "Hierarchical (Ward)"
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:

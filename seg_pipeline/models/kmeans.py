@@ -23,6 +23,7 @@ class KMeansAlgorithm:
     """Lloyd's KMeans from k-means++ starts, the best of `n_init`."""
 
     name = "kmeans"
+    title = "KMeans"
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:

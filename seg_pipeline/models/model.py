@@ -61,6 +61,8 @@ class Algorithm(Protocol):
     """A way of clustering, able to fit a range of k on a coreset and to label any points afterwards."""
 
     name: str
+    # As people write it.
+    title: str
 
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
         """One model for each k, in the order of `ks`; a k that the cells cannot fill is left out.

@@ -12,6 +12,7 @@ from seg_pipeline.models.coreset import Coreset
 from seg_pipeline.models.model import ClusterModel, model_from_labels
 
 NAME = "rfm_grid"
+TITLE = "R x F grid (baseline)"
 
 
 def grid_model(coreset: Coreset, cell_labels: npt.NDArray[np.generic]) -> ClusterModel:

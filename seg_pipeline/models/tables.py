@@ -3,6 +3,7 @@
 from seg_pipeline.features.tables import AS_OF, RFM_GRID
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
+from seg_pipeline.models.rfm_grid import TITLE as RFM_GRID_TITLE
 from seg_pipeline.tables import Column, Rule, Table
 
 CORESET = Table(
@@ -60,11 +61,11 @@ METRICS = (
 )
 
 
-def candidates_table(algorithm: str) -> Table:
+def candidates_table(algorithm: str, title: str) -> Table:
     """The table of one algorithm's candidates."""
     return Table(
         f"models.{algorithm}_candidates",
-        f"One row per number of clusters that {algorithm} found: its metrics, and the model as plain numbers.",
+        f"{title}: one row per candidate, its number of clusters, its metrics and the model as plain numbers.",
         nightly=True,
         key=("k",),
         # No rows where the algorithm is not compared, or the buyers are too few.
@@ -94,4 +95,5 @@ def candidates_table(algorithm: str) -> Table:
 
 
 # The grid is scored beside the fitted algorithms, as the baseline that they must beat.
-CANDIDATES = {name: candidates_table(name) for name in (*ALGORITHMS, RFM_GRID_NAME)}
+TITLES = {**{name: algorithm.title for name, algorithm in ALGORITHMS.items()}, RFM_GRID_NAME: RFM_GRID_TITLE}
+CANDIDATES = {name: candidates_table(name, title) for name, title in TITLES.items()}

@@ -19,11 +19,11 @@ from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.quality import checks_of
 from seg_pipeline.segments.assignment import cell_clusters
 from seg_pipeline.segments.labelling import label_night
-from seg_pipeline.segments.publishing import publish
+from seg_pipeline.segments.publishing import damaged_files, publish
 from seg_pipeline.segments.strategies import strategies
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import Settings, flattened
-from seg_pipeline.tables import OWNER, markdown
+from seg_pipeline.tables import OWNER, markdown, rows_built
 from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -68,21 +68,20 @@ def labelled_customers(
     yield dg.MaterializeResult(
         asset_key=SEGMENT_ASSIGNMENTS.asset_key,
         metadata={
-            "as_of": as_of.isoformat(),
-            "dagster/partition_row_count": int(profiles["customers"].sum()),
+            **rows_built(int(profiles["customers"].sum()), as_of),
             "customers": int(profiles["customers"].sum()),
             "model_id": model_id,
-            "mean_confidence": float((profiles["mean_confidence"] * profiles["share"]).sum()),
+            "mean_confidence": round(float((profiles["mean_confidence"] * profiles["share"]).sum()), 4),
         },
     )
-    columns = ["segment_id", "segment_name", "customers", "share", "revenue", "revenue_share", "name_reason"]
+    columns = ["segment_id", "segment_name", "customers", "share", "revenue", "revenue_share"]
     currency = settings.strategies.currency
     yield dg.MaterializeResult(
         asset_key=SEGMENT_PROFILES.asset_key,
         metadata={
-            "as_of": as_of.isoformat(),
-            "dagster/partition_row_count": len(profiles),
+            **rows_built(len(profiles), as_of),
             "segments": dg.MetadataValue.md(markdown(profiles[columns])),
+            "names": dg.MetadataValue.md(markdown(profiles[["segment_name", "name_reason"]])),
             "sizes_and_revenue": dg.MetadataValue.md(
                 plots.markdown_image(plots.sizes_and_revenue(profiles), "Sizes and revenue")
             ),
@@ -102,8 +101,7 @@ def segment_strategies(
     warehouse.replace_night(SEGMENT_STRATEGIES, plan, as_of)
     return dg.MaterializeResult(
         metadata={
-            "as_of": as_of.isoformat(),
-            "dagster/partition_row_count": len(plan),
+            **rows_built(len(plan), as_of),
             "budget": dg.MetadataValue.md(markdown(plan[["segment_name", "budget_share", "budget", "arithmetic"]])),
             "actions": dg.MetadataValue.md(
                 markdown(plan[["segment_name", "objective", "marketing", "sales", "service"]])
@@ -119,6 +117,8 @@ def segment_strategies(
     owners=[OWNER],
     description="What teams read: the night's segments as Parquet and CSV, and the evaluation report. The latest"
     " night's set is switched as a whole; an older night changes nothing that is published.",
+    # The columns of the file that most readers open.
+    metadata=SEGMENT_ASSIGNMENTS.asset(kinds=())["metadata"],
     partitions_def=NIGHTS,
     deps=[*(table.asset_key for table in PUBLISHED_TABLES), evaluation_report],
 )
@@ -158,7 +158,7 @@ def published_files(
         warehouse, PUBLISHED_TABLES, {REPORT_PAGE: render(report)}, as_of, model_id, settings.output.path
     )
     metadata: dict[str, Any] = {
-        "as_of": as_of.isoformat(),
+        **rows_built(warehouse.count(SEGMENT_ASSIGNMENTS, as_of), as_of),
         "published": is_latest,
         "cluster_map": dg.MetadataValue.md(plots.markdown_image(plots.cluster_map(cells, axis_labels), "Cluster map")),
     }
@@ -166,6 +166,18 @@ def published_files(
         metadata["report"] = dg.MetadataValue.path(str((folder / REPORT_PAGE).absolute()))
         metadata["folder"] = dg.MetadataValue.path(str(folder.absolute()))
     return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.asset_check(
+    asset=published_files,
+    description="Every published file is there, and its content is what the manifest says. (critical)",
+    blocking=True,
+)
+def published_set_is_whole(settings: dg.ResourceParam[Settings]) -> dg.AssetCheckResult:
+    damaged = damaged_files(settings.output.path)
+    return dg.AssetCheckResult(
+        passed=not damaged, description=", ".join(damaged) or None, metadata={"damaged": damaged}
+    )
 
 
 def _cluster_map(
@@ -187,5 +199,5 @@ def _cluster_map(
 
 defs = dg.Definitions(
     assets=[labelled_customers, segment_strategies, published_files],
-    asset_checks=[checks_of(table) for table in PUBLISHED_TABLES],
+    asset_checks=[*(checks_of(table) for table in PUBLISHED_TABLES), published_set_is_whole],
 )

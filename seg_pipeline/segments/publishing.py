@@ -80,6 +80,20 @@ def published_as_of(folder: Path) -> datetime.date | None:
     return datetime.date.fromisoformat(manifest["as_of"])
 
 
+def damaged_files(folder: Path) -> list[str]:
+    """Files of the latest set that are missing or not what its manifest says."""
+    latest = folder / LATEST
+    files = json.loads((latest / MANIFEST).read_text(encoding="utf-8"))["files"]
+    return [name for name, said in files.items() if _digest(latest / name) != said["sha256"]]
+
+
+def _digest(file: Path) -> str | None:
+    if not file.exists():
+        return None
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def _write_tables(
     warehouse: Warehouse, tables: Sequence[Table], as_of: datetime.date, folder: Path
 ) -> dict[str, object]:
@@ -90,9 +104,7 @@ def _write_tables(
         for form in ("parquet", "csv"):
             file = folder / f"{table.asset_key[1]}.{form}"
             warehouse.export_night(table, as_of, file)
-            with file.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()
-            files[file.name] = {"rows": rows, "sha256": digest}
+            files[file.name] = {"rows": rows, "sha256": _digest(file)}
     return files
 
 

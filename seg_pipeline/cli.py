@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except SegPipelineError as error:
-        print(f"seg-pipeline: {error}", file=sys.stderr)
+        # A path may hold a line break; the message stays one line.
+        print(f"seg-pipeline: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print("seg-pipeline: interrupted; running again repairs what was begun", file=sys.stderr)
@@ -107,19 +108,19 @@ def _run(options: argparse.Namespace) -> int:
     console = _console()
     began = time.perf_counter()
     with console.status("starting") as status:
-        from seg_pipeline.runs import STAGES, Progress, run
+        from seg_pipeline.runs import Progress, run
 
         progress = Progress(
             started=lambda step: status.update(step.replace("__", ".")),
+            finished=lambda stage, seconds: console.print(_timed(stage, seconds)),
             warned=lambda line: print(f"warning: {line}", file=sys.stderr),
         )
         done = run(load, progress)
     total = time.perf_counter() - began
+    console.print(_timed("the rest", total - sum(progress.seconds.values())) + "  (imports and orchestration)")
+    console.print(_timed("in all", total) + "\n")
     _print_segments(console, done, load().strategies.currency)
-    stages = "  ".join(f"{stage} {progress.seconds[stage]:.1f} s" for stage in STAGES)
-    rest = total - sum(progress.seconds.values())
-    console.print(f"\ntime: {stages}  imports and orchestration {rest:.1f} s  in all {total:.1f} s", soft_wrap=True)
-    console.print(f"warehouse: {done.warehouse.database}", soft_wrap=True)
+    console.print(f"\nwarehouse: {done.warehouse.database}", soft_wrap=True, markup=False)
     if done.published is None:
         console.print(
             f"published: nothing new, since a later night than {done.as_of} is in {done.output}; for other orders"
@@ -127,12 +128,16 @@ def _run(options: argparse.Namespace) -> int:
             soft_wrap=True,
         )
     else:
-        console.print(f"published: {done.published}", soft_wrap=True)
+        console.print(f"published: {done.published}", soft_wrap=True, markup=False)
         for file in sorted(done.published.iterdir()):
             if file.suffix in (".csv", ".parquet"):
-                console.print(f"           {file}", soft_wrap=True)
-        console.print(f"report:    {done.published / 'report.html'}", soft_wrap=True)
+                console.print(f"           {file}", soft_wrap=True, markup=False)
+        console.print(f"report:    {done.published / 'report.html'}", soft_wrap=True, markup=False)
     return 0
+
+
+def _timed(what: str, seconds: float) -> str:
+    return f"{what:<10} {seconds:6.1f} s"
 
 
 def _console() -> "Console":
@@ -171,6 +176,7 @@ def _print_segments(console: "Console", done: "Done", currency: str) -> None:
 
 def _inspect(options: argparse.Namespace) -> int:
     from rich.table import Table
+    from rich.text import Text
 
     settings = _load(options)
     console = _console()
@@ -178,17 +184,17 @@ def _inspect(options: argparse.Namespace) -> int:
     from seg_pipeline.raw.columns import ORDER_COLUMNS
 
     found = inspect(settings)
-    for delivery in found.deliveries:
+    for delivery, first in zip(found.deliveries, found.examples, strict=True):
         more = f" and {len(delivery.files) - 1} more of this shape" if len(delivery.files) > 1 else ""
-        table = Table(title=f"{delivery.files[0]}{more}", title_justify="left")
+        table = Table(title=Text(f"{delivery.files[0]}{more}"), title_justify="left")
         for heading in ("column of raw_orders", "column of the file", "first value"):
             table.add_column(heading)
         for column in ORDER_COLUMNS:
-            table.add_row(column, delivery.columns.get(column, "-"), found.examples.get(column) or "")
+            table.add_row(column, Text(delivery.columns.get(column, "-")), Text(first[column] or ""))
         console.print(table)
         unused = [name for name in delivery.header if name not in delivery.columns.values()]
         if unused:
-            console.print(f"not used: {', '.join(unused)}")
+            console.print(f"not used: {', '.join(unused)}", soft_wrap=True, markup=False)
     console.print(f"dates are read as: {found.dates}")
     console.print(f"of the first {found.lines:,} lines {found.clean:,} would count")
     for reason, meaning, lines, example in found.problems:

@@ -29,14 +29,14 @@ class MachineError(SegPipelineError):
     exit_status = 3
 
 
-def nearest(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
-    """The known words most like `word`, the best first, case ignored; empty where none is close."""
+def nearest(word: str, known: Iterable[str], *, limit: int = 3, likeness: float = 0.6) -> list[str]:
+    """The known words most like `word`, the best first, case ignored; empty where none is at least that alike (0 to 1)."""
     by_folded = {name.casefold(): name for name in known}
-    matches = difflib.get_close_matches(word.casefold(), by_folded, n=limit, cutoff=0.5)
+    matches = difflib.get_close_matches(word.casefold(), by_folded, n=limit, cutoff=likeness)
     return [by_folded[match] for match in matches]
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` for an error line, or nothing where no known word is close."""
-    matches = nearest(word, known, limit=1)
+    matches = nearest(word, known, limit=1, likeness=0.5)
     return f"; did you mean {matches[0]}?" if matches else ""

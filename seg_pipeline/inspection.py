@@ -1,15 +1,19 @@
 """What the pipeline would make of a source, before anything is run: columns found, dates, first problems."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from seg_pipeline.prepared.cleaning import clean
-from seg_pipeline.prepared.dates import FAMILIES, date_formats
+from seg_pipeline.prepared.dates import date_reading
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.sources import Delivery, deliveries, load
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse, create
+
+if TYPE_CHECKING:
+    import duckdb
 
 SAMPLE_LINES = 20_000
 
@@ -20,7 +24,7 @@ class Inspection:
 
     Attributes:
         deliveries: The files by shape, with the column of the file for each column of raw_orders.
-        examples: For each column of raw_orders a value of the first line.
+        examples: For each of the deliveries, the values of its first line by column of raw_orders.
         dates: How the dates are read.
         lines: Lines looked at: the first ones of each shape.
         clean: Those of them that would count.
@@ -28,7 +32,7 @@ class Inspection:
     """
 
     deliveries: list[Delivery]
-    examples: dict[str, str | None]
+    examples: list[dict[str, str | None]]
     dates: str
     lines: int
     clean: int
@@ -46,9 +50,9 @@ def inspect(settings: Settings) -> Inspection:
         create(connection, RAW_ORDERS)
         for delivery in found:
             load(connection, delivery, settings.source.encoding, RAW_ORDERS.name, limit=SAMPLE_LINES)
-        formats = date_formats(connection, settings.source.date_format)
+        dates = date_reading(connection, settings.source.date_format)
         clean(connection, settings)
-        first = connection.execute(f"SELECT {', '.join(ORDER_COLUMNS)} FROM raw.raw_orders LIMIT 1").fetchone()
+        examples = [_first_line(connection, delivery) for delivery in found]
         lines = connection.execute("SELECT count(*) FROM raw.raw_orders").fetchall()[0][0]
         kept = connection.execute("SELECT count(*) FROM prepared.clean_orders").fetchall()[0][0]
         problems = connection.execute(
@@ -56,12 +60,19 @@ def inspect(settings: Settings) -> Inspection:
             " order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount), (source_file, source_row))"
             " FROM prepared.rejected_orders GROUP BY reason ORDER BY lines DESC, reason"
         ).fetchall()
-    dates = next((family for family, known in FAMILIES.items() if known == formats), formats[0])
     return Inspection(
         deliveries=found,
-        examples=dict(zip(ORDER_COLUMNS, first or (), strict=False)),
-        dates=dates,
+        examples=examples,
+        dates=dates.name,
         lines=lines,
         clean=kept,
         problems=[(reason, REASONS[reason], count, example) for reason, count, example in problems],
     )
+
+
+def _first_line(connection: "duckdb.DuckDBPyConnection", delivery: Delivery) -> dict[str, str | None]:
+    first = connection.execute(
+        f"SELECT {', '.join(ORDER_COLUMNS)} FROM raw.raw_orders WHERE source_file = $file ORDER BY source_row LIMIT 1",
+        {"file": str(delivery.files[0])},
+    ).fetchone()
+    return dict(zip(ORDER_COLUMNS, first, strict=True)) if first else dict.fromkeys(ORDER_COLUMNS)

@@ -20,20 +20,19 @@ from seg_pipeline.segments.publishing import LATEST, published_as_of
 from seg_pipeline.settings import dagster_home
 from seg_pipeline.warehouse import Warehouse
 
-STAGES = ("raw", "prepared", "features", "models", "evaluation", "segments")
-
 
 @dataclass(slots=True)
 class Progress:
-    """What a run tells while it goes: seconds by stage, and the checks that failed.
+    """What a run tells while it goes: its steps, its stages with their seconds, and the checks that failed.
 
-    `started` is called with the name of each step as it begins, `finished` with a stage and its seconds so far as each
-    step ends.
+    `started` is called with the name of each step as it begins, `finished` with each stage and its seconds as the next
+    one begins, `warned` with each failed warning.
     """
 
     started: Callable[[str], None]
+    finished: Callable[[str, float], None]
     warned: Callable[[str], None]
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    seconds: dict[str, float] = field(default_factory=dict)
     failed_checks: list[str] = field(default_factory=list)
     _stage: str = ""
 
@@ -42,10 +41,10 @@ class Progress:
         if kind == dg.DagsterEventType.STEP_START:
             self.started(event.step_key or "")
         elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
-            self._stage = event.asset_key.path[0]
+            self._in_stage(event.asset_key.path[0])
         elif kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
-            self._stage = evaluation.asset_key.path[0]
+            self._in_stage(evaluation.asset_key.path[0])
             if not evaluation.passed:
                 line = f"{'.'.join(evaluation.asset_key.path)}: {evaluation.check_name}: {evaluation.description}"
                 if evaluation.severity == dg.AssetCheckSeverity.ERROR:
@@ -54,6 +53,17 @@ class Progress:
                     self.warned(line)
         elif kind == dg.DagsterEventType.STEP_SUCCESS and self._stage:
             self.seconds[self._stage] += event.step_success_data.duration_ms / 1000
+
+    def end(self) -> None:
+        """Tells the last stage."""
+        self._in_stage("")
+
+    def _in_stage(self, stage: str) -> None:
+        if stage != self._stage:
+            if self._stage:
+                self.finished(self._stage, self.seconds[self._stage])
+            self._stage = stage
+            self.seconds.setdefault(stage, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,7 @@ def run(load: Loader, progress: Progress) -> Done:
         _execute(definitions, ingest.name, instance, progress)
         as_of = settings.as_of or _day_after_last_order(warehouse)
         _execute(definitions, night.name, instance, progress, partition_of(as_of))
+    progress.end()
     folder = settings.output.path
     return Done(as_of, warehouse, folder, folder / LATEST if published_as_of(folder) == as_of else None)
 

@@ -8,6 +8,7 @@ The environment name of a key is `SEG_PIPELINE_` and the key in capitals, dots a
 import datetime
 import json
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -27,7 +28,8 @@ def _split(value: object) -> object:
     """A list from the command line or the environment: JSON, or parts between commas."""
     if not isinstance(value, str):
         return value
-    if value.lstrip().startswith("["):
+    # A glob may begin with a bracket as well: [0-9]*.csv.
+    if re.match(r"\s*\[\s*[\"\]]", value):
         return json.loads(value)
     return [part.strip() for part in value.split(",") if part.strip()]
 
@@ -36,6 +38,15 @@ def _mapping(value: object) -> object:
     """A mapping from the environment: JSON. One word stands for every entry: {"default": word}."""
     if isinstance(value, str):
         return json.loads(value) if value.lstrip().startswith("{") else {"default": value}
+    return value
+
+
+def _delimiter(value: object) -> object:
+    """A tab by its name, since blanks around a value on the command line are no part of it."""
+    if value in ("tab", "\\t"):
+        return "\t"
+    if isinstance(value, str) and value not in ("auto", "whitespace") and (len(value) != 1 or value in '"\r\n'):
+        raise ValueError(f"{value!r} is neither auto, whitespace, tab nor one character")
     return value
 
 
@@ -58,7 +69,9 @@ class SourceSettings(Section):
     columns: Annotated[dict[str, str], BeforeValidator(_mapping)] = Field(
         {}, description="Column of the file for a column of raw_orders, where the preset's guess is not right"
     )
-    delimiter: str = Field("auto", description="auto, whitespace, or the character between two values")
+    delimiter: Annotated[str, BeforeValidator(_delimiter)] = Field(
+        "auto", description="auto, whitespace, tab, or the character between two values"
+    )
     encoding: Literal["utf-8", "utf-16", "latin-1"] = Field("utf-8", description="Encoding of text files")
     date_format: str = Field("auto", description="auto (detected; ambiguous is an error), iso, or a strptime format")
 
@@ -223,7 +236,8 @@ class Settings(Section):
             raise ValueError(f"selection.algorithm={forced} is not in models.algorithms {list(self.models.algorithms)}")
         if self.selection.k and not self.models.k_min <= self.selection.k <= self.models.k_max:
             raise ValueError(
-                f"selection.k={self.selection.k} is outside models.k_min..k_max ({self.models.k_min}..{self.models.k_max})"
+                f"selection.k={self.selection.k} is outside models.k_min..k_max"
+                f" ({self.models.k_min}..{self.models.k_max})"
             )
         return self
 
@@ -275,9 +289,9 @@ def load_settings(
         _merge(given, _from_file(config))
     _merge(given, _from_environment(environment))
     _merge(given, _from_overrides(overrides))
-    preset = given.get("source", {}).get("preset", SourceSettings.model_fields["preset"].default)
+    preset = _group(given, "source").get("preset", SourceSettings.model_fields["preset"].default)
     merged: dict[str, Any] = {}
-    _merge(merged, read_preset(preset).get("settings", {}))
+    _merge(merged, _group(read_preset(str(preset)), "settings"))
     _merge(merged, given)
     try:
         return Settings.model_validate(merged)
@@ -307,7 +321,7 @@ def read_preset(name: str) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(
             f"source.preset: no preset {name!r}: neither a file nor one of {', '.join(preset_names())}"
-            + did_you_mean(name, preset_names())
+            + did_you_mean(Path(name).name, preset_names())
         )
     return _read_toml(path)
 
@@ -326,13 +340,21 @@ def _from_file(path: Path) -> dict[str, Any]:
     found = _read_toml(path)
     base = path.resolve().parent
     for section in ("warehouse", "output"):
-        if isinstance(value := found.get(section, {}).get("path"), str):
+        if isinstance(value := _group(found, section).get("path"), str):
             found[section]["path"] = str(base / value)
-    source = found.get("source", {}).get("path")
-    if source is not None:
-        entries = _split(source)
-        found["source"]["path"] = [str(base / entry) for entry in entries] if isinstance(entries, list) else entries
+    source = _group(found, "source")
+    if "path" in source:
+        entries = _split(source["path"])
+        source["path"] = [str(base / str(entry)) for entry in entries] if isinstance(entries, list) else entries
+    if isinstance(preset := source.get("preset"), str) and preset not in preset_names():
+        source["preset"] = str(base / preset)
     return found
+
+
+def _group(given: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A group of settings; empty where it is none, which the validation then says."""
+    value = given.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -380,7 +402,13 @@ def _one_line(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
+        given = first["input"]
+        while isinstance(given, Mapping) and given:
+            inner = next(iter(given))
+            key, given = f"{key}.{inner}", given[inner]
         return f"{key}: no such setting{did_you_mean(key, keys())}"
+    if first["type"] == "model_type":
+        return f"{key}: is a group of settings, such as {next(name for name in keys() if name.startswith(f'{key}.'))}"
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
-    return f"{key}: {message}{given}" if key else message
+    got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
+    return f"{key}: {message}{got}" if key else message

@@ -15,7 +15,7 @@ import duckdb
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
-from seg_pipeline.errors import MachineError
+from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.tables import Table
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class Warehouse(DuckDBResource):
                     who = f"process {holder[1]}" if holder else "another process"
                     raise MachineError(f"warehouse {self.database} is busy: {who} has it open") from None
                 raise MachineError(f"warehouse {self.database}: {_first_line(error)}") from None
+            except (duckdb.InvalidInputException, duckdb.ParserException, duckdb.SyntaxException) as error:
+                raise UsageError(f"warehouse: a setting that DuckDB refuses: {_first_line(error)}") from None
             except duckdb.Error as error:
                 raise MachineError(f"warehouse {self.database} cannot be opened: {_first_line(error)}") from None
 

@@ -78,7 +78,6 @@ def test_the_same_command_twice_gives_the_same_bytes(shop, shop_run, tmp_path):
 
 def test_an_earlier_night_gives_that_nights_numbers_and_moves_nothing_published(shop, tmp_path):
     early = datetime.date(2025, 12, 1)
-    run_pipeline(tmp_path, shop)
     before = published_data(run_pipeline(tmp_path, shop))
     run = run_pipeline(tmp_path, shop, "--as-of", early)
 

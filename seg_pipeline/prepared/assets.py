@@ -22,8 +22,9 @@ def prepared_orders(
     with warehouse.get_connection() as connection:
         clean(connection, settings)
     summary = warehouse.read(
-        "SELECT count(*) AS lines, count(DISTINCT customer_id) AS customers, count(*) FILTER (is_return) AS returned_lines,"
-        " CAST(sum(amount) AS VARCHAR) AS revenue, min(ordered_at) AS first_order, max(ordered_at) AS last_order"
+        "SELECT count(*) AS lines, count(DISTINCT customer_id) AS customers,"
+        " count(*) FILTER (is_return) AS returned_lines, CAST(sum(amount) AS VARCHAR) AS revenue,"
+        " min(ordered_at) AS first_order, max(ordered_at) AS last_order"
         " FROM prepared.clean_orders"
     ).iloc[0]
     rejected = warehouse.read(

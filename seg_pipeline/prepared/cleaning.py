@@ -6,12 +6,14 @@ from pathlib import Path
 
 import duckdb
 
-from seg_pipeline.prepared.dates import ISO, date_formats
+from seg_pipeline.prepared.dates import date_reading
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, REJECTED_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import execute, replace_table, transaction
 
 SQL = Path(__file__).parent
+# What may stand around a customer id, and is no part of it.
+BLANKS = " \t\r\n\v\f\u00a0\u3000\ufeff"
 
 
 def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -21,10 +23,11 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         UsageError: the dates could be day-first or month-first, and no setting says which.
         DataError: no date format fits any line.
     """
-    formats = date_formats(connection, settings.source.date_format)
+    dates = date_reading(connection, settings.source.date_format)
     policies = {
-        "is_iso": formats == ISO,
-        "date_formats": formats,
+        "blanks": BLANKS,
+        "is_iso": dates.is_iso,
+        "date_formats": dates.formats,
         "cancellations": one_regex(settings.cancellations),
         "excluded_products": one_regex(settings.excluded_products),
         "earliest": settings.plausible_dates.earliest,
@@ -36,7 +39,7 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     with transaction(connection):
         execute(
             connection,
-            f"CREATE OR REPLACE TEMP TABLE parsed_lines AS {(SQL / 'parsed_lines.sql').read_text()}",
+            f"CREATE OR REPLACE TEMP TABLE parsed_lines AS {(SQL / 'parsed_lines.sql').read_text(encoding='utf-8')}",
             policies,
         )
         replace_table(connection, CLEAN_ORDERS, SQL / "clean_orders.sql")

@@ -1,8 +1,10 @@
 """How the dates of a delivery are written. Never guessed silently wrong: two readings that both fit are an error."""
 
+from dataclasses import dataclass
+
 import duckdb
 
-from seg_pipeline.errors import DataError, UsageError
+from seg_pipeline.errors import DataError, UsageError, did_you_mean
 
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 SEPARATORS = "/.-"
@@ -14,66 +16,121 @@ def _with_times(*days: str) -> list[str]:
 
 # ISO 8601 is the database's own reading of a timestamp, wider than this format, which stands for it.
 ISO = ["%Y-%m-%dT%H:%M:%S"]
-# A family is read by all of its formats.
+# A family is read by all of its formats. Two digits for the year come first: %Y would read 11 as the year 11.
 FAMILIES: dict[str, list[str]] = {
     "iso": ISO,
-    "day-first": _with_times(*(f"%d{s}%m{s}%{year}" for s in SEPARATORS for year in "Yy")),
-    "month-first": _with_times(*(f"%m{s}%d{s}%{year}" for s in SEPARATORS for year in "Yy")),
+    "day-first": _with_times(*(f"%d{s}%m{s}%{year}" for s in SEPARATORS for year in "yY")),
+    "month-first": _with_times(*(f"%m{s}%d{s}%{year}" for s in SEPARATORS for year in "yY")),
     "compact": _with_times("%Y%m%d"),
     "year-first": _with_times("%Y/%m/%d", "%Y.%m.%d"),
 }
 # Dates in other forms than ISO are few where it is the right reading.
 SURE_SHARE = 0.5
 
+FILLED = "trim(ordered_at) != ''"
 
-def date_formats(connection: duckdb.DuckDBPyConnection, setting: str) -> list[str]:
-    """The strptime formats to read raw_orders.ordered_at with; `ISO` stands for all of ISO 8601.
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How dates are read: a family's name or the format of the settings, and the strptime formats to try in turn."""
+
+    name: str
+    formats: list[str]
+
+    @property
+    def is_iso(self) -> bool:
+        return self.formats == ISO
+
+
+def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading:
+    """The reading of raw_orders.ordered_at.
 
     Args:
+        connection: Of the warehouse, raw_orders in it.
         setting: source.date_format: auto, a family's name, or one strptime format.
 
     Raises:
-        UsageError: day-first and month-first fit equally well.
+        UsageError: day-first and month-first fit equally well, or the setting is no format.
         DataError: no family reads any of the dates.
     """
+    if setting == "iso":
+        return Reading(setting, ISO)
     if setting in FAMILIES:
-        return FAMILIES[setting]
+        shapes = _shapes(connection)
+        return Reading(setting, _fitting(connection, FAMILIES[setting], shapes) or FAMILIES[setting])
     if setting != "auto":
-        if "%" not in setting:
-            raise UsageError(
-                f"source.date_format: {setting!r} is neither auto, {', '.join(FAMILIES)} nor a strptime format"
-            )
-        return [setting]
-    read = dict.fromkeys(FAMILIES, 0)
-    filled, read["iso"] = _counted(connection, "try_cast(trim(ordered_at) AS TIMESTAMP)")
-    if filled and read["iso"] <= SURE_SHARE * filled:
-        for family, formats in FAMILIES.items():
-            if formats != ISO:
-                read[family] = _counted(connection, "try_strptime(trim(ordered_at), $formats)", formats)[1]
+        return Reading(setting, [_checked(connection, setting)])
+    # The database takes 31-12-24 for a day of the year 31.
+    filled, iso = _count(connection, "nullif(try_cast(trim(ordered_at) AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)")
+    if iso > SURE_SHARE * filled or not filled:
+        return Reading("iso", ISO)
+    read = {"iso": iso}
+    readings = {"iso": Reading("iso", ISO)}
+    shapes = _shapes(connection)
+    for family, formats in FAMILIES.items():
+        if family != "iso" and (fitting := _fitting(connection, formats, shapes)):
+            readings[family] = Reading(family, fitting)
+            read[family] = _count(connection, "try_strptime(trim(ordered_at), $formats)", fitting)[1]
     best = max(read, key=lambda family: read[family])
-    if filled and not read[best]:
-        example = connection.execute(
-            "SELECT min(ordered_at) FROM raw.raw_orders WHERE trim(ordered_at) != ''"
-        ).fetchall()
+    if not read[best]:
         raise DataError(
-            f"ordered_at: none of {filled:,} dates can be read, such as {example[0][0]!r}; set source.date_format to a strptime format"
+            f"{_first(connection)}: none of {filled:,} dates can be read; set source.date_format to a strptime format"
         )
-    if read["day-first"] and read["day-first"] == read["month-first"] == read[best]:
-        example = connection.execute(
-            "SELECT min(ordered_at) FROM raw.raw_orders WHERE try_strptime(trim(ordered_at), $formats) IS NOT NULL",
-            {"formats": FAMILIES["day-first"]},
-        ).fetchall()
+    if read[best] == read.get("day-first") == read.get("month-first"):
         raise UsageError(
-            f"ordered_at: dates such as {example[0][0]!r} can be day-first or month-first"
+            f"{_first(connection, readings['day-first'].formats)}: the dates can be day-first or month-first"
             "; set source.date_format=day-first or source.date_format=month-first"
         )
-    return FAMILIES[best]
+    return readings[best]
 
 
-def _counted(connection: duckdb.DuckDBPyConnection, reading: str, formats: list[str] | None = None) -> tuple[int, int]:
+def _checked(connection: duckdb.DuckDBPyConnection, setting: str) -> str:
+    """The one strptime format of the settings, known to be one."""
+    if "%" not in setting:
+        raise UsageError(
+            f"source.date_format: {setting!r} is neither auto, {', '.join(FAMILIES)} nor a strptime format"
+            + did_you_mean(setting, FAMILIES)
+        )
+    try:
+        connection.execute("SELECT try_strptime('', [$format])", {"format": setting})
+    except duckdb.InvalidInputException:
+        raise UsageError(f"source.date_format: {setting!r} is not a strptime format") from None
+    return setting
+
+
+def _shapes(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """The dates with a 1 for every digit, each once: few, and a format reads one where it can read any date like it.
+
+    A format that fails costs far more than one that reads, so only those that fit are tried on every line.
+    """
+    rows = connection.execute(
+        "SELECT DISTINCT translate(trim(ordered_at), '0123456789', '1111111111') AS shape FROM raw.raw_orders"
+        f" WHERE {FILLED} ORDER BY shape"
+    )
+    return [shape for (shape,) in rows.fetchall()]
+
+
+def _fitting(connection: duckdb.DuckDBPyConnection, formats: list[str], shapes: list[str]) -> list[str]:
+    """Those of a family's formats that read at least one of the shapes."""
+    counts = ", ".join(f"count(try_strptime(shape, '{format_}'))" for format_ in formats)
+    row = connection.execute(f"SELECT {counts} FROM unnest($shapes) AS shapes(shape)", {"shapes": shapes}).fetchall()[0]
+    return [format_ for format_, fits in zip(formats, row, strict=True) if fits]
+
+
+def _count(connection: duckdb.DuckDBPyConnection, reading: str, formats: list[str] | None = None) -> tuple[int, int]:
     """Lines with a date, and those of them that the reading can read."""
     row = connection.execute(
-        f"SELECT count(*), count({reading}) FROM raw.raw_orders WHERE trim(ordered_at) != ''",
-        {"formats": formats} if formats else {},
+        f"SELECT count(*), count({reading}) FROM raw.raw_orders WHERE {FILLED}", {"formats": formats} if formats else {}
     ).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
+def _first(connection: duckdb.DuckDBPyConnection, formats: list[str] | None = None) -> str:
+    """The first line with a date, or with one that the formats can read: `FILE row 7: ordered_at '1/2/2011'`."""
+    readable = " AND try_strptime(trim(ordered_at), $formats) IS NOT NULL" if formats else ""
+    file, line, text = connection.execute(
+        f"SELECT source_file, source_row, ordered_at FROM raw.raw_orders WHERE {FILLED}{readable}"
+        " ORDER BY source_file, source_row LIMIT 1",
+        {"formats": formats} if formats else {},
+    ).fetchall()[0]
+    return f"{file} row {line}: ordered_at {text!r}"

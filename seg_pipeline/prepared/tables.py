@@ -45,15 +45,17 @@ CLEAN_ORDERS = Table(
         Rule(
             "rows_conserved",
             "Every raw line is either clean or rejected: the counts add up.",
-            "SELECT * FROM (SELECT (SELECT count(*) FROM raw.raw_orders) AS raw, (SELECT count(*) FROM {batch}) AS clean,"
-            " (SELECT count(*) FROM prepared.rejected_orders) AS rejected) WHERE raw != clean + rejected",
+            "SELECT * FROM (SELECT (SELECT count(*) FROM raw.raw_orders) AS raw,"
+            " (SELECT count(*) FROM {batch}) AS clean, (SELECT count(*) FROM prepared.rejected_orders) AS rejected)"
+            " WHERE raw != clean + rejected",
         ),
         Rule(
             "no_order_day_far_ahead",
             "The last order day does not stand alone, far after all others (quality.last_day_gap_days): a mistyped year"
             " would move the night.",
-            "SELECT last_day, day_before FROM (SELECT max(day) AS last_day, max(day) FILTER (place > 1) AS day_before FROM"
-            " (SELECT day, row_number() OVER (ORDER BY day DESC) AS place FROM"
+            "SELECT last_day, day_before FROM"
+            " (SELECT max(day) AS last_day, max(day) FILTER (place > 1) AS day_before"
+            " FROM (SELECT day, row_number() OVER (ORDER BY day DESC) AS place FROM"
             " (SELECT DISTINCT CAST(ordered_at AS DATE) AS day FROM {batch})))"
             " WHERE last_day - day_before > :quality.last_day_gap_days",
         ),
@@ -65,14 +67,16 @@ CLEAN_ORDERS = Table(
         Rule(
             "rejected_share_bearable",
             "The share of rejected lines is at most quality.rejected_share_critical.",
-            "SELECT * FROM (SELECT (SELECT count(*) FROM {batch}) AS clean, (SELECT count(*) FROM prepared.rejected_orders)"
-            " AS rejected) WHERE rejected > :quality.rejected_share_critical * (clean + rejected)",
+            "SELECT * FROM (SELECT (SELECT count(*) FROM {batch}) AS clean,"
+            " (SELECT count(*) FROM prepared.rejected_orders) AS rejected)"
+            " WHERE rejected > :quality.rejected_share_critical * (clean + rejected)",
         ),
         Rule(
             "rejected_share_usual",
             "The share of rejected lines is at most quality.rejected_share_warning.",
-            "SELECT * FROM (SELECT (SELECT count(*) FROM {batch}) AS clean, (SELECT count(*) FROM prepared.rejected_orders)"
-            " AS rejected) WHERE rejected > :quality.rejected_share_warning * (clean + rejected)",
+            "SELECT * FROM (SELECT (SELECT count(*) FROM {batch}) AS clean,"
+            " (SELECT count(*) FROM prepared.rejected_orders) AS rejected)"
+            " WHERE rejected > :quality.rejected_share_warning * (clean + rejected)",
             "warning",
         ),
     ),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from seg_pipeline.errors import DataError, UsageError, nearest
 
+# An error stays one line that can be read; the longest list of names of a preset fits.
+NAMES_SHOWN = 40
 ORDER_COLUMNS = (
     "order_id",
     "customer_id",
@@ -54,6 +56,9 @@ class ColumnNames:
         for needed in (("customer_id",), ("ordered_at",), ("unit_price", "amount")):
             if not any(column in found for column in needed):
                 raise DataError(self._not_found(needed, header, where))
+        for name in found.values():
+            if list(header).count(name) > 1:
+                raise DataError(f"{where}: two columns are named {name!r}")
         return {column: found[column] for column in ORDER_COLUMNS if column in found}
 
     def _not_found(self, needed: Sequence[str], header: Sequence[str], where: str) -> str:
@@ -79,6 +84,11 @@ def column_names(preset: str, presets_file: Mapping[str, object], told: Mapping[
     for column in (*names, *told):
         if column not in ORDER_COLUMNS:
             raise UsageError(f"preset {preset}: raw_orders has no column {column!r}; it has {_listed(ORDER_COLUMNS)}")
+    for column, value in names.items():
+        if not isinstance(value, str) and not (
+            isinstance(value, list) and all(isinstance(name, str) for name in value)
+        ):
+            raise UsageError(f"preset {preset}: [columns] {column} must be a name or a list of names")
     return ColumnNames(
         preset, {column: [value] if isinstance(value, str) else value for column, value in names.items()}, told
     )
@@ -90,4 +100,6 @@ def plain(name: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names)
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    # A quoted name may hold a line break; the error is one line.
+    return ", ".join(" ".join(name.split()) for name in names[:NAMES_SHOWN]) + more

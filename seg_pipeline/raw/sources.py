@@ -3,7 +3,10 @@
 import csv
 import glob
 import gzip
-from collections.abc import Iterable, Sequence
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +31,17 @@ class Delivery:
     header: tuple[str, ...]
     delimiter: str | None  # None for parquet
     columns: dict[str, str]  # column of raw_orders -> column of the file
+    compression: str = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What files have in common that are read together. Parquet files of other types would be cast to the first's."""
+
+    header: tuple[str, ...]
+    delimiter: str | None
+    types: tuple[str, ...] = ()
+    compression: str = "none"
 
 
 def find_files(paths: Iterable[str]) -> list[Path]:
@@ -36,31 +50,32 @@ def find_files(paths: Iterable[str]) -> list[Path]:
     Raises:
         UsageError: nothing given, nothing there, or nothing of a kind that can be read.
     """
-    found: set[Path] = set()
+    found: list[Path] = []
     given = list(paths)
     if not given:
         raise UsageError("source.path: no order files given; name a file, a folder or a glob")
     for text in given:
         path = Path(text)
         if path.is_dir():
-            below = [file for file in path.rglob("*") if file.is_file() and _is_readable_kind(file)]
+            below = [file for file in path.rglob("*") if file.is_file() and _is_order_file(file.relative_to(path))]
             if not below:
                 raise UsageError(f"{path}: no file in this folder ends in {', '.join(TEXT_ENDINGS + PARQUET_ENDINGS)}")
-            found.update(below)
+            found += below
         elif path.is_file():
             if not _is_readable_kind(path):
                 raise UsageError(
                     f"{path}: not a kind of file that can be read; it must end in "
                     f"{', '.join(TEXT_ENDINGS + PARQUET_ENDINGS)}"
                 )
-            found.add(path)
+            found.append(path)
         else:
             matches = [Path(match) for match in glob.glob(text, recursive=True)]
             files = [file for file in matches if file.is_file() and _is_readable_kind(file)]
             if not files:
                 raise UsageError(f"{text}: no such file or folder, and no file matches it")
-            found.update(files)
-    return sorted(found)
+            found += files
+    # A file that is named twice, in whatever words, is one delivery.
+    return sorted({file.resolve(): file for file in sorted(found, reverse=True)}.values())
 
 
 def deliveries(source: SourceSettings) -> list[Delivery]:
@@ -71,12 +86,12 @@ def deliveries(source: SourceSettings) -> list[Delivery]:
         DataError: a file is empty or unreadable, or a needed column is not found in it.
     """
     names = column_names(source.preset, read_preset(source.preset), source.columns)
-    shapes: dict[tuple[tuple[str, ...], str | None], list[Path]] = {}
+    shapes: dict[_Shape, list[Path]] = {}
     for file in find_files(source.path):
         shapes.setdefault(_shape(file, source), []).append(file)
     return [
-        Delivery(tuple(files), header, delimiter, _found(names, header, files))
-        for (header, delimiter), files in shapes.items()
+        Delivery(tuple(files), shape.header, shape.delimiter, _found(names, shape.header, files), shape.compression)
+        for shape, files in shapes.items()
     ]
 
 
@@ -91,85 +106,99 @@ def load(
         DataError: a file cannot be read; the line names it and the row.
     """
     first_rows = f" LIMIT {int(limit)}" if limit else ""
-    values = ", ".join(
-        f"{_quoted(delivery.columns[column]) if column in delivery.columns else 'NULL'} AS {column}"
-        for column in ORDER_COLUMNS
-    )
-    files = [str(file) for file in delivery.files]
+    # Within a pattern of the database's own, [, * and ? in a file's name stand for themselves.
+    files = [glob.escape(str(file)) for file in delivery.files]
     try:
         if delivery.delimiter is None:
-            as_text = ", ".join(
-                f"CAST({_quoted(delivery.columns[column])} AS VARCHAR) AS {column}"
-                if column in delivery.columns
-                else f"NULL AS {column}"
-                for column in ORDER_COLUMNS
-            )
+            # A time with its zone is an instant; its text must not depend on where the machine stands.
+            connection.execute("SET TimeZone = 'UTC'")
+            values = _values(delivery, lambda name: f"nullif(CAST({_quoted(name)} AS VARCHAR), '')")
             connection.execute(
-                f"INSERT INTO {into} BY NAME SELECT {as_text}, filename AS source_file, file_row_number + 1 AS source_row"
+                f"INSERT INTO {into} BY NAME SELECT {values}, filename AS source_file,"
+                " file_row_number + 1 AS source_row"
                 f" FROM read_parquet($files, filename = true, file_row_number = true){first_rows}",
                 {"files": files},
             )
             return
-        # Rows are numbered over all files in one pass, in the order of the files, then counted from each file's first.
+        # The database keeps the order of the lines, so the place in this table, counted from each file's first, is the
+        # row in the file.
         connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE delivered_lines AS SELECT {values}, source_file, row_number() OVER () AS row"
-            f" FROM ({_text_lines(delivery)}){first_rows}",
-            {"files": files, "encoding": encoding},
+            f"CREATE OR REPLACE TEMP TABLE delivered_lines AS {_text_lines(delivery)}{first_rows}",
+            {"files": files, "encoding": encoding, "compression": delivery.compression},
         )
         connection.execute(
             f"INSERT INTO {into} BY NAME"
-            f" SELECT {', '.join(ORDER_COLUMNS)}, source_file, row - first_row + 1 AS source_row"
-            " FROM delivered_lines JOIN (SELECT source_file, min(row) AS first_row FROM delivered_lines GROUP BY ALL)"
+            f" SELECT {', '.join(ORDER_COLUMNS)}, source_file, delivered_lines.rowid - first_row + 1 AS source_row"
+            " FROM delivered_lines JOIN (SELECT source_file, min(rowid) AS first_row FROM delivered_lines GROUP BY ALL)"
             " USING (source_file)"
         )
         connection.execute("DROP TABLE delivered_lines")
     except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-        raise DataError(_readable(error, files)) from None
+        raise DataError(_readable(error, delivery.files)) from None
     except duckdb.IOException as error:
         if "No space left" in str(error):
             raise
-        raise DataError(_readable(error, files)) from None
+        raise DataError(_readable(error, delivery.files)) from None
 
 
-def _text_lines(delivery: Delivery) -> str:
-    """A query of the lines of text files, every column VARCHAR under its name in the file; empty values are NULL."""
-    if delivery.delimiter == "whitespace":
-        # No CSV dialect takes runs of blanks, so each line is split here.
-        columns = ", ".join(
-            f"NULLIF(part[{place}], '') AS {_quoted(name)}" for place, name in enumerate(delivery.header, 1)
-        )
-        return (
-            f"SELECT {columns}, source_file FROM ("
-            "SELECT regexp_split_to_array(trim(line), '\\s+') AS part, filename AS source_file"
-            " FROM read_csv($files, columns = {'line': 'VARCHAR'}, delim = '\x01', quote = '', escape = '', header = true,"
-            " auto_detect = false, filename = true, encoding = $encoding))"
-        )
-    types = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in delivery.header)
-    return (
-        "SELECT * RENAME (filename AS source_file)"
-        f" FROM read_csv($files, columns = {{{types}}}, delim = {_literal(delivery.delimiter or ',')}, quote = '\"',"
-        " escape = '\"', header = true, auto_detect = false, filename = true, encoding = $encoding)"
+def _values(delivery: Delivery, value_of: Callable[[str], str]) -> str:
+    """The columns of raw_orders as expressions on a file's columns; NULL where it has none."""
+    return ", ".join(
+        f"{value_of(delivery.columns[column]) if column in delivery.columns else 'NULL'} AS {column}"
+        for column in ORDER_COLUMNS
     )
 
 
-def _shape(file: Path, source: SourceSettings) -> tuple[tuple[str, ...], str | None]:
+def _text_lines(delivery: Delivery) -> str:
+    """A query of the lines of text files as text, with their file; empty values are NULL.
+
+    Columns are taken by their place, so that the rest of a header may be anything, names twice and no names included.
+    """
+    if delivery.delimiter == "whitespace":
+        # No CSV dialect takes runs of blanks, so each line is split here.
+        values = _values(delivery, lambda name: f"part[{delivery.header.index(name) + 1}]")
+        return (
+            f"SELECT {values}, source_file FROM ("
+            "SELECT string_split_regex(trim(line, ' \t\r'), '\\s+') AS part, filename AS source_file"
+            " FROM read_csv($files, columns = {'line': 'VARCHAR'}, delim = '\x01', quote = '', escape = '',"
+            " header = true, auto_detect = false, filename = true, encoding = $encoding, compression = $compression)"
+            " WHERE trim(line, ' \t\r') != '')"
+        )
+    types = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(delivery.header)))
+    values = _values(delivery, lambda name: f"c{delivery.header.index(name)}")
+    return (
+        f"SELECT {values}, filename AS source_file"
+        f" FROM read_csv($files, columns = {{{types}}}, delim = {_literal(delivery.delimiter or ',')}, quote = '\"',"
+        " escape = '\"', header = true, auto_detect = false, filename = true,"
+        " encoding = $encoding, compression = $compression)"
+    )
+
+
+def _shape(file: Path, source: SourceSettings) -> _Shape:
     if file.name.lower().endswith(PARQUET_ENDINGS):
-        return _parquet_header(file), None
-    line = _first_line(file, source.encoding)
+        return _parquet_shape(file)
+    start = _start(file, source.encoding)
+    # Told, since the database knows the ending in small letters only and takes the rest for text.
+    compression = "gzip" if file.suffix.lower() == ".gz" else "none"
     delimiter = source.delimiter
     if delimiter == "whitespace":
-        return tuple(line.split()), delimiter
+        return _Shape(tuple(start.split("\n", 1)[0].split()), delimiter, compression=compression)
     if delimiter == "auto":
-        delimiter = max(DELIMITERS, key=line.count)
-    header = tuple(next(csv.reader([line], delimiter=delimiter)))
-    repeated = [name for name in header if header.count(name) > 1]
-    if repeated:
-        raise DataError(f"{file}: two columns are named {repeated[0]!r}")
-    return header, delimiter
+        # What is quoted is part of a name.
+        delimiter = max(DELIMITERS, key=re.sub('"[^"]*"', "", start).split("\n", 1)[0].count)
+    return _Shape(_header(file, start, delimiter), delimiter, compression=compression)
 
 
-def _first_line(file: Path, encoding: str) -> str:
-    """The header line. A byte order mark is no part of the first name."""
+def _header(file: Path, start: str, delimiter: str) -> tuple[str, ...]:
+    # A name may be quoted, and a quoted one go over lines.
+    try:
+        return tuple(next(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)))
+    except csv.Error as error:
+        raise DataError(f"{file}: its first line is no header: {error}") from None
+
+
+def _start(file: Path, encoding: str) -> str:
+    """The first lines. A byte order mark is no part of the first name."""
     try:
         with gzip.open(file, "rb") if file.suffix.lower() == ".gz" else file.open("rb") as lines:
             start = lines.read(HEADER_BYTES)
@@ -180,20 +209,22 @@ def _first_line(file: Path, encoding: str) -> str:
         raise DataError(
             f"{file}: not {encoding} text (byte {error.start}); set source.encoding to utf-8, utf-16 or latin-1"
         ) from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
-    line = text.split("\n", 1)[0].rstrip("\r")
-    if not line.strip():
+    if not text.split("\n", 1)[0].strip():
         raise DataError(f"{file}: empty, or its first line is: a header line is needed")
-    return line
+    return text
 
 
-def _parquet_header(file: Path) -> tuple[str, ...]:
+def _parquet_shape(file: Path) -> _Shape:
     try:
-        rows = duckdb.execute("SELECT name FROM parquet_schema($file) WHERE num_children IS NULL", {"file": str(file)})
-        return tuple(name for (name,) in rows.fetchall())
+        with duckdb.connect() as connection:
+            columns = connection.execute(
+                "DESCRIBE SELECT * FROM read_parquet($file)", {"file": glob.escape(str(file))}
+            ).fetchall()
     except duckdb.Error as error:
         raise DataError(f"{file}: not a parquet file: {str(error).splitlines()[0]}") from None
+    return _Shape(tuple(column[0] for column in columns), None, tuple(column[1] for column in columns))
 
 
 def _found(names: ColumnNames, header: Sequence[str], files: Sequence[Path]) -> dict[str, str]:
@@ -202,7 +233,12 @@ def _found(names: ColumnNames, header: Sequence[str], files: Sequence[Path]) -> 
 
 
 def _is_readable_kind(file: Path) -> bool:
-    return file.name.lower().endswith(TEXT_ENDINGS + PARQUET_ENDINGS) and not file.name.startswith(".")
+    return file.name.lower().endswith(TEXT_ENDINGS + PARQUET_ENDINGS)
+
+
+def _is_order_file(below: Path) -> bool:
+    """Whether a file found in a folder is meant: hidden files and folders are some program's own."""
+    return _is_readable_kind(below) and not any(part.startswith(".") for part in below.parts)
 
 
 def _quoted(name: str) -> str:
@@ -213,10 +249,10 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _readable(error: duckdb.Error, files: Sequence[str]) -> str:
+def _readable(error: duckdb.Error, files: Sequence[Path]) -> str:
     """The reader's complaint on one line, with the file it is about."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    file = next((name for name in files if name in str(error)), files[0])
+    file = next((file for file in files if str(file) in str(error)), files[0])
     said = lines[0].removeprefix("Invalid Input Error: ")
     detail = next((line for line in lines[1:] if line.startswith(("Error when", "Expected", "Value with"))), "")
     hint = (

@@ -27,7 +27,7 @@ HANDWRITTEN = Path(__file__).with_name("handwritten.py")
 UNTIL = datetime.date(2026, 10, 31)
 # ru_maxrss is in KiB, on macOS in bytes.
 MAXRSS_PER_MIB = 1024**2 if sys.platform == "darwin" else 1024
-STAGE = re.compile(r"([a-z][a-z ]*?) ([\d.]+) s\b")
+STAGE = re.compile(r"^(\w[\w ]*?) +(\d+\.\d) s", re.MULTILINE)
 RFM = """
     SELECT customer_id, date_diff('day', max(order_date), DATE '{as_of}') AS recency_days,
            count(DISTINCT order_id) AS frequency, sum(quantity * unit_price) AS monetary
@@ -91,11 +91,10 @@ def peak(runs: Sequence[Measured]) -> float:
 
 
 def where_time_goes(runs: Sequence[Measured]) -> str:
-    """The median of each part of the pipeline's own `time:` lines, and what the process took around them."""
+    """The median of each part of the pipeline's own timed lines, and what the process took around them."""
     parts: dict[str, list[float]] = {}
     for run in runs:
-        line = next((line for line in run.output.splitlines() if line.startswith("time: ")), "")
-        said = {name: float(seconds) for name, seconds in STAGE.findall(line.removeprefix("time: "))}
+        said = {name: float(seconds) for name, seconds in STAGE.findall(run.output)}
         if "in all" in said:
             said["start and exit of the process"] = run.seconds - said.pop("in all")
         for name, seconds in said.items():

@@ -1,0 +1,101 @@
+"""Fixtures that several test modules share: a few lines in, the whole small tables out."""
+
+import csv
+from dataclasses import dataclass
+
+import duckdb
+import pytest
+
+from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.raw.sources import deliveries, load
+from seg_pipeline.raw.tables import RAW_ORDERS
+from seg_pipeline.settings import load_settings
+from seg_pipeline.warehouse import Warehouse, create, transaction
+from seg_pipeline_tests.whole_runs import online_retail_night, online_retail_run, shop, shop_run
+
+__all__ = ["online_retail_night", "online_retail_run", "shop", "shop_run"]
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What a source became."""
+
+    connection: duckdb.DuckDBPyConnection
+
+    def rows(self, columns, table="clean_orders"):
+        """Rows of a prepared table in delivered order; a single column as plain values."""
+        schema = "raw" if table == "raw_orders" else "prepared"
+        rows = self.connection.execute(
+            f"SELECT {columns} FROM {schema}.{table} ORDER BY source_file, source_row"
+        ).fetchall()
+        return [row[0] for row in rows] if rows and len(rows[0]) == 1 else rows
+
+    def raw(self, columns):
+        return self.rows(columns, "raw_orders")
+
+    def rejected(self, columns="source_row, reason"):
+        return self.rows(columns, "rejected_orders")
+
+
+@pytest.fixture
+def load_orders(tmp_path):
+    """A function: loads sources into raw_orders of a warehouse in a temporary folder."""
+    connections = []
+
+    def load_source(*paths, settings=()):
+        given = load_settings([*(f"source.path={path}" for path in paths[:1]), *settings], environment={})
+        if len(paths) > 1:
+            given = given.model_copy(
+                update={"source": given.source.model_copy(update={"path": tuple(map(str, paths))})}
+            )
+        file = tmp_path / "warehouse" / f"{len(connections)}.duckdb"
+        file.parent.mkdir(exist_ok=True)
+        connection = duckdb.connect(str(file))
+        connections.append(connection)
+        with transaction(connection):
+            create(connection, RAW_ORDERS)
+            for delivery in deliveries(given.source):
+                load(connection, delivery, given.source.encoding, RAW_ORDERS.name)
+        return Cleaned(connection), given
+
+    yield load_source
+    for connection in connections:
+        connection.close()
+
+
+@pytest.fixture
+def clean_source(load_orders):
+    """A function: loads and cleans sources, and gives the tables back."""
+
+    def clean_paths(*paths, settings=()):
+        cleaned, given = load_orders(*paths, settings=settings)
+        clean(cleaned.connection, given)
+        return cleaned
+
+    return clean_paths
+
+
+@pytest.fixture
+def clean_lines(clean_source, tmp_path):
+    """A function: cleans lines given under a header of raw_orders' own names, the parts of both between blanks."""
+
+    def clean_given(header, *lines, settings=()):
+        file = tmp_path / "orders.csv"
+        write_csv(file, header.split(), *(line.split() if isinstance(line, str) else line for line in lines))
+        return clean_source(file, settings=settings)
+
+    return clean_given
+
+
+def write_csv(file, header, *rows):
+    """A file as the csv module writes it; `-` stands for an empty value."""
+    with file.open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out)
+        writer.writerow(header)
+        writer.writerows([["" if value == "-" else value for value in row] for row in rows])
+    return file
+
+
+@pytest.fixture
+def empty_warehouse(tmp_path):
+    return Warehouse(database=str(tmp_path / "warehouse.duckdb"), wait_seconds=0)

@@ -1,0 +1,98 @@
+"""The command: exit statuses, and errors of one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+from seg_pipeline.cli import main
+from seg_pipeline_tests.whole_runs import real_data
+
+
+def run(capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    shown = capsys.readouterr()
+    return status, shown.out, shown.err
+
+
+def failed(capsys, *arguments):
+    """Exit status and the one line of an error."""
+    status, _, error = run(capsys, *arguments)
+    assert error.count("\n") == 1
+    assert error.startswith("seg-pipeline: ")
+    return status, error
+
+
+@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["run", "--help"], 0), ([], 2), (["walk"], 2)])
+def test_help_and_wrong_words_answer_at_once(arguments, status, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == status
+    shown = capsys.readouterr()
+    assert "usage: seg-pipeline" in (shown.err if status else shown.out)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom seg_pipeline.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "assert not {'dagster', 'duckdb', 'pandas'} & set(sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--set", "models.kmax=8"], "did you mean models.k_max?"),
+        (["--preset", "cdnaw"], "did you mean cdnow?"),
+        (["--config", "none.toml"], "none.toml: No such file"),
+        (["--set", "source.columns.customer_id=who"], "has no column 'who'"),
+        (["--set", "source.date_format=%Q"], "source.date_format"),
+    ],
+)
+def test_wrong_settings_are_status_2(capsys, tmp_path, options, words):
+    (tmp_path / "a.csv").write_text("customer_id,date,amount\nA,2024-01-01,1\n")
+    status, error = failed(capsys, "inspect", tmp_path / "a.csv", *options)
+    assert status == 2
+    assert words in error
+
+
+def test_a_missing_path_is_status_2_and_an_ambiguous_date_too(capsys, tmp_path):
+    assert failed(capsys, "inspect", tmp_path / "none.csv")[0] == 2
+    (tmp_path / "a.csv").write_text("customer_id,date,amount\nA,1/2/2024,1\n")
+    status, error = failed(capsys, "inspect", tmp_path / "a.csv")
+    assert status == 2
+    assert "a.csv row 1" in error
+
+
+def test_a_table_of_something_else_is_status_1(capsys, tmp_path):
+    (tmp_path / "a.csv").write_text("region,fresh,milk\n1,2,3\n")
+    status, error = failed(capsys, "inspect", tmp_path / "a.csv")
+    assert status == 1
+    assert "no column for customer_id" in error
+
+
+def test_the_wholesale_table_has_no_customers_and_says_so(capsys):
+    status, error = failed(capsys, "inspect", real_data("wholesale"))
+    assert status == 1
+    assert "no column for customer_id" in error
+    assert "the file has Channel, Region, Fresh, Milk, Grocery, Frozen, Detergents_Paper, Delicatessen" in error
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "words"),
+    [
+        (
+            "online_retail/2010-12-01.csv",
+            ["--preset", "online_retail"],
+            ["InvoiceNo", "read as: iso", "missing_customer_id"],
+        ),
+        ("cdnow/CDNOW_master.txt", ["--preset", "cdnow"], ["dollar_value", "read as: %Y%m%d", "20,000 would count"]),
+        ("r_rfm", [], ["order_date", "revenue", "read as: iso", "4,906 would count"]),
+    ],
+)
+def test_inspect_shows_how_real_orders_are_read(capsys, source, options, words):
+    status, out, error = run(capsys, "inspect", real_data(source), *options)
+    assert (status, error) == (0, "")
+    assert [word for word in words if word not in out] == []

@@ -1,0 +1,90 @@
+"""Dates in every usual form are read, and never guessed where two readings fit."""
+
+import datetime
+
+import pytest
+
+from seg_pipeline.errors import DataError, UsageError
+
+HEADER = "customer_id ordered_at amount"
+LATE = datetime.datetime(2024, 12, 31)
+
+
+def read(clean_lines, *texts, settings=()):
+    return clean_lines(HEADER, *(["A", text, "1"] for text in texts), settings=settings).rows("ordered_at")
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2024-12-31", LATE), ("2024-12-31 08:05", LATE.replace(hour=8, minute=5)), ("2024/12/31", LATE),
+        ("2024-12-31T08:05:00", LATE.replace(hour=8, minute=5)), 
+        ("2024-12-31T08:05:00Z", LATE.replace(hour=8, minute=5)),
+        ("2024-12-31 08:05:00+02:00", LATE.replace(hour=8, minute=5)), ("20241231", LATE),
+        ("2024.12.31", LATE),
+        ("20241231 08:05", LATE.replace(hour=8, minute=5)), ("31/12/2024", LATE), 
+        ("31.12.2024 8:05", LATE.replace(hour=8, minute=5)),
+        ("31-12-24", LATE), ("31/12/24 20:05:00", LATE.replace(hour=20, minute=5)), ("12/31/2024", LATE),
+        ("12/31/24", LATE),
+        ("12/31/2024 8:05 PM", LATE.replace(hour=20, minute=5)), (" 2024-12-31 ", LATE),
+    ],
+)  # fmt: skip
+def test_the_usual_forms_are_recognised(clean_lines, text, time):
+    assert read(clean_lines, text) == [time]
+
+
+def test_one_day_past_the_twelfth_settles_how_all_are_read(clean_lines):
+    assert read(clean_lines, "01/02/2024", "13/02/2024") == [
+        datetime.datetime(2024, 2, 1),
+        datetime.datetime(2024, 2, 13),
+    ]
+    assert read(clean_lines, "01/02/24", "01/13/24") == [datetime.datetime(2024, 1, 2), datetime.datetime(2024, 1, 13)]
+
+
+def test_dates_that_fit_both_ways_want_a_setting(clean_lines):
+    with pytest.raises(
+        UsageError, match=r"orders\.csv row 1: ordered_at '1/2/2024': .* source\.date_format=day-first or"
+    ):
+        read(clean_lines, "1/2/2024", "3/4/2024")
+    assert read(clean_lines, "1/2/2024", settings=["source.date_format=day-first"]) == [datetime.datetime(2024, 2, 1)]
+    assert read(clean_lines, "1/2/2024", settings=["source.date_format=month-first"]) == [datetime.datetime(2024, 1, 2)]
+
+
+def test_a_format_of_the_settings_is_the_only_one(clean_lines):
+    cleaned = clean_lines(HEADER, "A 31Dec2024 1", "A 2024-12-31 1", settings=["source.date_format=%d%b%Y"])
+    assert cleaned.rows("ordered_at") == [LATE]
+    assert cleaned.rejected() == [(2, "unparseable_date")]
+
+
+@pytest.mark.parametrize("setting", ["%Q", "%", "dayfirst", "YYYY-MM-DD"])
+def test_a_setting_that_is_no_format_is_wrong_usage(clean_lines, setting):
+    with pytest.raises(UsageError, match=r"source\.date_format") as failure:
+        read(clean_lines, "2024-12-31", settings=[f"source.date_format={setting}"])
+    assert "\n" not in str(failure.value)
+
+
+def test_dates_that_nothing_reads_are_told_with_the_first_line(clean_lines):
+    with pytest.raises(DataError, match=r"orders\.csv row 2: ordered_at 'soon'.*none of 2 dates"):
+        read(clean_lines, "", "soon", "later")
+
+
+def test_a_few_odd_dates_among_good_ones_are_rejected(clean_lines):
+    cleaned = clean_lines(HEADER, *["A 31/12/2024 1"] * 3, "A 0000-00-00 1", "A 31/13/2024 1", "A soon 1")
+    assert cleaned.rows("ordered_at") == [LATE] * 3
+    assert cleaned.rejected() == [(4, "unparseable_date"), (5, "unparseable_date"), (6, "unparseable_date")]
+
+
+def test_forms_of_one_family_may_be_mixed(clean_lines):
+    texts = ["31/12/2024", "31/12/24", "31.12.2024 00:00", "31-12-2024 12:00 AM"]
+    assert read(clean_lines, *texts) == [LATE] * 4
+
+
+def test_a_source_without_any_date_is_rejected_line_by_line(clean_lines):
+    assert clean_lines(HEADER, "A - 1", "B - 2").rejected("reason") == ["unparseable_date"] * 2
+
+
+def test_the_span_of_plausible_dates_is_inclusive(clean_lines):
+    options = ["plausible_dates.earliest=2024-01-02", "plausible_dates.latest=2024-01-03"]
+    texts = ["2024-01-01", "2024-01-02", "2024-01-03 23:59:59", "2024-01-04"]
+    cleaned = clean_lines(HEADER, *(["A", text, "1"] for text in texts), settings=options)
+    assert cleaned.rows("source_row") == [2, 3]

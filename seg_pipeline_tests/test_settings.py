@@ -1,0 +1,135 @@
+"""Settings: who beats whom, and one line with the key for whatever is wrong."""
+
+import datetime
+
+import pytest
+
+from seg_pipeline.errors import UsageError
+from seg_pipeline.settings import load_settings
+
+
+def load(*overrides, config=None, **environment):
+    return load_settings(overrides, config=config, environment=environment)
+
+
+def test_later_beats_earlier_defaults_preset_file_environment_set(tmp_path):
+    preset, config = tmp_path / "mine.toml", tmp_path / "settings.toml"
+    levels = ["models.k_max", "models.k_min", "models.seed", "models.n_init"]
+    preset.write_text("[settings.models]\nk_max = 21\nk_min = 3\nseed = 3\nn_init = 3\n")
+    config.write_text('[source]\npreset = "mine.toml"\n[models]\nk_min = 4\nseed = 4\nn_init = 4\n')
+    environment = {"SEG_PIPELINE_MODELS_SEED": "5", "SEG_PIPELINE_MODELS_N_INIT": "5", "HOME": "/root"}
+    models = load("models.n_init=6", config=config, **environment).models
+    assert [getattr(models, key.split(".")[1]) for key in levels] == [21, 4, 5, 6]
+    assert load().models.k_max == 10
+
+
+def test_the_environment_names_the_settings_file_and_its_paths_are_its_neighbours(tmp_path):
+    (tmp_path / "s.toml").write_text(
+        'as_of = 2011-12-10\n[source]\npath = "a.csv, b"\n[warehouse]\npath = "w.duckdb"\n'
+    )
+    found = load(SEG_PIPELINE_CONFIG=str(tmp_path / "s.toml"))
+    assert found.as_of == datetime.date(2011, 12, 10)
+    assert found.source.path == (str(tmp_path / "a.csv"), str(tmp_path / "b"))
+    assert found.warehouse.path == tmp_path / "w.duckdb"
+
+
+def test_a_transform_is_for_all_features_or_for_one():
+    for overrides, expected in (
+        (["features.transform=yeo-johnson"], ["yeo-johnson"] * 3),
+        (["features.transform.monetary=identity"], ["log1p", "log1p", "identity"]),
+        (
+            ["features.transform=yeo-johnson", "features.transform.monetary=log1p"],
+            ["yeo-johnson", "yeo-johnson", "log1p"],
+        ),
+        (["features.transform.monetary=log1p", "features.transform=identity"], ["identity"] * 3),
+    ):
+        features = load(*overrides).features
+        assert [features.transform_of(column) for column in features.columns] == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("POST,DOT , M", ("POST", "DOT", "M")),
+        ('["a,b", "c"]', ("a,b", "c")),
+        ("", ()),
+        ("[]", ()),
+        ("[0-9]*", ("[0-9]*",)),
+    ],
+)
+def test_a_list_is_parts_between_commas_or_json(given, words):
+    assert load(f"excluded_products={given}").excluded_products == words
+
+
+@pytest.mark.parametrize(
+    ("given", "delimiter"), [("tab", "\t"), ("\\t", "\t"), (";", ";"), ("whitespace", "whitespace")]
+)
+def test_a_delimiter_is_one_character_or_a_name(given, delimiter):
+    assert load(f"source.delimiter={given}").source.delimiter == delimiter
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("models.kmax=8", "models.kmax: no such setting; did you mean models.k_max?"),
+        ("k_max=8", "k_max: no such setting; did you mean models.k_max?"),
+        ("feature.columns=a", "feature.columns: no such setting; did you mean features.columns?"),
+        ("return=drop", "return: no such setting; did you mean returns?"),
+        ("returns=maybe", "returns: Input should be 'net' or 'drop' (got 'maybe')"),
+        ("as_of=tomorrow", "as_of: "),
+        ("models.k_max=8.5", "models.k_max: "),
+        ("models.k_max=1", "models.k_max: "),
+        ("models.k_min=12", "models: k_max=10 is below k_min=12"),
+        ("models=3", "models: is a group of settings, such as models.algorithms"),
+        ("source=orders.csv", "source: is a group of settings, such as source.path"),
+        ("features.transform=log", "features.transform.default: "),
+        ("features.transform.monetary=log", "features.transform.monetary: "),
+        ("features.transform.moneta=log1p",
+         "features: transform.moneta is not in features.columns; did you mean monetary?"),
+        ("features.transform={bad", "features.transform: "),
+        ('excluded_products=["POST', "excluded_products: "),
+        ("source.delimiter=;;", "source.delimiter: ';;' is neither"),
+        ("source.delimiter=", "source.delimiter: '' is neither"),
+        ("source.encoding=utf8", "source.encoding: "),
+        ("source.preset=cdnaw", "source.preset: no preset 'cdnaw'"),
+        ("selection.k=30", "selection.k=30 is outside"),
+        ("returns", "--set returns: expected KEY=VALUE"),
+        ("=net", "--set =net: expected KEY=VALUE"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_one_line_with_its_key(override, message):
+    with pytest.raises(UsageError) as failure:
+        load(override)
+    assert str(failure.value).startswith(message)
+    assert "\n" not in str(failure.value)
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(UsageError, match="did you mean cdnow"):
+        load("source.preset=cdnaw")
+
+
+def test_a_typing_error_in_the_environment_is_told():
+    with pytest.raises(UsageError, match="SEG_PIPELINE_RETURN: no such setting; did you mean SEG_PIPELINE_RETURNS"):
+        load(SEG_PIPELINE_RETURN="drop")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("returns = ", "not a TOML file"), ("source = 'a.csv'", "source: is a group of settings"),
+        ("warehouse = 3", "warehouse: is a group"), ("[source]\npreset = 5", "no preset '5'"),
+        ("[source]\npath = 5", "source.path: "), ("[source]\npreset = 'none.toml'", "no preset"),
+        ("retuns = 'net'", "retuns"),
+    ],
+)  # fmt: skip
+def test_a_wrong_settings_file_is_one_line(tmp_path, text, message):
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(UsageError, match=message) as failure:
+        load(config=tmp_path / "s.toml")
+    assert "\n" not in str(failure.value)
+
+
+def test_a_missing_settings_file_is_told(tmp_path):
+    with pytest.raises(UsageError, match=r"none\.toml: No such file"):
+        load(config=tmp_path / "none.toml")

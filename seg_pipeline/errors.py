@@ -30,7 +30,7 @@ class MachineError(SegPipelineError):
 
 
 def nearest(word: str, known: Iterable[str], *, limit: int = 3, likeness: float = 0.6) -> list[str]:
-    """The known words most like `word`, the best first, case ignored; empty where none is at least that alike (0 to 1)."""
+    """The known words at least that alike (0 to 1) to `word`, the best first, case ignored."""
     by_folded = {name.casefold(): name for name in known}
     matches = difflib.get_close_matches(word.casefold(), by_folded, n=limit, cutoff=likeness)
     return [by_folded[match] for match in matches]

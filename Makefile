@@ -15,15 +15,15 @@ help:
 	@echo "make bench  time and memory beside a hand-written script"
 	@echo "make lock   pin the requirements files anew"
 
-# Versions and hashes are pinned; the build backend is among them, so nothing unpinned is fetched.
+# Versions and hashes of everything are pinned, the build backend among them: nothing is left to resolve.
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 
 demo: .venv/installed
@@ -63,9 +63,9 @@ bench: .venv/installed-dev
 lock:
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --extra build --extra dev pyproject.toml -o requirements-dev.txt
+		--no-annotate --no-header --no-strip-extras --extra build --extra dev pyproject.toml -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --extra build -c requirements-dev.txt pyproject.toml -o requirements.txt
+		--no-annotate --no-header --no-strip-extras --extra build -c requirements-dev.txt pyproject.toml -o requirements.txt
 
 clean:
 	rm -rf .venv .dagster_home $(DEMO) $(DEMO_RUN)

@@ -52,7 +52,7 @@ PACKAGES = ("seg-pipeline", "dagster", "duckdb", "great-expectations", "scikit-l
         dg.AssetSpec(deps=deps, partitions_def=NIGHTS, **table.asset(kinds={"python"}))
         for table, deps in (
             (SEGMENT_ASSIGNMENTS, [rfm_features, feature_transforms, coreset, evaluation_report]),
-            (SEGMENT_PROFILES, [rfm_features, evaluation_report]),
+            (SEGMENT_PROFILES, [SEGMENT_ASSIGNMENTS.asset_key]),
         )
     ]
 )

@@ -10,6 +10,7 @@ import pytest
 
 from seg_pipeline.automation import day_just_ended, failure_alert, new_files_sensor, nightly_schedule
 from seg_pipeline.definitions import build_definitions, defs
+from seg_pipeline.errors import UsageError
 from seg_pipeline.settings import AutomationSettings, load_settings
 
 
@@ -103,3 +104,30 @@ def test_a_failed_run_is_posted_with_its_cause(listener, tmp_path):
     assert len(got) == 1
     assert got[0]["job"] == "ingest"
     assert "missing.csv: no such file or folder" in got[0]["text"]
+
+
+def test_the_launchpad_can_override_settings_for_one_run(tmp_path):
+    (tmp_path / "orders.csv").write_text(
+        "order_id,customer_id,date,quantity,price\n1,a,2024-01-01,2,3\n2,a,2024-01-02,-1,3\n"
+    )
+    base = [f"source.path={tmp_path / 'orders.csv'}", f"warehouse.path={tmp_path / 'w.duckdb'}"]
+    definitions = build_definitions(lambda more: load_settings([*base, *more], environment={}))
+
+    def clean_lines(*overrides):
+        config = {"resources": {"settings": {"config": {"set": list(overrides)}}}}
+        result = definitions.resolve_job_def("ingest").execute_in_process(run_config=config)
+        [clean] = result.asset_materializations_for_node("prepared_orders")[:1]
+        return clean.metadata["dagster/row_count"].value
+
+    assert (clean_lines(), clean_lines("returns=drop")) == (2, 1)
+
+
+def test_a_wrong_setting_in_the_launchpad_fails_before_anything_is_built(tmp_path):
+    definitions = build_definitions(lambda more: load_settings(more, environment={}))
+    config = {"resources": {"settings": {"config": {"set": ["features.columns=recencydays"]}}}}
+
+    with pytest.raises(dg.DagsterError) as failure:
+        definitions.resolve_job_def("ingest").execute_in_process(run_config=config)
+
+    assert isinstance(failure.value.__cause__, UsageError)
+    assert "did you mean recency_days" in str(failure.value.__cause__)

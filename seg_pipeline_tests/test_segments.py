@@ -25,6 +25,7 @@ def profiles(*scores):
     table = pd.DataFrame(scores, columns=["mean_r_score", "mean_f_score", "mean_m_score"])
     table.insert(0, "segment_id", range(1, len(table) + 1))
     table["median_recency_days"], table["median_frequency"] = 10.0, 2.0
+    table["median_days_between_orders"] = np.nan
     return table
 
 
@@ -36,6 +37,17 @@ def test_a_segment_is_named_by_the_cell_its_mean_scores_lie_in_and_says_so():
         "mean scores R 4.6, F 4.7 lie in cell 5 x 5 of the grid: Champions"
         " (median 10 days since the last order, 2 orders)"
     )
+
+
+def test_a_segment_that_has_lost_its_own_rhythm_counts_as_gone_however_it_scores():
+    table = profiles((3.2, 4.4, 3.0), (3.2, 4.4, 3.0))
+    table["median_recency_days"] = [301.0, 300.0]
+    table["median_days_between_orders"] = 100.0
+
+    names = name_segments(table)
+
+    assert names["segment_name"].to_list() == ["At Risk", "Loyal Customers"]
+    assert "R taken as 2 since they used to buy every 100 days" in names["name_reason"].iloc[0]
 
 
 def test_every_pair_of_mean_scores_has_exactly_one_name():
@@ -59,7 +71,7 @@ def test_no_two_names_are_alike_however_many_segments_share_a_cell():
 
 def test_the_segment_without_purchases_keeps_its_own_name():
     table = profiles((1.0, 1.0, 1.0))
-    table.loc[1] = [0, np.nan, np.nan, np.nan, np.nan, 0.0]
+    table.loc[1] = [0, np.nan, np.nan, np.nan, np.nan, 0.0, np.nan]
 
     assert name_segments(table)["segment_name"].to_list() == ["Hibernating", "No purchases"]
 

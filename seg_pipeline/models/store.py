@@ -103,8 +103,8 @@ def failed_gate(k: int, metrics: Metrics, selection: SelectionSettings) -> str |
         return f"{k} segments are outside the {selection.k_min} to {selection.k_max} that teams can serve."
     if metrics.smallest_share < selection.smallest_share:
         return (
-            f"The smallest segment has {metrics.smallest_share:.1%} of customers, below {selection.smallest_share:.1%}."
+            f"The smallest segment has {metrics.smallest_share:.2%} of customers, below {selection.smallest_share:.2%}."
         )
     if metrics.largest_share > selection.largest_share:
-        return f"The largest segment has {metrics.largest_share:.1%} of customers, above {selection.largest_share:.1%}."
+        return f"The largest segment has {metrics.largest_share:.2%} of customers, above {selection.largest_share:.2%}."
     return None

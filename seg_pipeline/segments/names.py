@@ -1,7 +1,8 @@
 """Names of segments, and the reason for each: rules that do not overlap, so that a segment fits exactly one.
 
-A segment is placed in the public R x F grid by its customers' mean recency and frequency scores, rounded. Segments that
-land in the same cell of the grid are told apart by the feature in which they differ most.
+A segment is placed in the public R x F grid by its customers' mean recency and frequency scores, rounded. Scores
+compare with the shop's other customers; a segment that has been away for three times its own rhythm counts as gone.
+Segments that land in the same cell of the grid are told apart by the feature in which they differ most.
 """
 
 import math
@@ -20,6 +21,11 @@ LEVELS = {
     4: ("lowest", "low", "high", "highest"),
     5: ("lowest", "low", "medium", "high", "highest"),
 }
+# Customers are gone when they have been away this many times their own rhythm, whatever the rest of the shop does:
+# their recency then counts as low.
+LAPSED_AFTER = 3
+LAPSED_R_SCORE = 2
+
 TOLD_APART_BY = {"mean_m_score": "spend", "mean_f_score": "order count", "mean_r_score": "recency score"}
 
 
@@ -27,7 +33,8 @@ def name_segments(profiles: "pd.DataFrame") -> "pd.DataFrame":
     """grid_name, segment_name and name_reason for each row of profiles.
 
     Args:
-        profiles: segment_id, mean_r_score, mean_f_score, mean_m_score, median_recency_days, median_frequency.
+        profiles: segment_id, mean_r_score, mean_f_score, mean_m_score, median_recency_days, median_frequency,
+            median_days_between_orders.
     """
     import pandas as pd
 
@@ -54,12 +61,18 @@ def _by_grid(profile: Mapping[Hashable, Any]) -> tuple[str, str]:
     if profile["segment_id"] == 0:
         return NO_PURCHASES, "no purchase before the night, only returns"
     r, f = _rounded(profile["mean_r_score"]), _rounded(profile["mean_f_score"])
+    recency, rhythm, orders = (
+        profile[f"median_{name}"] for name in ("recency_days", "days_between_orders", "frequency")
+    )
+    said = f"mean scores R {profile['mean_r_score']:.1f}, F {profile['mean_f_score']:.1f}"
+    # NaN where most bought once: they have no rhythm to have lost.
+    if r > LAPSED_R_SCORE and recency > LAPSED_AFTER * rhythm:
+        r = LAPSED_R_SCORE
+        said += f", R taken as {r} since they used to buy every {rhythm:.0f} days,"
     name = next(name for name, cells in RFM_GRID.items() if (r, f) in cells)
     return name, (
-        f"mean scores R {profile['mean_r_score']:.1f}, F {profile['mean_f_score']:.1f} lie in cell {r} x {f} of the"
-        " grid:"
-        f" {name} (median {profile['median_recency_days']:.0f} days since the last order,"
-        f" {profile['median_frequency']:.0f} {'order' if profile['median_frequency'] == 1 else 'orders'})"
+        f"{said} lie in cell {r} x {f} of the grid: {name} (median {recency:.0f} days since the last order,"
+        f" {orders:.0f} {'order' if orders == 1 else 'orders'})"
     )
 
 

@@ -141,6 +141,8 @@ class ModelSettings(Section):
     k_max: int = Field(10, ge=2, le=50, description="Largest number of clusters fitted")
     seed: int = Field(7, ge=0, le=2**32 - 1, description="Seed of every random start")
     n_init: int = Field(10, ge=1, description="Random starts of KMeans")
+    bootstraps: int = Field(20, ge=0, description="Bootstrap draws that measure stability; 0 for none")
+    gap_references: int = Field(10, ge=0, description="Reference draws of the gap statistic; 0 for none")
     max_cells: int = Field(6000, ge=100, le=20000, description="Bound on the cells that fits and metrics run on")
 
     @model_validator(mode="after")
@@ -161,8 +163,14 @@ class SelectionSettings(Section):
     largest_share: float = Field(
         0.75, gt=0, le=1, description="A segment larger than this share of customers is refused"
     )
-    silhouette_tolerance: float = Field(
-        0.05, ge=0, description="The elbow's k is preferred while its silhouette is at most this far below the best"
+    smallest_stability: float = Field(
+        0.5, ge=-1, le=1, description="A candidate whose refits agree with it less (adjusted Rand index) is refused"
+    )
+    silhouette_weight: float = Field(1, ge=0, description="Weight of silhouette in the score")
+    explained_weight: float = Field(1, ge=0, description="Weight of the explained share in the score")
+    stability_weight: float = Field(1, ge=0, description="Weight of stability in the score")
+    tolerance: float = Field(
+        0.02, ge=0, description="Of candidates whose score is at most this far below the best, the fewest segments win"
     )
     algorithm: str | None = Field(None, description="Force the algorithm")
     k: int | None = Field(None, ge=2, description="Force the number of segments")

@@ -178,8 +178,13 @@ def execute(
 def create(connection: duckdb.DuckDBPyConnection, table: Table, *, or_replace: bool = True) -> None:
     """The table with its columns: empty and new, or as it is where it exists and `or_replace` is off."""
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.asset_key[0]}")
-    how = "CREATE OR REPLACE TABLE" if or_replace else "CREATE TABLE IF NOT EXISTS"
-    connection.execute(f"{how} {table.name} ({table.ddl})")
+    if or_replace:
+        connection.execute(f"CREATE OR REPLACE TABLE {table.name} ({table.ddl})")
+        return
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({table.ddl})")
+    # A warehouse that an older version made has its nights; columns that came later are empty in them.
+    for column in table.columns:
+        connection.execute(f'ALTER TABLE {table.name} ADD COLUMN IF NOT EXISTS "{column.name}" {column.type}')
 
 
 def _text(query: "str | Path") -> str:

@@ -10,12 +10,17 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.coreset import Coreset, summarise
-from seg_pipeline.models.gaussian_mixture import GaussianMixtureAlgorithm, WeightedGaussianMixture
+from seg_pipeline.models.gaussian_mixture import (
+    DiagonalGaussianMixtureAlgorithm,
+    GaussianMixtureAlgorithm,
+    WeightedGaussianMixture,
+)
 from seg_pipeline.models.kmeans import KMeansAlgorithm
 from seg_pipeline.models.metrics import score
 from seg_pipeline_tests.test_coreset import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
 
 MIXTURE = GaussianMixtureAlgorithm()
+DIAGONAL = DiagonalGaussianMixtureAlgorithm()
 
 
 def overlapping_clouds(rows):
@@ -79,6 +84,50 @@ def test_with_the_same_parameters_likelihood_bic_and_posteriors_are_scikit_learn
     assert ours.bic(coreset.points, coreset.weights) == pytest.approx(theirs.bic(rows), rel=1e-12)
     posteriors = ours.predict_proba(coreset.points)[cell_of_row]
     np.testing.assert_allclose(posteriors, theirs.predict_proba(rows), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("k", range(2, 7))
+def test_scikit_learns_em_has_nothing_to_add_to_our_diagonal_components(k):
+    rows = with_repeated_rows(overlapping_clouds(150))
+    coreset, _ = summarise(rows)
+    ours = WeightedGaussianMixture(k, covariance_type="diag", n_init=3).fit(coreset.points, coreset.weights)
+    variances = np.diagonal(ours.covariances_, axis1=1, axis2=2)
+    assert np.array_equal(ours.covariances_, variances[:, :, None] * np.eye(3))
+    theirs = scikit_learns(
+        k,
+        rows,
+        covariance_type="diag",
+        tol=1e-5,
+        max_iter=500,
+        weights_init=ours.weights_,
+        means_init=ours.means_,
+        precisions_init=1.0 / variances,
+    )
+    assert ours.score(coreset.points, coreset.weights) == pytest.approx(theirs.score(rows), rel=1e-3)
+
+
+def test_with_the_same_diagonal_parameters_likelihood_bic_and_posteriors_are_scikit_learns():
+    rows = with_repeated_rows(overlapping_clouds(100))
+    coreset, cell_of_row = summarise(rows)
+    [model] = DIAGONAL.fit_range(coreset, [3], seed=0, n_init=10)
+    theirs = GaussianMixture(3, covariance_type="diag")
+    theirs.weights_, theirs.means_ = model.weights, model.centers
+    theirs.covariances_ = np.diagonal(model.covariances, axis1=1, axis2=2)
+    theirs.precisions_cholesky_ = 1.0 / np.sqrt(theirs.covariances_)
+    assert model.log_likelihood == pytest.approx(theirs.score(rows), abs=1e-9)
+    assert model.bic == pytest.approx(theirs.bic(rows), rel=1e-12)
+    labels, confidence = DIAGONAL.predict(model, coreset.points, coreset)
+    assert np.array_equal(labels, model.cell_labels)
+    np.testing.assert_allclose(confidence[cell_of_row], theirs.predict_proba(rows).max(axis=1), rtol=0, atol=1e-9)
+
+
+def test_on_online_retail_no_diagonal_likelihood_is_more_than_a_hundredth_below_scikit_learns():
+    rfm = online_retail_rfm()
+    coreset, _ = summarise(rfm)
+    for model in DIAGONAL.fit_range(coreset, (2, 3, 5), seed=0, n_init=10):
+        with threadpool_limits(1):
+            theirs = scikit_learns(model.k, rfm, covariance_type="diag").score(rfm)
+        assert model.log_likelihood >= theirs - 0.01 * abs(theirs), f"k = {model.k}"
 
 
 def test_weighted_cells_give_what_repeated_rows_give():

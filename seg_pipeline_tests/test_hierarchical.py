@@ -11,7 +11,15 @@ from sklearn.metrics import adjusted_rand_score
 
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.hierarchical import WardAlgorithm, WeightedWard
-from seg_pipeline_tests.test_coreset import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
+from seg_pipeline.models.metrics import inertia_of
+from seg_pipeline.models.model import model_from_labels
+from seg_pipeline_tests.test_coreset import (
+    labelled_table,
+    online_retail_rfm,
+    rfm_like,
+    unsummarised,
+    with_repeated_rows,
+)
 
 WARD = WardAlgorithm()
 
@@ -50,6 +58,16 @@ def test_weighted_cells_give_what_repeated_rows_give(k):
     [model] = WARD.fit_range(coreset, [k], seed=0, n_init=1)
     theirs = AgglomerativeClustering(k, linkage="ward").fit_predict(rows)
     assert adjusted_rand_score(theirs, model.cell_labels[cell_of_row]) == 1.0
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_on_a_coarse_summary_the_sum_of_squares_is_no_worse_than_that_of_all_customers_own_tree(seed):
+    rows = rfm_like(4000, seed)
+    coreset, _ = summarise(rows, max_cells=1500)
+    for model in WARD.fit_range(coreset, [3, 5, 8], seed=0, n_init=1):
+        theirs = AgglomerativeClustering(model.k, linkage="ward").fit_predict(rows)
+        customers_own = inertia_of(unsummarised(rows), model_from_labels("any", unsummarised(rows), theirs, 0.0))
+        assert inertia_of(coreset, model) <= 1.03 * customers_own
 
 
 @settings(max_examples=100, deadline=None)

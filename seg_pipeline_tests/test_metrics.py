@@ -16,7 +16,13 @@ from seg_pipeline.models.metrics import score
 from seg_pipeline.models.model import model_from_labels
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.rfm_grid import grid_model
-from seg_pipeline_tests.test_coreset import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
+from seg_pipeline_tests.test_coreset import (
+    labelled_table,
+    online_retail_rfm,
+    rfm_like,
+    unsummarised,
+    with_repeated_rows,
+)
 
 
 def assert_equal_to_scikit_learn(metrics, rows, labels):
@@ -56,6 +62,32 @@ def test_any_labels_of_weighted_cells_score_as_repeated_rows(data):
     coreset = Coreset(np.array(cells, dtype=float), np.array(weights, dtype=float), exact=True)
     [metrics] = score(coreset, [model_from_labels("any", coreset, labels, 0.0)])
     assert_equal_to_scikit_learn(metrics, np.repeat(coreset.points, weights, axis=0), np.repeat(labels, weights))
+
+
+def test_metrics_on_a_coarse_summary_are_those_of_all_customers():
+    rows = rfm_like(12_000)
+    coreset, cell_of_row = summarise(rows)
+    assert not coreset.exact
+    models = ALGORITHMS["kmeans"].fit_range(coreset, range(2, 11), seed=0, n_init=1)
+    # Scored as scikit-learn does (see above), but in one pass over the distances.
+    of_customers = unsummarised(rows)
+    same_labels = [model_from_labels("any", of_customers, model.cell_labels[cell_of_row], 0.0) for model in models]
+    for metrics, exact in zip(score(coreset, models), score(of_customers, same_labels), strict=True):
+        assert metrics.inertia == pytest.approx(exact.inertia, rel=1e-9)
+        assert metrics.explained_share == pytest.approx(exact.explained_share, rel=1e-9)
+        assert metrics.calinski_harabasz == pytest.approx(exact.calinski_harabasz, rel=1e-9)
+        assert metrics.silhouette == pytest.approx(exact.silhouette, rel=0, abs=0.001)
+        assert metrics.davies_bouldin == pytest.approx(exact.davies_bouldin, rel=0.005)
+
+
+def test_metrics_hold_where_cells_are_wide():
+    rows = np.random.default_rng(0).normal(size=(4000, 3)) + 3.0 * (np.arange(4000) % 2)[:, None]
+    coreset, cell_of_row = summarise(rows, max_cells=300)
+    [model] = ALGORITHMS["kmeans"].fit_range(coreset, [4], seed=0, n_init=1)
+    [metrics] = score(coreset, [model])
+    labels = model.cell_labels[cell_of_row]
+    assert metrics.silhouette == pytest.approx(silhouette_score(rows, labels), rel=0, abs=0.005)
+    assert metrics.davies_bouldin == pytest.approx(davies_bouldin_score(rows, labels), rel=0.02)
 
 
 def test_a_customer_alone_in_its_cluster_has_silhouette_zero():

@@ -3,21 +3,17 @@
 import math
 
 import pandas as pd
+import pytest
 
-from seg_pipeline.evaluation.selection import Candidate, elbow, evaluate_candidates, judge
+from seg_pipeline.evaluation.selection import Candidate, candidates_of, elbow, evaluate_candidates, judge, sensitivity
 from seg_pipeline.settings import SelectionSettings
 
-RULE = SelectionSettings()
-GRID = Candidate("rfm_grid", 10, 50.0, 0.1, 100.0, 2.0, math.nan, "10 segments are outside the 3 to 8.")
+NAN = math.nan
+GRID = Candidate("rfm_grid", 10, 50.0, 0.6, 0.1, NAN, NAN, "10 segments are outside the 3 to 8.")
 
 
-def sweep(algorithm, silhouettes, inertias=(100, 60, 40, 38, 37), refused=()):
-    """Candidates for k = 2, 3, ...; those of `refused` fail a gate."""
-    return [
-        Candidate(algorithm, k, inertia, silhouette, 1000 * silhouette, 1 / silhouette, math.nan,
-                  f"{k} is refused." if k in refused else None)
-        for k, (silhouette, inertia) in enumerate(zip(silhouettes, inertias, strict=True), 2)
-    ]  # fmt: skip
+def candidate(algorithm, k, silhouette, explained, stability, refusal=None):
+    return Candidate(algorithm, k, 100.0 / k, explained, silhouette, NAN, stability, refusal)
 
 
 def outcome(candidates, **selection):
@@ -29,59 +25,68 @@ def chosen(verdicts):
     return [key for key, verdict in verdicts.items() if verdict.chosen]
 
 
-def test_the_elbow_is_preferred_to_a_slightly_better_silhouette():
-    verdicts = outcome([*sweep("kmeans", (0.6, 0.42, 0.40, 0.2, 0.2), refused=(2,)), GRID])
+def test_the_score_is_the_weighted_mean_and_the_best_one_is_chosen():
+    verdicts = outcome(
+        [candidate("kmeans", 3, 0.3, 0.6, 0.9), candidate("kmeans", 5, 0.3, 0.8, 0.9), GRID],
+        silhouette_weight=1, explained_weight=1, stability_weight=2,
+    )  # fmt: skip
 
-    assert [key for key, verdict in verdicts.items() if verdict.is_elbow] == [("kmeans", 4)]
+    assert verdicts["kmeans", 5].score == pytest.approx((0.3 + 0.8 + 2 * 0.9) / 4)
+    assert chosen(verdicts) == [("kmeans", 5)]
+    assert verdicts["kmeans", 5].reason == "Score 0.725, the best of 2 eligible candidates."
+    assert verdicts["kmeans", 3].reason == "Scores 0.050 below kmeans with 5 segments."
+
+
+def test_within_the_tolerance_the_fewest_segments_are_chosen():
+    candidates = [candidate("kmeans", 4, 0.3, 0.69, 0.9), candidate("kmeans", 6, 0.3, 0.72, 0.9), GRID]
+
+    verdicts = outcome(candidates, tolerance=0.02)
+
     assert chosen(verdicts) == [("kmeans", 4)]
-    assert "by elbow" in verdicts["kmeans", 4].reason
-    assert verdicts["kmeans", 3].reason == "Eligible, but elbow and silhouette favour 4 segments."
+    assert verdicts["kmeans", 4].rank == 2
+    assert verdicts["kmeans", 4].reason == (
+        "Score 0.630, within 0.02 of the best (kmeans with 6 segments, 0.640), and the fewest segments of those."
+    )
+    assert "within the tolerance, but has more segments" in verdicts["kmeans", 6].reason
+    assert chosen(outcome(candidates, tolerance=0)) == [("kmeans", 6)]
 
 
-def test_an_elbow_far_below_the_best_silhouette_gives_way_to_it():
-    verdicts = outcome([*sweep("kmeans", (0.6, 0.42, 0.30, 0.2, 0.2), refused=(2,)), GRID])
+def test_of_as_few_segments_the_higher_score_is_chosen():
+    verdicts = outcome([candidate("hierarchical", 4, 0.3, 0.6, 0.7), candidate("kmeans", 4, 0.3, 0.6, 0.71), GRID])
 
-    assert chosen(verdicts) == [("kmeans", 3)]
-    assert "by best silhouette" in verdicts["kmeans", 3].reason
+    assert chosen(verdicts) == [("kmeans", 4)]
 
 
 def test_what_fails_a_gate_is_not_chosen_and_says_which_gate():
-    verdicts = outcome([*sweep("kmeans", (0.9, 0.42, 0.40, 0.2, 0.2), refused=(2, 4)), GRID])
+    verdicts = outcome(
+        [candidate("kmeans", 2, 0.9, 0.9, 0.9, "2 is refused."), candidate("kmeans", 3, 0.3, 0.6, 0.9), GRID]
+    )
 
     assert verdicts["kmeans", 2].is_best_silhouette
     assert (verdicts["kmeans", 2].rank, verdicts["kmeans", 2].reason) == (None, "2 is refused.")
     assert chosen(verdicts) == [("kmeans", 3)]
-
-
-def test_the_proposals_of_the_algorithms_are_compared_by_mean_rank():
-    verdicts = outcome(
-        [
-            *sweep("hierarchical", (0.5, 0.35, 0.33, 0.2, 0.2), refused=(2,)),
-            *sweep("kmeans", (0.5, 0.4, 0.38, 0.2, 0.2), refused=(2,)),
-            GRID,
-        ]
-    )
-
-    assert chosen(verdicts) == [("kmeans", 4)]
-    assert verdicts["kmeans", 4].rank == 1
-    assert verdicts["hierarchical", 4].rank == 2
-    assert verdicts["hierarchical", 4].reason == (
-        "The algorithm's proposal, mean rank 2.00, behind kmeans with 4 segments."
-    )
     assert verdicts["rfm_grid", 10].reason.startswith("The baseline")
 
 
 def test_without_an_eligible_candidate_the_grid_is_the_fallback():
-    verdicts = outcome([*sweep("kmeans", (0.6, 0.4, 0.4, 0.2, 0.2), refused=(2, 3, 4, 5, 6)), GRID])
+    verdicts = outcome([candidate("kmeans", 3, 0.3, 0.6, 0.2, "Too unstable."), GRID])
 
     assert chosen(verdicts) == [("rfm_grid", 10)]
-    assert "No fitted candidate is eligible" in verdicts["rfm_grid", 10].reason
+    assert verdicts["rfm_grid", 10].reason == "No fitted candidate is good enough, so the public R x F grid is used."
+
+
+def test_a_stability_that_was_not_measured_does_not_count():
+    verdicts = outcome([candidate("kmeans", 3, 0.3, 0.6, NAN), GRID])
+
+    assert verdicts["kmeans", 3].score == pytest.approx(0.45)
 
 
 def test_a_forced_choice_beats_the_gates_and_says_so():
     candidates = [
-        *sweep("hierarchical", (0.5, 0.35, 0.33, 0.2, 0.2), refused=(2,)),
-        *sweep("kmeans", (0.5, 0.4, 0.38, 0.2, 0.2), refused=(2, 6)),
+        candidate("hierarchical", 4, 0.3, 0.6, 0.7),
+        candidate("kmeans", 4, 0.4, 0.7, 0.9),
+        candidate("kmeans", 3, 0.3, 0.6, 0.9),
+        candidate("kmeans", 6, 0.3, 0.6, 0.1, "6 is refused."),
         GRID,
     ]
 
@@ -97,25 +102,57 @@ def test_a_forced_choice_beats_the_gates_and_says_so():
     )
 
 
+def test_sensitivity_shows_where_the_winner_changes():
+    candidates = [candidate("kmeans", 3, 0.5, 0.5, 0.9), candidate("kmeans", 6, 0.3, 0.8, 0.9), GRID]
+
+    found = {one.scenario: one.k for one in sensitivity(candidates, SelectionSettings(tolerance=0))}
+
+    assert found["as set"] == 6
+    assert found["explained_weight = 0"] == 3
+    assert found["silhouette_weight = 2"] == 3
+    assert found["stability_weight = 0"] == 6
+    assert len(found) == 8
+
+
+def sweep(inertias):
+    return [Candidate("kmeans", k, inertia, 0.5, 0.5, NAN, 0.9, None) for k, inertia in enumerate(inertias, 2)]
+
+
+def test_the_elbow_is_where_the_curve_bends():
+    candidates = sweep((100, 60, 40, 38, 37))
+
+    assert elbow(candidates) == candidates[2]
+    assert [key for key, verdict in outcome([*candidates, GRID]).items() if verdict.is_elbow] == [("kmeans", 4)]
+
+
 def test_a_curve_without_a_bend_or_with_two_points_has_no_elbow():
-    assert elbow(sweep("kmeans", (0.5, 0.4), inertias=(10, 5))) is None
-    assert elbow(sweep("kmeans", (0.5, 0.4, 0.3), inertias=(7, 7, 7))) is None
+    assert elbow(sweep((10, 5))) is None
+    assert elbow(sweep((7, 7, 7))) is None
 
 
 def test_the_report_has_one_row_per_candidate_in_order_with_one_chosen():
-    rows = [
-        {"algorithm": one.algorithm, "k": one.k, "inertia": one.inertia, "silhouette": one.silhouette,
-         "calinski_harabasz": one.calinski_harabasz, "davies_bouldin": one.davies_bouldin, "bic": one.bic,
-         "eligible": one.refusal is None, "ineligible_because": one.refusal}
-        for one in (GRID, *sweep("kmeans", (0.6, 0.42, 0.40, 0.2, 0.2), refused=(2,)))
-    ]  # fmt: skip
+    candidates = [GRID, candidate("kmeans", 3, 0.3, 0.6, 0.9), candidate("kmeans", 2, 0.4, 0.4, 0.9, "2 is refused.")]
+    rows = pd.DataFrame(
+        [
+            {
+                **{name: getattr(one, name) for name in ("algorithm", "k", "inertia", "explained_share")},
+                **{name: getattr(one, name) for name in ("silhouette", "bic", "stability")},
+                "eligible": one.refusal is None,
+                "reason": one.refusal,
+            }
+            for one in candidates
+        ]
+    )
 
-    report = evaluate_candidates(pd.DataFrame(rows), RULE)
+    report = evaluate_candidates(rows, SelectionSettings())
 
     assert report[["algorithm", "k"]].to_records(index=False).tolist() == [
-        *(("kmeans", k) for k in range(2, 7)),
+        ("kmeans", 2),
+        ("kmeans", 3),
         ("rfm_grid", 10),
     ]
-    assert report["rank"].to_list() == [pd.NA, 2, 1, 3, 4, pd.NA]
-    assert report["chosen"].to_list() == [False, False, True, False, False, False]
+    assert report["rank"].to_list() == [pd.NA, 1, pd.NA]
+    assert report["chosen"].to_list() == [False, True, False]
     assert report["reason"].notna().all()
+    # The report can be judged again, as for other weights.
+    assert [one.refusal is None for one in candidates_of(report)] == [False, True, False]

@@ -30,11 +30,14 @@ def real_data(name):
     return SHARED_DATA / name
 
 
-def run_pipeline(folder, source, *options):
-    """`seg-pipeline run` with its warehouse and output in `folder`."""
+def run_pipeline(folder, source, *options, bootstraps=3):
+    """`seg-pipeline run` with its warehouse and output in `folder`; few bootstraps, which take most of the time."""
     warehouse, output = folder / "warehouse.duckdb", folder / "published"
     status = main(
-        ["run", "--source", str(source), "--warehouse", str(warehouse), "--output", str(output), *map(str, options)]
+        [
+            *("run", "--source", str(source), "--warehouse", str(warehouse), "--output", str(output)),
+            *("--set", f"models.bootstraps={bootstraps}", "--set", "models.gap_references=2", *map(str, options)),
+        ]
     )
     return Run(status, Warehouse(database=str(warehouse)), output)
 

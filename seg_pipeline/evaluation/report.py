@@ -18,6 +18,8 @@ import pandas as pd
 from seg_pipeline.evaluation import plots
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
 
+STABLE, PATTERN = 0.75, 0.6
+
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
@@ -35,6 +37,7 @@ class Report:
         versions: of the packages and the database.
         timings: seconds by step; without them the page carries no durations at all and is the same on every run.
         rule: how the choice is made, in words.
+        sensitivity: the winner under other settings of the rule; nothing is said of it without.
     """
 
     as_of: date
@@ -51,6 +54,7 @@ class Report:
     versions: Mapping[str, str]
     timings: Mapping[str, float] | None
     rule: str
+    sensitivity: pd.DataFrame | None = None
 
 
 def render(report: Report) -> str:
@@ -69,6 +73,7 @@ def render(report: Report) -> str:
         "day": day,
         "setting": setting,
         "algorithm": plots.algorithm_label,
+        "sureness": sureness,
         "feature": plots.feature_label,
         "feature_value": partial(_feature_value, currency=report.currency),
     }
@@ -88,12 +93,20 @@ def render(report: Report) -> str:
         by_silhouette=_by_silhouette(report.evaluation),
         rows=_row_balance(report.rows),
         images=_images(report),
+        winners=0 if report.sensitivity is None else len(report.sensitivity.drop_duplicates(["algorithm", "k"])),
     )
 
 
 def number(value: Any, decimals: int = 0) -> str:
     """A number with thousands separators; a dash where missing."""
     return plots.MISSING if pd.isna(value) else f"{value:,.{decimals}f}"
+
+
+def sureness(jaccard: float) -> str:
+    """What a segment's mean Jaccard overlap with its refits says, in the bounds of Hennig (2007)."""
+    if jaccard >= STABLE:
+        return "a stable segment"
+    return "a pattern, its borders move" if jaccard >= PATTERN else "a cut through a cloud, not a group of its own"
 
 
 def day(value: date) -> str:

@@ -1,7 +1,8 @@
 """The choice: which candidate the segments come from, by one rule, with a reason for every candidate.
 
-Silhouette alone answers two segments on nearly every RFM table: buyers and near non-buyers, of no use to a team. So the
-rule starts from what a team can serve, and lets elbow and silhouette decide within that.
+Silhouette alone answers two segments on nearly every RFM table: buyers and near non-buyers, of no use to a team. So
+the rule starts from what a team can serve, and weighs how clearly segments stand apart against how much they explain
+and how sure they are.
 """
 
 import math
@@ -15,6 +16,9 @@ from seg_pipeline.settings import SelectionSettings
 if TYPE_CHECKING:
     import pandas as pd
 
+# Of silhouette, explained share and stability.
+Weights = tuple[float, float, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -23,15 +27,26 @@ class Candidate:
     algorithm: str
     k: int
     inertia: float
+    explained_share: float
     silhouette: float
-    calinski_harabasz: float
-    davies_bouldin: float
     bic: float
+    stability: float
     refusal: str | None
 
     @property
     def name(self) -> str:
         return f"{self.algorithm} with {self.k} segments"
+
+    def score(self, weights: Weights) -> float:
+        """Weighted mean of silhouette, explained share and stability, 0 to 1; what was not measured does not count."""
+        figures = (self.silhouette, self.explained_share, self.stability)
+        terms = [
+            (weight, max(figure, 0.0))
+            for weight, figure in zip(weights, figures, strict=True)
+            if not math.isnan(figure)
+        ]
+        total = sum(weight for weight, _ in terms)
+        return sum(weight * figure for weight, figure in terms) / total if total > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +55,32 @@ class Verdict:
 
     is_elbow: bool
     is_best_silhouette: bool
+    score: float
     rank: int | None
     chosen: bool
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """The winner if the settings were others."""
+
+    scenario: str
+    algorithm: str
+    k: int
 
 
 def rule_in_words(selection: SelectionSettings) -> str:
     """The rule with the settings' own figures, for the report."""
     return (
         f"1. A candidate is eligible with {selection.k_min} to {selection.k_max} segments, none below"
-        f" {selection.smallest_share:.0%} and none above {selection.largest_share:.0%} of the customers."
-        " 2. Each algorithm proposes one eligible candidate: the one at the elbow of its inertia (of a mixture, of its"
-        f" BIC) if its silhouette is at most {selection.silhouette_tolerance:g} below the algorithm's best eligible"
-        " one, else the one with the best silhouette. 3. The proposals are ranked by silhouette, by Calinski-Harabasz"
-        " and by Davies-Bouldin; the best mean rank is chosen, of equal ones the higher silhouette, then the fewer"
-        " segments. 4. selection.algorithm and selection.k force the choice. 5. Where nothing is eligible, the public"
-        " R x F grid is used, with a warning."
+        f" {selection.smallest_share:.0%} and none above {selection.largest_share:.0%} of the customers, and with a"
+        f" stability of at least {selection.smallest_stability:g}. 2. Its score is the mean of silhouette, explained"
+        f" share and stability, weighted {selection.silhouette_weight:g} : {selection.explained_weight:g} :"
+        f" {selection.stability_weight:g}. 3. Of the candidates whose score is at most {selection.tolerance:g} below"
+        " the best, the one with the fewest segments is chosen, of equal ones the one with the higher score."
+        " 4. selection.algorithm and selection.k force the choice. 5. Where nothing is eligible, the public R x F grid"
+        " is used, with a warning."
     )
 
 
@@ -63,27 +88,32 @@ def evaluate_candidates(table: "pd.DataFrame", selection: SelectionSettings) -> 
     """The rows of evaluation_report, in order of algorithm and k.
 
     Args:
-        table: One row per candidate: algorithm, k, the metrics, eligible, ineligible_because; the grid is one row.
-        selection: The gates and the forced choice.
+        table: One row per candidate: algorithm, k, the metrics, eligible, and the reason where it is not; the grid is
+            one row.
+        selection: The gates, the weights and the forced choice.
     """
     import pandas as pd
 
     table = table.sort_values(["algorithm", "k"], ignore_index=True)
-    candidates = [
+    verdicts = pd.DataFrame(judge(candidates_of(table), selection)).astype({"rank": "Int64"})
+    return pd.concat([table.drop(columns="reason"), verdicts], axis=1)
+
+
+def candidates_of(table: "pd.DataFrame") -> list[Candidate]:
+    """The rows of such a table, or of evaluation_report, as candidates."""
+    return [
         Candidate(
             algorithm=row["algorithm"],
             k=row["k"],
             inertia=row["inertia"],
+            explained_share=row["explained_share"],
             silhouette=row["silhouette"],
-            calinski_harabasz=row["calinski_harabasz"],
-            davies_bouldin=row["davies_bouldin"],
             bic=row["bic"],
-            refusal=None if row["eligible"] else row["ineligible_because"],
+            stability=row["stability"],
+            refusal=None if row["eligible"] else row["reason"],
         )
         for row in table.to_dict("records")
     ]
-    verdicts = pd.DataFrame(judge(candidates, selection)).astype({"rank": "Int64"})
-    return pd.concat([table.drop(columns="ineligible_because"), verdicts], axis=1)
 
 
 def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Verdict]:
@@ -92,41 +122,29 @@ def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list
     for candidate in candidates:
         if candidate.algorithm != RFM_GRID:
             sweeps.setdefault(candidate.algorithm, []).append(candidate)
-    elbows = {name: elbow(sweep) for name, sweep in sweeps.items()}
-    best_silhouettes = {name: _best_by_silhouette(sweep) for name, sweep in sweeps.items()}
-    admitted = {name: _admitted(sweep, selection) for name, sweep in sweeps.items()}
-    proposals = {
-        name: proposal
-        for name, sweep in admitted.items()
-        if (proposal := _proposal(sweep, elbows[name], selection)) is not None
-    }
-    mean_ranks = _mean_ranks(list(proposals.values()))
-    # The proposals by mean rank, then the others by silhouette.
-    ranking = sorted(
-        (one for sweep in admitted.values() for one in sweep),
-        key=lambda one: (mean_ranks.get(one, math.inf), -_or_worst(one.silhouette), one.k, one.algorithm),
-    )
-    grid = next(one for one in candidates if one.algorithm == RFM_GRID)
-    chosen = ranking[0] if ranking else grid
+    elbows = [elbow(sweep) for sweep in sweeps.values()]
+    best_silhouettes = [_best_by_silhouette(sweep) for sweep in sweeps.values()]
+    weights = _weights(selection)
+    ranking = _ranking(candidates, selection)
+    chosen = _winner(candidates, selection)
 
     def reason(candidate: Candidate) -> str:
         if candidate == chosen:
-            return _why(
-                chosen, at_elbow=chosen == elbows.get(chosen.algorithm), mean_ranks=mean_ranks, selection=selection
-            )
-        if candidate == grid:
+            return _why(chosen, ranking, selection)
+        if candidate.algorithm == RFM_GRID:
             return "The baseline: the public R x F grid, scored for comparison."
         if candidate not in ranking:
             return candidate.refusal or f"Eligible, but not what {_forced(selection)} asks for."
-        own = proposals[candidate.algorithm]
-        if candidate == own:
-            return f"The algorithm's proposal, mean rank {mean_ranks[own]:.2f}, behind {chosen.name}."
-        return f"Eligible, but elbow and silhouette favour {own.k} segments."
+        behind = chosen.score(weights) - candidate.score(weights)
+        if behind < 0:
+            return f"Scores {-behind:.3f} above {chosen.name}, within the tolerance, but has more segments."
+        return f"Scores {behind:.3f} below {chosen.name}."
 
     return [
         Verdict(
-            is_elbow=candidate == elbows.get(candidate.algorithm),
-            is_best_silhouette=candidate == best_silhouettes.get(candidate.algorithm),
+            is_elbow=candidate in elbows,
+            is_best_silhouette=candidate in best_silhouettes,
+            score=candidate.score(weights),
             rank=ranking.index(candidate) + 1 if candidate in ranking else None,
             chosen=candidate == chosen,
             reason=reason(candidate),
@@ -135,35 +153,74 @@ def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list
     ]
 
 
+def sensitivity(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Scenario]:
+    """The winner as the settings are, with each weight at zero and at twice its value, and without the tolerance."""
+    moved = {"as set": selection}
+    for name in ("silhouette_weight", "explained_weight", "stability_weight"):
+        for weight in (0.0, 2 * getattr(selection, name)):
+            moved[f"{name} = {weight:g}"] = selection.model_copy(update={name: weight})
+    moved["tolerance = 0"] = selection.model_copy(update={"tolerance": 0.0})
+    winners = {scenario: _winner(candidates, settings) for scenario, settings in moved.items()}
+    return [Scenario(scenario, winner.algorithm, winner.k) for scenario, winner in winners.items()]
+
+
+def _weights(selection: SelectionSettings) -> Weights:
+    return selection.silhouette_weight, selection.explained_weight, selection.stability_weight
+
+
+def _ranking(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Candidate]:
+    """What the rule chooses from, the best score first; of equal ones the fewer segments."""
+    weights = _weights(selection)
+    return sorted(_admitted(candidates, selection), key=lambda one: (-one.score(weights), one.k, one.algorithm))
+
+
+def _winner(candidates: Sequence[Candidate], selection: SelectionSettings) -> Candidate:
+    """The fewest segments within the tolerance of the best score; the grid where nothing is admitted."""
+    ranking = _ranking(candidates, selection)
+    if not ranking:
+        return next(one for one in candidates if one.algorithm == RFM_GRID)
+    weights = _weights(selection)
+    enough = ranking[0].score(weights) - selection.tolerance
+    # Of as few segments the first in the ranking, which has the higher score.
+    return min((one for one in ranking if one.score(weights) >= enough), key=lambda one: one.k)
+
+
 def _forced(selection: SelectionSettings) -> str:
     """The settings that force the choice, as words; empty where none does."""
     forces = {"selection.algorithm": selection.algorithm, "selection.k": selection.k}
     return " and ".join(key for key, value in forces.items() if value is not None)
 
 
-def _admitted(sweep: Sequence[Candidate], selection: SelectionSettings) -> list[Candidate]:
+def _admitted(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Candidate]:
     """What passes the gates; where the choice is forced, of what is asked for, and all of it if nothing passes."""
-    asked_for = [one for one in sweep if selection.algorithm in (None, one.algorithm) and selection.k in (None, one.k)]
+    asked_for = [
+        one
+        for one in candidates
+        if one.algorithm != RFM_GRID and selection.algorithm in (None, one.algorithm) and selection.k in (None, one.k)
+    ]
     eligible = [one for one in asked_for if one.refusal is None]
     return asked_for if _forced(selection) and not eligible else eligible
 
 
-def _why(chosen: Candidate, *, at_elbow: bool, mean_ranks: dict[Candidate, float], selection: SelectionSettings) -> str:
+def _why(chosen: Candidate, ranking: Sequence[Candidate], selection: SelectionSettings) -> str:
     """Why this candidate was chosen."""
     forced = _forced(selection)
     if chosen.algorithm == RFM_GRID:
         if selection.algorithm == RFM_GRID:
             return "Forced by selection.algorithm."
-        what = f"The buyers are too few for {forced}" if forced else "No fitted candidate is eligible"
+        what = f"The buyers are too few for {forced}" if forced else "No fitted candidate is good enough"
         return f"{what}, so the public R x F grid is used."
     if forced:
         refused = f" It would be refused otherwise: {chosen.refusal}" if chosen.refusal else ""
         return f"Forced by {forced}.{refused}"
-    how = "elbow" if at_elbow else "best silhouette"
-    compared = (
-        f"mean rank {mean_ranks[chosen]:.2f} of {len(mean_ranks)} proposals" if len(mean_ranks) > 1 else "the only one"
+    weights, best = _weights(selection), ranking[0]
+    score = f"Score {chosen.score(weights):.3f}"
+    if chosen == best:
+        return f"{score}, the best of {len(ranking)} eligible candidates."
+    return (
+        f"{score}, within {selection.tolerance:g} of the best ({best.name}, {best.score(weights):.3f}), and the fewest"
+        " segments of those."
     )
-    return f"The algorithm's proposal by {how}, {compared} by silhouette, Calinski-Harabasz and Davies-Bouldin."
 
 
 def elbow(sweep: Sequence[Candidate]) -> Candidate | None:
@@ -180,35 +237,7 @@ def elbow(sweep: Sequence[Candidate]) -> Candidate | None:
     return next((one for one in sweep if one.k == knee), None)
 
 
-def _proposal(
-    admitted: Sequence[Candidate], at_elbow: Candidate | None, selection: SelectionSettings
-) -> Candidate | None:
-    """One algorithm's proposal among what is admitted."""
-    best = _best_by_silhouette(admitted)
-    if best is None or at_elbow not in admitted or at_elbow is None:
-        return best
-    return at_elbow if at_elbow.silhouette >= best.silhouette - selection.silhouette_tolerance else best
-
-
 def _best_by_silhouette(sweep: Sequence[Candidate]) -> Candidate | None:
     """Of equal ones the fewer segments."""
     measured = [one for one in sweep if not math.isnan(one.silhouette)]
     return max(measured, key=lambda one: (one.silhouette, -one.k), default=None)
-
-
-def _mean_ranks(proposals: Sequence[Candidate]) -> dict[Candidate, float]:
-    """Mean rank of each proposal over the compared metrics; 1 is best, equal values share the better rank."""
-    metrics = (
-        [_or_worst(one.silhouette) for one in proposals],
-        [_or_worst(one.calinski_harabasz) for one in proposals],
-        [_or_worst(-one.davies_bouldin) for one in proposals],
-    )
-    return {
-        one: sum(1 + sum(other > values[place] for other in values) for values in metrics) / len(metrics)
-        for place, one in enumerate(proposals)
-    }
-
-
-def _or_worst(figure: float) -> float:
-    """A figure without meaning is worse than any other."""
-    return -math.inf if math.isnan(figure) else figure

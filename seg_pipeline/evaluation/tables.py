@@ -15,6 +15,9 @@ EVALUATION_REPORT = Table(
         Column("k", "INTEGER", "Number of segments", min_value=1),
         *METRICS,
         Column("eligible", "BOOLEAN", "Passes the gates of the selection settings"),
+        Column(
+            "score", "DOUBLE", "Weighted mean of silhouette, explained share and stability", min_value=0, max_value=1
+        ),
         Column("is_elbow", "BOOLEAN", "The algorithm's k by the elbow (inertia; of a mixture, BIC)"),
         Column("is_best_silhouette", "BOOLEAN", "The algorithm's k by silhouette alone"),
         Column(
@@ -35,5 +38,19 @@ EVALUATION_REPORT = Table(
             "SELECT algorithm, reason FROM {batch} WHERE chosen AND algorithm = 'rfm_grid'",
             "warning",
         ),
+    ),
+)
+
+
+CHOICE_SENSITIVITY = Table(
+    "evaluation.choice_sensitivity",
+    "What would have been chosen on a night if the weights of the rule were others.",
+    nightly=True,
+    key=("scenario",),
+    columns=(
+        AS_OF,
+        Column("scenario", "VARCHAR", "The setting that is moved, and to what"),
+        Column("algorithm", "VARCHAR", "Algorithm of the winner"),
+        Column("k", "INTEGER", "Number of segments of the winner", min_value=1),
     ),
 )

@@ -6,7 +6,7 @@ import dagster as dg
 
 from seg_pipeline.errors import DataError
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
-from seg_pipeline.features.transforms import check_columns, fit_transforms
+from seg_pipeline.features.transforms import fit_transforms
 from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.quality import checks_of
@@ -44,7 +44,6 @@ def feature_transforms(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
     as_of = night_of(context)
-    check_columns(settings.features)
     buyers = warehouse.night(RFM_FEATURES, as_of, where="frequency > 0")
     transforms = fit_transforms(buyers, settings.features)
     warehouse.replace_night(FEATURE_TRANSFORMS, transforms, as_of)

@@ -1,6 +1,7 @@
 """The door of this room: the coreset, and one table of candidate models per algorithm of the registry."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
@@ -8,12 +9,13 @@ from seg_pipeline.errors import UsageError, did_you_mean
 from seg_pipeline.features.assets import feature_transforms, rfm_features
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms
-from seg_pipeline.models.coreset import summarise
-from seg_pipeline.models.metrics import score
-from seg_pipeline.models.model import ClusterModel
+from seg_pipeline.models.coreset import Coreset, summarise
+from seg_pipeline.models.gap import Gap, gap_statistic
+from seg_pipeline.models.model import Algorithm, ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.rfm_grid import grid_model
+from seg_pipeline.models.stability import Stability, stability
 from seg_pipeline.models.store import candidate_rows, coreset_rows, read_coreset
 from seg_pipeline.models.tables import CANDIDATES, CORESET
 from seg_pipeline.nights import NIGHTS, night_of
@@ -21,6 +23,9 @@ from seg_pipeline.quality import checks_of
 from seg_pipeline.settings import ModelSettings, Settings
 from seg_pipeline.tables import markdown, rows_built
 from seg_pipeline.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def check_algorithms(settings: ModelSettings) -> None:
@@ -55,6 +60,7 @@ def coreset(
             **rows_built(len(summary.weights), as_of),
             "customers": len(buyers),
             "exact": summary.exact,
+            "lost_share": round(summary.lost_share, 6),
         }
     )
 
@@ -73,18 +79,24 @@ def candidates_asset(algorithm: str) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         as_of = night_of(context)
         summary, cells = read_coreset(warehouse, as_of)
-        models: Sequence[ClusterModel] = []
         if algorithm == RFM_GRID_NAME:
             models = [grid_model(summary, cells["rfm_segment"].to_numpy())]
-        elif algorithm in settings.models.algorithms:
-            ks = range(settings.models.k_min, settings.models.k_max + 1)
-            models = ALGORITHMS[algorithm].fit_range(
-                summary, ks, seed=settings.models.seed, n_init=settings.models.n_init
-            )
-        rows = candidate_rows(models, score(summary, models), settings.selection)
+            rows = candidate_rows(summary, models, [None], [None], settings.selection)
+        else:
+            rows = _candidates(ALGORITHMS[algorithm], summary, settings)
         warehouse.replace_night(table, rows, as_of)
         shown = rows[
-            ["k", "inertia", "silhouette", "calinski_harabasz", "davies_bouldin", "bic", "smallest_share", "eligible"]
+            [
+                "k",
+                "inertia",
+                "silhouette",
+                "calinski_harabasz",
+                "davies_bouldin",
+                "bic",
+                "stability",
+                "smallest_share",
+                "eligible",
+            ]
         ]
         return dg.MaterializeResult(
             metadata={
@@ -95,6 +107,28 @@ def candidates_asset(algorithm: str) -> dg.AssetsDefinition:
         )
 
     return candidates
+
+
+def _candidates(algorithm: Algorithm, summary: Coreset, settings: Settings) -> "pd.DataFrame":
+    """Every k of the range fitted and assessed; no rows where the algorithm is not compared."""
+    chosen = settings.models
+    models: list[ClusterModel] = []
+    if algorithm.name in chosen.algorithms:
+        ks = range(chosen.k_min, chosen.k_max + 1)
+        models = algorithm.fit_range(summary, ks, seed=chosen.seed, n_init=chosen.n_init)
+    sure: Sequence[Stability | None] = [None] * len(models)
+    gaps: Sequence[Gap | None] = [None] * len(models)
+    if models and chosen.bootstraps:
+        sure = stability(algorithm, summary, models, draws=chosen.bootstraps, seed=chosen.seed)
+    if models and chosen.gap_references and algorithm.has_gap:
+        gaps = gap_statistic(
+            summary,
+            models,
+            lambda reference, ks, seed: algorithm.fit_range(reference, ks, seed=seed, n_init=1),
+            seed=chosen.seed,
+            references=chosen.gap_references,
+        )
+    return candidate_rows(summary, models, sure, gaps, settings.selection)
 
 
 candidate_assets = {algorithm: candidates_asset(algorithm) for algorithm in CANDIDATES}

@@ -1,4 +1,4 @@
-"""Gaussian mixtures with full covariances, fitted to weighted cells by expectation and maximisation.
+"""Gaussian mixtures with full or diagonal covariances, fitted to weighted cells by expectation and maximisation.
 
 scikit-learn's mixture takes no weights; hence this one.
 """
@@ -6,8 +6,8 @@ scikit-learn's mixture takes no weights; hence this one.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -15,20 +15,34 @@ from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
 from seg_pipeline.models.kmeans import kmeans_labels
 from seg_pipeline.models.model import ROWS_AT_ONCE, ClusterModel, canonical_order, feasible, single_threaded
 
+MAX_STARTS = 5
+
+CovarianceType = Literal["full", "diag"]
+
 
 class GaussianMixtureAlgorithm:
     """The likeliest mixture of those that EM reaches from `n_init` KMeans clusterings."""
 
     name = "gaussian_mixture"
     title = "Gaussian mixture"
+    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1, "tol": 1e-3}
+    has_gap = False
+    covariance_type: CovarianceType = "full"
 
     @single_threaded()
-    def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model for each k that does not exceed the number of cells."""
+    def fit_range(
+        self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int, tol: float = 1e-5
+    ) -> list[ClusterModel]:
+        """One model for each k that does not exceed the number of cells.
+
+        Short runs tell the starts apart, so that MAX_STARTS of them are enough.
+        """
         models = []
         for k in feasible(ks, coreset):
             started = time.perf_counter()
-            mixture = WeightedGaussianMixture(k, n_init=n_init, random_state=seed).fit(coreset.points, coreset.weights)
+            mixture = WeightedGaussianMixture(
+                k, covariance_type=self.covariance_type, n_init=min(n_init, MAX_STARTS), random_state=seed, tol=tol
+            ).fit(coreset.points, coreset.weights)
             models.append(
                 ClusterModel(
                     algorithm=self.name,
@@ -54,6 +68,14 @@ class GaussianMixtureAlgorithm:
         return posteriors.argmax(axis=1), posteriors.max(axis=1)
 
 
+class DiagonalGaussianMixtureAlgorithm(GaussianMixtureAlgorithm):
+    """The same with axis-parallel components: fewer parameters, so BIC admits more of them."""
+
+    name = "gaussian_mixture_diagonal"
+    title = "Gaussian mixture (diagonal)"
+    covariance_type = "diag"
+
+
 class _Parameters(NamedTuple):
     weights: FloatArray  # (k,)
     means: FloatArray  # (k, features)
@@ -61,7 +83,7 @@ class _Parameters(NamedTuple):
 
 
 class WeightedGaussianMixture:
-    """Gaussian mixture with full covariances over weighted points.
+    """Gaussian mixture over weighted points.
 
     EM (Dempster, Laird & Rubin 1977), each point counting by its weight. It starts from the labels of `n_init` KMeans
     clusterings; every start gets a short run, and the likeliest is taken to convergence (Biernacki, Celeux & Govaert
@@ -70,6 +92,8 @@ class WeightedGaussianMixture:
     Parameters
     ----------
     n_components : int
+    covariance_type : "full" or "diag"
+        Any ellipsoid, or axes parallel to the features.
     n_init : int
         KMeans clusterings to start from.
     random_state : int
@@ -86,6 +110,7 @@ class WeightedGaussianMixture:
     means_ : (k, features)
         By the first coordinate, then the next.
     covariances_ : (k, features, features)
+        Whole matrices even where only their diagonals are free.
     """
 
     weights_: FloatArray
@@ -96,6 +121,7 @@ class WeightedGaussianMixture:
         self,
         n_components: int,
         *,
+        covariance_type: CovarianceType = "full",
         n_init: int = 10,
         random_state: int = 0,
         reg_covar: float = 1e-6,
@@ -104,6 +130,7 @@ class WeightedGaussianMixture:
         max_iter: int = 500,
     ) -> None:
         self.n_components = n_components
+        self.covariance_type = covariance_type
         self.n_init = n_init
         self.random_state = random_state
         self.reg_covar = reg_covar
@@ -123,9 +150,8 @@ class WeightedGaussianMixture:
         for start in range(self.n_init):
             labels = kmeans_labels(coreset, self.n_components, seed=self.random_state + start, n_init=1)
             one_hot = (labels == np.arange(self.n_components)[:, None]).astype(np.float64)
-            runs.append(
-                self._em(columns, weights, _maximise(columns, weights * one_hot, ridge), ridge, self.short_iter)
-            )
+            parameters = self._maximise(columns, weights * one_hot, ridge)
+            runs.append(self._em(columns, weights, parameters, ridge, self.short_iter))
         best = max(runs, key=lambda run: run[1])[0]
         best, self.lower_bound_ = self._em(columns, weights, best, ridge, self.max_iter)
 
@@ -142,10 +168,16 @@ class WeightedGaussianMixture:
             before = log_likelihood
             log_densities, posteriors = _expect(X, parameters)
             log_likelihood = float(np.average(log_densities, weights=weights))
-            parameters = _maximise(X, weights * posteriors, ridge)
+            parameters = self._maximise(X, weights * posteriors, ridge)
             if log_likelihood - before < self.tol:
                 break
         return parameters, log_likelihood
+
+    def _maximise(self, X: FloatArray, shares: FloatArray, ridge: float) -> _Parameters:
+        parameters = _maximise(X, shares, ridge)
+        if self.covariance_type == "full":
+            return parameters
+        return parameters._replace(covariances=parameters.covariances * np.eye(X.shape[1]))
 
     def predict_proba(self, X: FloatArray) -> FloatArray:
         """Posterior probability (points, k) of each component."""
@@ -164,7 +196,8 @@ class WeightedGaussianMixture:
         """Bayesian information criterion (Schwarz 1978), n being the total weight; lower is better."""
         n = float(len(X) if sample_weight is None else sample_weight.sum())
         k, features = self.means_.shape
-        free_parameters = k * features * (features + 1) / 2 + k * features + k - 1
+        of_a_covariance = features if self.covariance_type == "diag" else features * (features + 1) / 2
+        free_parameters = k * of_a_covariance + k * features + k - 1
         return float(free_parameters * np.log(n) - 2.0 * n * self.score(X, sample_weight))
 
     @property

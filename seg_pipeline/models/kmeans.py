@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
-from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
-from seg_pipeline.models.model import (
-    ClusterModel,
-    center_margin,
-    feasible,
-    model_from_labels,
-    nearest_centers,
-    single_threaded,
-)
+from seg_pipeline.models.coreset import Coreset, IntArray
+from seg_pipeline.models.model import ClusterModel, NearestCenter, feasible, model_from_labels, single_threaded
 
 
-class KMeansAlgorithm:
+class KMeansAlgorithm(NearestCenter):
     """Lloyd's KMeans from k-means++ starts, the best of `n_init`."""
 
     name = "kmeans"
     title = "KMeans"
+    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 3}
+    has_gap = True
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
@@ -35,12 +31,6 @@ class KMeansAlgorithm:
             if len(np.unique(labels)) == k:
                 models.append(model_from_labels(self.name, coreset, labels, time.perf_counter() - started))
         return models
-
-    @single_threaded()
-    def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
-        """The nearest centre, and its margin over the second nearest (see `center_margin`)."""
-        labels = nearest_centers(points, model.centers)
-        return labels, center_margin(points, model.centers, labels)
 
 
 def kmeans_labels(coreset: Coreset, k: int, *, seed: int, n_init: int) -> IntArray:

@@ -1,7 +1,9 @@
-"""How good a clustering of weighted cells is, by the customers in them.
+"""How good a clustering of weighted cells is, by the customers in them, each with its cell's label.
 
-On an exact coreset every figure is what scikit-learn gives on all customers' rows. All candidates are scored by their
-hard labels, whatever made them, so that the figures compare across algorithms.
+On an exact coreset every figure is what scikit-learn gives on all customers' rows. On any other, inertia, explained
+share and Calinski-Harabasz still are, for the cells know their spread; silhouette and Davies-Bouldin, which average
+distances, take the root of the mean squared distance between (or within) cells for the mean distance. All candidates
+are scored by their hard labels, whatever made them, so that the figures compare across algorithms.
 """
 
 from __future__ import annotations
@@ -64,12 +66,25 @@ def score(coreset: Coreset, models: Sequence[ClusterModel]) -> list[Metrics]:
     ]
 
 
+def inertia_of(coreset: Coreset, model: ClusterModel) -> float:
+    """The inertia of a model fitted on `coreset` alone, as in `Metrics`."""
+    labels = np.unique(model.cell_labels, return_inverse=True)[1]
+    centers = group_means(labels, coreset.weights, coreset.points)[1]
+    return float(coreset.weights @ _squares(coreset, labels, centers))
+
+
+def _squares(coreset: Coreset, labels: IntArray, centers: FloatArray) -> FloatArray:
+    """Mean squared distance (cells,) of each cell's customers to their centre: the cell's own, and that within it."""
+    squares: FloatArray = ((coreset.points - centers[labels]) ** 2).sum(axis=1) + coreset.spread
+    return squares
+
+
 def _metrics(coreset: Coreset, k: int, labels: IntArray, silhouette: float) -> Metrics:
     """All figures of one clustering, its labels (cells,) numbered 0, 1, ... without gaps."""
     customers = coreset.weights.sum()
     cluster_weights, centers = group_means(labels, coreset.weights, coreset.points)
     filled = len(cluster_weights)
-    squares = ((coreset.points - centers[labels]) ** 2).sum(axis=1)
+    squares = _squares(coreset, labels, centers)
     mean = np.average(coreset.points, axis=0, weights=coreset.weights)
     inertia = float(coreset.weights @ squares)
     between = float(cluster_weights @ ((centers - mean) ** 2).sum(axis=1))
@@ -106,12 +121,15 @@ def _davies_bouldin(coreset: Coreset, labels: IntArray, centers: FloatArray, squ
 def _silhouettes(coreset: Coreset, labelings: Sequence[IntArray]) -> list[float]:
     """Mean silhouette of each labeling, over customers.
 
-    The customers of one cell are at distance 0 from each other and all have the same silhouette, so a customer's sum of
-    distances to a cluster is a weighted sum over cells.
+    A customer's sum of distances to a cluster is a weighted sum over cells: all customers of a cell share one
+    silhouette. Between cells with means d apart and spreads s and t, the mean squared distance of customers is
+    d^2 + s + t, and its root stands for their mean distance. Within a cell of n customers it is 2 s n / (n - 1), among
+    n - 1 others; summed over n, so that all cells are treated alike, 2 s (n - 1) / n.
     """
     from scipy.spatial.distance import cdist
 
-    points, weights = coreset.points, coreset.weights
+    points, weights, spread = coreset.points, coreset.weights, coreset.spread
+    within_squares = 2.0 * spread * np.maximum(weights - 1.0, 0.0) / weights
     # A row of distances times these columns, one for each cluster of each labeling, sums the distances to each cluster.
     memberships = [weights[:, None] * (labels[:, None] == np.arange(labels.max() + 1)) for labels in labelings]
     stacked = np.hstack(memberships)
@@ -120,7 +138,11 @@ def _silhouettes(coreset: Coreset, labelings: Sequence[IntArray]) -> list[float]
     totals = np.zeros(len(labelings))
     for start in range(0, len(points), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        sums_by_labeling = np.split(cdist(points[rows], points) @ stacked, splits, axis=1)
+        distances = cdist(points[rows], points, "sqeuclidean")
+        distances += spread[rows, None] + spread
+        np.fill_diagonal(distances[:, start:], within_squares[rows])
+        np.sqrt(distances, out=distances)
+        sums_by_labeling = np.split(distances @ stacked, splits, axis=1)
         for index, (labels, sums) in enumerate(zip(labelings, sums_by_labeling, strict=True)):
             silhouettes = _silhouette_rows(sums, labels[rows], cluster_weights[index])
             totals[index] += np.dot(weights[rows], silhouettes)

@@ -5,10 +5,10 @@ Nothing here knows a particular algorithm.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -31,7 +31,8 @@ class ClusterModel:
     k : int
         Number of clusters; of a mixture, some may be nobody's most likely one.
     centers : (k, features)
-        Mean of each cluster by customers, of a mixture the mean of each component; transformed units.
+        Mean of each cluster by customers, of a mixture the mean of each component, of k-medoids the medoid; transformed
+        units.
     weights : (k,)
         Share of customers in each cluster, of a mixture the weight of each component.
     covariances : (k, features, features) or None
@@ -63,6 +64,11 @@ class Algorithm(Protocol):
     name: str
     # As people write it.
     title: str
+    # What a refit that measures stability passes to `fit_range`: as much effort as it takes that it is the customers
+    # drawn that are measured, not the starts, and no more.
+    refit_options: ClassVar[Mapping[str, Any]]
+    # Whether it minimises the dispersion within clusters, which is what the gap statistic compares.
+    has_gap: bool
 
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
         """One model for each k, in the order of `ks`; a k that the cells cannot fill is left out.
@@ -115,6 +121,43 @@ def feasible(ks: Sequence[int], coreset: Coreset) -> list[int]:
     return [k for k in ks if k <= len(coreset.points)]
 
 
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Keep BLAS and OpenMP to one thread: sums are then added in one order, whatever machine runs them."""
+    # A library loaded after the limit was set would escape it, so those with thread pools are loaded first.
+    import sklearn.cluster  # noqa: F401
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
+
+
+class NearestCenter:
+    """How algorithms label whose clusters are the regions around their centres."""
+
+    @single_threaded()
+    def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
+        """The nearest centre, and its margin over the second nearest (see `center_margin`)."""
+        labels = nearest_centers(points, model.centers)
+        return labels, center_margin(points, model.centers, labels)
+
+
+class NearestCell:
+    """How algorithms label whose clusters may have any shape."""
+
+    @single_threaded()
+    def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
+        """The cluster of the nearest cell, and the margin of that cluster's centre (see `center_margin`).
+
+        Where another cluster's centre is nearer, confidence is 0.
+        """
+        from scipy.spatial import cKDTree
+
+        nearest_cell = cKDTree(coreset.points).query(points)[1]
+        labels = model.cell_labels[nearest_cell]
+        return labels, center_margin(points, model.centers, labels)
+
+
 def nearest_centers(points: FloatArray, centers: FloatArray) -> IntArray:
     """Index (rows,) of the centre nearest to each of `points` (rows, features)."""
     from scipy.spatial.distance import cdist
@@ -148,14 +191,3 @@ def center_margin(points: FloatArray, centers: FloatArray, labels: IntArray) -> 
         ratio = np.divide(own, other, out=np.ones_like(own), where=other > 0)
         confidence[rows] = np.clip(1.0 - ratio, 0.0, 1.0)
     return confidence
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """Keep BLAS and OpenMP to one thread: sums are then added in one order, whatever machine runs them."""
-    # A library loaded after the limit was set would escape it, so those with thread pools are loaded first.
-    import sklearn.cluster  # noqa: F401
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        yield

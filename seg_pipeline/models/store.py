@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg_pipeline.models.coreset import Coreset, IntArray
-from seg_pipeline.models.metrics import Metrics
+from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.gap import Gap
+from seg_pipeline.models.gates import failed_gate
+from seg_pipeline.models.metrics import score
 from seg_pipeline.models.model import ClusterModel
+from seg_pipeline.models.stability import Stability
 from seg_pipeline.models.tables import CANDIDATES, CORESET
 from seg_pipeline.settings import SelectionSettings
 from seg_pipeline.warehouse import Warehouse
@@ -27,6 +30,7 @@ def coreset_rows(coreset: Coreset, grid_segments: Sequence[str]) -> "pd.DataFram
             "cell": np.arange(len(coreset.weights)),
             "customers": coreset.weights.astype(np.int64),
             "point": list(coreset.points),
+            "spread": coreset.spread,
             "exact": coreset.exact,
             "rfm_segment": list(grid_segments),
         }
@@ -37,29 +41,43 @@ def read_coreset(warehouse: Warehouse, as_of: datetime.date) -> tuple[Coreset, "
     """The coreset of a night, and the rows it was read from."""
     rows = warehouse.night(CORESET, as_of)
     points = np.vstack(rows["point"].to_list()).astype(np.float64)
-    coreset = Coreset(points, rows["customers"].to_numpy(dtype=np.float64), bool(rows["exact"].iloc[0]))
+    coreset = Coreset(
+        points,
+        rows["customers"].to_numpy(dtype=np.float64),
+        bool(rows["exact"].iloc[0]),
+        rows["spread"].to_numpy(dtype=np.float64),
+    )
     return coreset, rows
 
 
 def candidate_rows(
-    models: Sequence[ClusterModel], metrics: Sequence[Metrics], selection: SelectionSettings
+    coreset: Coreset,
+    models: Sequence[ClusterModel],
+    stabilities: Sequence[Stability | None],
+    gaps: Sequence[Gap | None],
+    selection: SelectionSettings,
 ) -> "pd.DataFrame":
-    """The rows of a candidates table."""
+    """The rows of a candidates table; a stability or gap of None was not measured."""
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for model, measured in zip(models, metrics, strict=True):
-        gate = failed_gate(model.k, measured, selection)
+    for model, measured, sure, gap in zip(models, score(coreset, models), stabilities, gaps, strict=True):
+        refusal = failed_gate(model.k, measured, sure, selection)
         rows.append(
             {
                 "algorithm": model.algorithm,
                 "k": model.k,
                 **asdict(measured),
                 "bic": model.bic,
-                "stability": None,
+                "stability": sure.bootstrap if sure else None,
+                "seed_stability": sure.seeds if sure else None,
+                "jaccard": sure.jaccard.tolist() if sure else None,
                 "fit_seconds": model.fit_seconds,
-                "eligible": gate is None,
-                "ineligible_because": gate,
+                "gap": gap.gap if gap else None,
+                "gap_standard_error": gap.standard_error if gap else None,
+                "lost_share": coreset.lost_share,
+                "eligible": refusal is None,
+                "ineligible_because": refusal,
                 "log_likelihood": model.log_likelihood,
                 "centers": model.centers.tolist(),
                 "weights": model.weights.tolist(),
@@ -97,14 +115,9 @@ def read_model(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.dat
     )
 
 
-def failed_gate(k: int, metrics: Metrics, selection: SelectionSettings) -> str | None:
-    """The first gate of the selection settings that a candidate fails, in words; None where it passes all."""
-    if not selection.k_min <= k <= selection.k_max:
-        return f"{k} segments are outside the {selection.k_min} to {selection.k_max} that teams can serve."
-    if metrics.smallest_share < selection.smallest_share:
-        return (
-            f"The smallest segment has {metrics.smallest_share:.2%} of customers, below {selection.smallest_share:.2%}."
-        )
-    if metrics.largest_share > selection.largest_share:
-        return f"The largest segment has {metrics.largest_share:.2%} of customers, above {selection.largest_share:.2%}."
-    return None
+def read_jaccard(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.date) -> FloatArray | None:
+    """Of each cluster of a candidate, how sure it is; None where it was not measured."""
+    found = warehouse.night(CANDIDATES[algorithm], as_of, columns="k, jaccard", where=f"k = {int(k)}")["jaccard"].iloc[
+        0
+    ]
+    return np.asarray(found, dtype=np.float64) if isinstance(found, np.ndarray | list) else None

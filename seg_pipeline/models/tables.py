@@ -16,6 +16,12 @@ CORESET = Table(
         Column("cell", "INTEGER", "Number of the cell, from 0", min_value=0),
         Column("customers", "BIGINT", "Customers in the cell", min_value=1),
         Column("point", "DOUBLE[]", "Mean of its customers in transformed units, a value per modelling feature"),
+        Column(
+            "spread",
+            "DOUBLE",
+            "Mean squared distance of its customers to that mean, squared transformed units",
+            min_value=0,
+        ),
         Column("exact", "BOOLEAN", "Every distinct customer is a cell, so nothing was lost"),
         Column("rfm_segment", "VARCHAR", "Most common R x F grid segment of its customers", values=tuple(RFM_GRID)),
     ),
@@ -56,7 +62,20 @@ METRICS = (
     Column("bic", "DOUBLE", "Bayesian information criterion of a mixture, lower is better", nullable=True),
     Column("smallest_share", "DOUBLE", "Share of customers in the smallest cluster", min_value=0, max_value=1),
     Column("largest_share", "DOUBLE", "Share of customers in the largest cluster", min_value=0, max_value=1),
-    Column("stability", "DOUBLE", "Agreement under resampling; not measured yet", nullable=True),
+    Column(
+        "stability",
+        "DOUBLE",
+        "Mean adjusted Rand index with refits on bootstrap draws; 1 is the same each time, 0 chance",
+        nullable=True,
+        min_value=-1,
+        max_value=1,
+    ),
+    Column(
+        "seed_stability", "DOUBLE", "The same between refits with other seeds", nullable=True, min_value=-1, max_value=1
+    ),
+    Column("gap", "DOUBLE", "Gap statistic: log dispersion of references without clusters less its own", nullable=True),
+    Column("gap_standard_error", "DOUBLE", "Standard error of the gap", nullable=True, min_value=0),
+    Column("lost_share", "DOUBLE", "Share of the total sum of squares that the coreset lost", min_value=0, max_value=1),
     Column("fit_seconds", "DOUBLE", "Time of the fit, seconds", min_value=0),
 )
 
@@ -75,6 +94,12 @@ def candidates_table(algorithm: str, title: str) -> Table:
             Column("algorithm", "VARCHAR", "Algorithm", values=(algorithm,)),
             Column("k", "INTEGER", "Number of clusters", min_value=1),
             *METRICS,
+            Column(
+                "jaccard",
+                "DOUBLE[]",
+                "Of each cluster, its mean best overlap with one of a bootstrap draw",
+                nullable=True,
+            ),
             Column("eligible", "BOOLEAN", "Passes the gates of the selection settings"),
             Column("ineligible_because", "VARCHAR", "The first gate it fails", nullable=True),
             Column("log_likelihood", "DOUBLE", "Mean log-likelihood per customer of a mixture", nullable=True),

@@ -20,6 +20,14 @@ REASONS = {
     "non_positive_price": "a price below zero, or of zero and zero_prices=reject",
 }
 
+# Names what is wrong most often, with the first such line, where too many lines are rejected.
+COMMONEST_REASON = (
+    "SELECT reason, lines, first_line FROM (SELECT reason, count(*) AS lines,"
+    " arg_min(source_file || ' row ' || source_row || ': ' || concat_ws(', ', customer_id, ordered_at, quantity, unit_price, amount), (source_file, source_row))"
+    " AS first_line FROM prepared.rejected_orders GROUP BY reason ORDER BY lines DESC, reason LIMIT 1)"
+    " WHERE (SELECT count(*) FROM raw.raw_orders) - (SELECT count(*) FROM {batch})"
+)
+
 CLEAN_ORDERS = Table(
     "prepared.clean_orders",
     "One row per order line that counts, with typed values. Returns are negative.",
@@ -44,10 +52,12 @@ CLEAN_ORDERS = Table(
     rules=(
         Rule(
             "rows_conserved",
-            "Every raw line is either clean or rejected: the counts add up.",
-            "SELECT * FROM (SELECT (SELECT count(*) FROM raw.raw_orders) AS raw,"
-            " (SELECT count(*) FROM {batch}) AS clean, (SELECT count(*) FROM prepared.rejected_orders) AS rejected)"
-            " WHERE raw != clean + rejected",
+            "Every raw line is either clean or rejected: the counts add up, and so do the places the lines came from.",
+            "SELECT * FROM (SELECT count(*) AS raw, sum(CAST(hash(source_file, source_row) AS HUGEINT)) AS raw_places"
+            " FROM raw.raw_orders), (SELECT count(*) AS prepared, sum(CAST(hash(source_file, source_row) AS HUGEINT))"
+            " AS prepared_places FROM (SELECT source_file, source_row FROM {batch} UNION ALL"
+            " SELECT source_file, source_row FROM prepared.rejected_orders))"
+            " WHERE raw != prepared OR raw_places != prepared_places",
         ),
         Rule(
             "no_order_day_far_ahead",
@@ -67,16 +77,12 @@ CLEAN_ORDERS = Table(
         Rule(
             "rejected_share_bearable",
             "The share of rejected lines is at most quality.rejected_share_critical.",
-            "SELECT * FROM (SELECT (SELECT count(*) FROM {batch}) AS clean,"
-            " (SELECT count(*) FROM prepared.rejected_orders) AS rejected)"
-            " WHERE rejected > :quality.rejected_share_critical * (clean + rejected)",
+            COMMONEST_REASON + " > :quality.rejected_share_critical * (SELECT count(*) FROM raw.raw_orders)",
         ),
         Rule(
             "rejected_share_usual",
             "The share of rejected lines is at most quality.rejected_share_warning.",
-            "SELECT * FROM (SELECT (SELECT count(*) FROM {batch}) AS clean,"
-            " (SELECT count(*) FROM prepared.rejected_orders) AS rejected)"
-            " WHERE rejected > :quality.rejected_share_warning * (clean + rejected)",
+            COMMONEST_REASON + " > :quality.rejected_share_warning * (SELECT count(*) FROM raw.raw_orders)",
             "warning",
         ),
     ),

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from seg_pipeline.evaluation.assets import evaluation_report
 from seg_pipeline.evaluation.cluster_map import principal_plane
 from seg_pipeline.evaluation.selection import rule_in_words
-from seg_pipeline.evaluation.tables import EVALUATION_REPORT
+from seg_pipeline.evaluation.tables import CHOICE_SENSITIVITY, EVALUATION_REPORT
 from seg_pipeline.features.assets import feature_transforms, rfm_features
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS
 from seg_pipeline.models.assets import coreset
@@ -51,7 +50,7 @@ PACKAGES = ("seg-pipeline", "dagster", "duckdb", "great-expectations", "scikit-l
     specs=[
         dg.AssetSpec(deps=deps, partitions_def=NIGHTS, **table.asset(kinds={"python"}))
         for table, deps in (
-            (SEGMENT_ASSIGNMENTS, [rfm_features, feature_transforms, coreset, evaluation_report]),
+            (SEGMENT_ASSIGNMENTS, [rfm_features, feature_transforms, coreset, EVALUATION_REPORT.asset_key]),
             (SEGMENT_PROFILES, [SEGMENT_ASSIGNMENTS.asset_key]),
         )
     ]
@@ -120,7 +119,7 @@ def segment_strategies(
     # The columns of the file that most readers open.
     metadata=SEGMENT_ASSIGNMENTS.asset(kinds=())["metadata"],
     partitions_def=NIGHTS,
-    deps=[*(table.asset_key for table in PUBLISHED_TABLES), evaluation_report],
+    deps=[*(table.asset_key for table in (*PUBLISHED_TABLES, EVALUATION_REPORT, CHOICE_SENSITIVITY))],
 )
 def published_files(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
@@ -131,7 +130,9 @@ def published_files(
     as_of = night_of(context)
     evaluation = warehouse.night(EVALUATION_REPORT, as_of)
     profiles = warehouse.night(SEGMENT_PROFILES, as_of)
-    model_id = warehouse.night(SEGMENT_ASSIGNMENTS, as_of, columns="model_id").iloc[0]["model_id"]
+    model_id = warehouse.value(
+        "SELECT min(model_id) FROM segments.segment_assignments WHERE as_of = $as_of", {"as_of": as_of}
+    )
     cells, axis_labels = _cluster_map(warehouse, as_of, evaluation, profiles)
     report = Report(
         as_of=as_of,
@@ -153,6 +154,7 @@ def published_files(
         versions={name: version(name) for name in PACKAGES},
         timings=None,
         rule=rule_in_words(settings.selection),
+        sensitivity=warehouse.night(CHOICE_SENSITIVITY, as_of),
     )
     folder, is_latest = publish(
         warehouse, PUBLISHED_TABLES, {REPORT_PAGE: render(report)}, as_of, model_id, settings.output.path

@@ -4,7 +4,8 @@ import datetime
 from pathlib import Path
 
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
-from seg_pipeline.models.store import read_coreset, read_model
+from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
+from seg_pipeline.models.store import read_coreset, read_jaccard, read_model
 from seg_pipeline.segments.assignment import assign, model_id
 from seg_pipeline.segments.names import name_segments
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
@@ -25,13 +26,20 @@ def label_night(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.da
     model = read_model(warehouse, algorithm, k, as_of)
     summary, _ = read_coreset(warehouse, as_of)
     labelled = assign(warehouse.night(RFM_FEATURES, as_of), warehouse.night(FEATURE_TRANSFORMS, as_of), model, summary)
+    jaccard = read_jaccard(warehouse, algorithm, k, as_of)
     identity = model_id(model, as_of)
     with warehouse.get_connection() as connection, transaction(connection):
         connection.register("labelled", labelled)
         profiles = (SQL / "segment_profiles.sql").read_text(encoding="utf-8")
         execute(connection, f"CREATE TEMP TABLE profiled AS {profiles}", {"as_of": as_of})
         profiled = connection.sql("FROM profiled ORDER BY segment_id").df()
-        names = name_segments(profiled).assign(segment_id=profiled["segment_id"])
+        names = name_segments(profiled, by_rhythm=algorithm != RFM_GRID).assign(
+            segment_id=profiled["segment_id"],
+            # Nobody's refits say anything of segment 0.
+            stability=[
+                float("nan") if jaccard is None or cluster < 0 else jaccard[cluster] for cluster in profiled["cluster"]
+            ],
+        )
         connection.register("names", names)
         replace_night(
             connection,

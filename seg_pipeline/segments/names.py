@@ -29,16 +29,17 @@ LAPSED_R_SCORE = 2
 TOLD_APART_BY = {"mean_m_score": "spend", "mean_f_score": "order count", "mean_r_score": "recency score"}
 
 
-def name_segments(profiles: "pd.DataFrame") -> "pd.DataFrame":
+def name_segments(profiles: "pd.DataFrame", *, by_rhythm: bool = True) -> "pd.DataFrame":
     """grid_name, segment_name and name_reason for each row of profiles.
 
     Args:
         profiles: segment_id, mean_r_score, mean_f_score, mean_m_score, median_recency_days, median_frequency,
             median_days_between_orders.
+        by_rhythm: Whether a segment that lost its own rhythm counts as gone; the grid's own segments keep their names.
     """
     import pandas as pd
 
-    rows = [_by_grid(profile) for profile in profiles.to_dict("records")]
+    rows = [_by_grid(profile, by_rhythm=by_rhythm) for profile in profiles.to_dict("records")]
     names = pd.DataFrame(rows, columns=["grid_name", "name_reason"], index=profiles.index)
     names["segment_name"] = names["grid_name"]
     for grid_name, alike in names.groupby("grid_name"):
@@ -57,7 +58,7 @@ def name_segments(profiles: "pd.DataFrame") -> "pd.DataFrame":
     return names
 
 
-def _by_grid(profile: Mapping[Hashable, Any]) -> tuple[str, str]:
+def _by_grid(profile: Mapping[Hashable, Any], *, by_rhythm: bool) -> tuple[str, str]:
     if profile["segment_id"] == 0:
         return NO_PURCHASES, "no purchase before the night, only returns"
     r, f = _rounded(profile["mean_r_score"]), _rounded(profile["mean_f_score"])
@@ -66,7 +67,7 @@ def _by_grid(profile: Mapping[Hashable, Any]) -> tuple[str, str]:
     )
     said = f"mean scores R {profile['mean_r_score']:.1f}, F {profile['mean_f_score']:.1f}"
     # NaN where most bought once: they have no rhythm to have lost.
-    if r > LAPSED_R_SCORE and recency > LAPSED_AFTER * rhythm:
+    if by_rhythm and r > LAPSED_R_SCORE and recency > LAPSED_AFTER * rhythm:
         r = LAPSED_R_SCORE
         said += f", R taken as {r} since they used to buy every {rhythm:.0f} days,"
     name = next(name for name, cells in RFM_GRID.items() if (r, f) in cells)

@@ -19,6 +19,7 @@ from seg_pipeline.warehouse import Warehouse
 
 LATEST = "latest"
 SETS = "sets"
+WRITING = ".writing-"
 MANIFEST = "manifest.json"
 # The set before is kept, for readers that are still in it.
 SETS_KEPT = 2
@@ -54,7 +55,7 @@ def publish(
             return folder / LATEST, False
         sets = folder / SETS
         # Written within the folder, so that the move to its name is one step on one file system.
-        writing = sets / f".writing-{os.getpid()}"
+        writing = sets / f"{WRITING}{os.getpid()}"
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir(parents=True)
         data = _write_tables(warehouse, tables, as_of, writing)
@@ -127,9 +128,8 @@ def _switch(folder: Path, name: str) -> None:
 def _forget_old_sets(sets: Path, current: str) -> None:
     """Removes what killed runs left half-written, and all sets but the current and the one before it."""
     others = [path for path in sets.iterdir() if path.name != current]
-    whole = sorted(
-        (path for path in others if not path.name.startswith(".")), key=lambda path: (path / MANIFEST).stat().st_mtime
-    )
-    for path in others:
-        if path not in whole[-(SETS_KEPT - 1) :]:
-            shutil.rmtree(path, ignore_errors=True)
+    whole = [path for path in others if (path / MANIFEST).exists() and not path.name.startswith(WRITING)]
+    whole.sort(key=lambda path: (path / MANIFEST).stat().st_mtime)
+    half = [path for path in others if path.name.startswith(WRITING)]
+    for path in [*whole[: -(SETS_KEPT - 1)], *half]:
+        shutil.rmtree(path, ignore_errors=True)

@@ -81,6 +81,14 @@ SEGMENT_PROFILES = Table(
         Column("mean_m_score", "DOUBLE", "Mean monetary score, 1 to 5", nullable=True, min_value=1, max_value=5),
         *(Column(f"median_{name}", "DOUBLE", f"Median {name} of its customers", nullable=True) for name in PROFILED),
         Column("mean_confidence", "DOUBLE", "Mean confidence of its customers", min_value=0, max_value=1),
+        Column(
+            "stability",
+            "DOUBLE",
+            "Mean overlap (Jaccard) with refits on bootstrap draws; from 0.75 stable, below 0.6 a cut through a cloud",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
         Column("name_reason", "VARCHAR", "Why it has this name"),
     ),
     rules=(

@@ -1,0 +1,260 @@
+"""HDBSCAN on weighted cells: clusters of any shape where customers are dense, noise where they are not.
+
+scikit-learn's takes no weights; hence this one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.model import ClusterModel, NearestCell, model_from_labels, single_threaded
+
+# A cluster has at least this share of the customers, and this many.
+_SMALLEST_SHARE = 0.02
+_SMALLEST_CLUSTER = 5
+# Neighbours asked for first, and how many pairs of points and neighbours are held at once.
+_NEIGHBOURS = 64
+_PAIRS_AT_ONCE = 1_000_000
+
+
+class HDBSCANAlgorithm(NearestCell):
+    """One model with as many clusters as the density shows; customers left as noise are a cluster of their own.
+
+    Noise is numbered by its mean as any cluster is. It lies around the others, so its mean is often within one of them,
+    and the confidence of its customers low.
+    """
+
+    name = "hdbscan"
+    title = "HDBSCAN"
+    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1}
+    has_gap = False
+
+    @single_threaded()
+    def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
+        """One model whatever `ks`, or none where density shows no two clusters; nothing is random here.
+
+        k is the number of clusters found, and one more if there is noise.
+        """
+        started = time.perf_counter()
+        customers = float(coreset.weights.sum())
+        smallest = max(_SMALLEST_CLUSTER, _SMALLEST_SHARE * customers)
+        if customers < 2 * smallest:
+            return []
+        labels = WeightedHDBSCAN(smallest).fit(coreset.points, coreset.weights).labels_
+        if labels.max() < 0:
+            return []
+        return [
+            model_from_labels(
+                self.name, coreset, np.unique(labels, return_inverse=True)[1], time.perf_counter() - started
+            )
+        ]
+
+
+class WeightedHDBSCAN:
+    """HDBSCAN over weighted points (Campello, Moulavi & Sander 2013; McInnes & Healy 2017).
+
+    A point of weight w is w equal points. Memory is linear in the points, time quadratic. What parts at the same
+    distance parts at once, as Campello et al. have it, so that the result does not depend on the order of the points;
+    scikit-learn's parts in some order, and may count a point that holds two clusters together as a member of one, where
+    here it is noise.
+
+    Parameters
+    ----------
+    min_cluster_size : float
+        Weight below which a group is no cluster.
+    min_samples : float or None
+        Weight, the point's own included, within a point's core distance; `min_cluster_size` if None.
+
+    Attributes
+    ----------
+    labels_ : (points,)
+        Cluster, 0, 1, ..., or -1 for noise. The whole of the points is never one cluster.
+    """
+
+    labels_: IntArray
+
+    def __init__(self, min_cluster_size: float = 5, *, min_samples: float | None = None) -> None:
+        self.min_cluster_size = min_cluster_size
+        self.min_samples = min_samples
+
+    def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedHDBSCAN:
+        """Fit to `X` (points, features) with weights (points,) above zero, one each if absent.
+
+        Raises
+        ------
+        ValueError
+            `min_samples` exceeds the total weight.
+        """
+        weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        min_samples = self.min_cluster_size if self.min_samples is None else self.min_samples
+        if min_samples > weights.sum():
+            raise ValueError(f"min_samples = {min_samples} exceeds the total weight, {weights.sum()}")
+        self.labels_ = np.full(len(X), -1)
+        cores = _core_squares(X, weights, min_samples)
+        edges, reaches = _spanning_tree(X, cores)
+        if len(X) == 1 or reaches.max() == 0:
+            return self
+        # A point as heavy as min_samples has core distance 0 and density without bound: bounded, it can be summed.
+        floor = np.finfo(np.float64).eps * np.sqrt(reaches.max())
+        tree = _Tree(np.maximum(np.sqrt(cores), floor), weights)
+        for edge in np.argsort(reaches, kind="stable"):
+            one, other = edges[edge].tolist()
+            tree.join(one, other, max(float(np.sqrt(reaches[edge])), floor))
+        cluster_of_point, parents, stabilities = tree.condense(self.min_cluster_size)
+        chosen = _excess_of_mass(parents, stabilities)[cluster_of_point]
+        found = chosen >= 0
+        self.labels_[found] = np.unique(chosen[found], return_inverse=True)[1]
+        return self
+
+
+class _Tree:
+    """The single linkage tree of points, nodes of the same height made one.
+
+    The first nodes are the points. A point's height is its core distance: below that it is no component on its own.
+    """
+
+    def __init__(self, core_distances: FloatArray, weights: FloatArray) -> None:
+        self._n_points = len(weights)
+        self._heights: list[float] = core_distances.tolist()
+        self._weights: list[float] = weights.tolist()
+        self._children: list[list[int]] = [[] for _ in weights]
+        self._above = list(range(len(weights)))  # towards the top of the node's component
+
+    def join(self, one: int, other: int, height: float) -> None:
+        """Join the components of two points at a height that is no lower than any before."""
+        one, other = self._top(one), self._top(other)
+        node = len(self._above)
+        self._heights.append(height)
+        self._weights.append(self._weights[one] + self._weights[other])
+        # A node of the same height is no step of its own: its children become the new node's.
+        kept, added = (
+            self._children[part] if self._children[part] and self._heights[part] == height else [part]
+            for part in (one, other)
+        )
+        if len(kept) < len(added):
+            kept, added = added, kept
+        kept += added
+        self._children.append(kept)
+        self._above.append(node)
+        self._above[one] = self._above[other] = node
+
+    def _top(self, node: int) -> int:
+        while self._above[node] != node:
+            self._above[node] = node = self._above[self._above[node]]
+        return node
+
+    def condense(self, min_cluster_size: float) -> tuple[IntArray, IntArray, FloatArray]:
+        """The condensed tree: clusters split only where two parts or more are large enough, else they lose weight.
+
+        Returns
+        -------
+        cluster_of_point : (points,)
+            The last cluster that each point was in.
+        parents : (clusters,)
+            The cluster that each comes from, numbered before it; of the first, which holds everything, -1.
+        stabilities : (clusters,)
+            Each cluster's weight times the range of density, 1 / height, over which it holds, summed.
+        """
+        cluster_of = np.zeros(len(self._above), dtype=np.int64)
+        parents, births, stabilities = [-1], [0.0], [0.0]
+        to_visit = [(self._top(0), 0, True)]
+        while to_visit:
+            node, cluster, is_cluster = to_visit.pop()
+            cluster_of[node] = cluster
+            height, children = self._heights[node], self._children[node]
+            large = []
+            if is_cluster:
+                large = [
+                    child
+                    for child in children
+                    if self._weights[child] >= min_cluster_size and self._heights[child] < height
+                ]
+                leaving = self._weights[node] - (self._weights[large[0]] if len(large) == 1 else 0.0)
+                stabilities[cluster] += leaving * (1.0 / height - births[cluster])
+            for child in children:
+                inside = cluster
+                if child in large and len(large) > 1:
+                    inside = len(parents)
+                    parents.append(cluster)
+                    births.append(1.0 / height)
+                    stabilities.append(0.0)
+                to_visit.append((child, inside, child in large))
+        return cluster_of[: self._n_points], np.array(parents), np.array(stabilities)
+
+
+def _excess_of_mass(parents: IntArray, stabilities: FloatArray) -> IntArray:
+    """The chosen cluster (clusters,) that each one is in, or -1.
+
+    No chosen cluster is within another, their stabilities sum to the most, and the first, everything, is not chosen.
+    """
+    best, below = stabilities.copy(), np.zeros_like(stabilities)
+    for cluster in range(len(parents) - 1, 0, -1):
+        best[cluster] = max(stabilities[cluster], below[cluster])
+        below[parents[cluster]] += best[cluster]
+    chosen = np.full(len(parents), -1)
+    for cluster in range(1, len(parents)):
+        if chosen[parents[cluster]] >= 0:
+            chosen[cluster] = chosen[parents[cluster]]
+        elif stabilities[cluster] >= below[cluster]:
+            chosen[cluster] = cluster
+    return chosen
+
+
+def _core_squares(points: FloatArray, weights: FloatArray, min_samples: float) -> FloatArray:
+    """Square (points,) of the distance within which each point has a weight of `min_samples`, its own included."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(points)
+    squares = np.zeros(len(points))
+    pending = np.flatnonzero(weights < min_samples)
+    neighbours = _NEIGHBOURS
+    while len(pending):
+        neighbours = min(neighbours, len(points))
+        short = []
+        for rows in np.array_split(pending, 1 + len(pending) * neighbours // _PAIRS_AT_ONCE):
+            nearest = tree.query(points[rows], np.arange(1, neighbours + 1))[1]
+            reached = np.cumsum(weights[nearest], axis=1) >= min_samples
+            reached[:, -1] |= neighbours == len(points)  # all together do, but for rounding
+            enough = reached[:, -1]
+            last = nearest[enough, reached[enough].argmax(axis=1)]
+            squares[rows[enough]] = _squares(points[rows[enough]].T, points[last].T)
+            short.append(rows[~enough])
+        pending = np.concatenate(short)
+        neighbours *= 4
+    return squares
+
+
+def _spanning_tree(points: FloatArray, cores: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Minimum spanning tree by mutual reachability, the larger of distance and both core distances (Prim 1957).
+
+    `cores` (points,) are squared core distances. Returns the edges (points - 1, 2) and their squared reaches.
+    """
+    n_points = len(points)
+    edges, reaches = np.empty((n_points - 1, 2), dtype=np.int64), np.empty(n_points - 1)
+    # Points not in the tree yet, and the nearest in the tree to each, come first; who joins is overwritten by the last.
+    names, columns, cores = np.arange(n_points), np.array(points.T, order="C"), cores.copy()
+    nearest, reach = np.zeros(n_points, dtype=np.int64), np.full(n_points, np.inf)
+    joining = 0
+    for edge, left in enumerate(range(n_points - 1, 0, -1)):
+        name, point, core = names[joining], columns[:, joining, None].copy(), cores[joining]
+        for each in (names, columns, cores, nearest, reach):
+            each[..., joining] = each[..., left]
+        candidates = np.maximum(_squares(columns[:, :left], point), np.maximum(cores[:left], core))
+        closer = candidates < reach[:left]
+        reach[:left][closer], nearest[:left][closer] = candidates[closer], name
+        joining = int(reach[:left].argmin())
+        edges[edge], reaches[edge] = (nearest[joining], names[joining]), reach[joining]
+    return edges, reaches
+
+
+def _squares(columns: FloatArray, others: FloatArray) -> FloatArray:
+    """Squared distances of points (features, points), summed in one order, so that equal ones compare equal."""
+    total = np.zeros(columns.shape[1])
+    for column, other in zip(columns, others, strict=True):
+        total += (column - other) ** 2
+    return total

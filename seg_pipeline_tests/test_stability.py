@@ -1,0 +1,91 @@
+"""Stability: sure of real groups, unsure of cuts through a cloud, and the index itself against scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
+
+from seg_pipeline.models.coreset import Coreset, summarise
+from seg_pipeline.models.registry import ALGORITHMS
+from seg_pipeline.models.stability import adjusted_rand, contingency, stability
+
+RANDOM = np.random.default_rng(5)
+
+
+def measured(points, algorithm, ks, draws=8, seed=3):
+    coreset, _ = summarise(points, 2000)
+    models = ALGORITHMS[algorithm].fit_range(coreset, ks, seed=seed, n_init=5)
+    return stability(ALGORITHMS[algorithm], coreset, models, draws=draws, seed=seed)
+
+
+def test_the_weighted_index_equals_scikit_learns_on_repeated_rows():
+    labels, others = RANDOM.integers(0, 4, 60), RANDOM.integers(0, 3, 60)
+    weights = RANDOM.integers(1, 6, 60)
+
+    found = adjusted_rand(contingency(labels, others, weights.astype(float)))
+
+    assert found == pytest.approx(adjusted_rand_score(labels.repeat(weights), others.repeat(weights)), abs=1e-12)
+
+
+def test_the_same_clustering_agrees_wholly_whatever_its_numbers():
+    labels = np.array([0, 0, 1, 2])
+
+    assert adjusted_rand(contingency(labels, np.array([5, 5, 0, 1]), np.array([3.0, 1.0, 2.0, 9.0]))) == 1.0
+    assert adjusted_rand(contingency(np.zeros(3, int), np.zeros(3, int), np.ones(3))) == 1.0
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "hierarchical", "gaussian_mixture"])
+def test_groups_that_are_real_are_found_again_in_every_draw(algorithm):
+    points, _ = make_blobs(600, centers=3, n_features=2, cluster_std=0.4, random_state=1)
+
+    [sure] = measured(points, algorithm, [3])
+
+    assert sure.bootstrap > 0.99
+    assert sure.seeds > 0.99
+    assert sure.jaccard.min() > 0.98
+
+
+def test_cuts_through_a_cloud_are_told_from_groups():
+    cloud = RANDOM.normal(size=(900, 3))
+
+    three, seven = measured(cloud, "kmeans", [3, 7])
+
+    assert max(three.bootstrap, seven.bootstrap) < 0.75
+    assert seven.jaccard.min() < 0.6
+
+
+def test_one_real_group_stays_sure_where_the_rest_is_a_cloud():
+    cloud = np.vstack([RANDOM.normal(size=(600, 2)), RANDOM.normal(12.0, 0.2, size=(200, 2))])
+
+    [sure] = measured(cloud, "kmeans", [5])
+
+    # Clusters are numbered by their first coordinate: the far group is the last.
+    assert sure.jaccard[-1] > 0.99
+    assert sure.jaccard[:-1].max() < 0.95
+
+
+def test_what_has_nothing_random_agrees_with_itself_across_seeds():
+    [sure] = measured(RANDOM.normal(size=(300, 2)), "hierarchical", [4])
+
+    assert sure.seeds == 1.0
+
+
+def test_the_same_seed_gives_the_same_figures():
+    cloud = np.random.default_rng(1).normal(size=(400, 2))
+
+    first, again = (measured(cloud, "kmeans", [4])[0] for _ in range(2))
+
+    assert (first.bootstrap, first.seeds) == (again.bootstrap, again.seeds)
+    np.testing.assert_array_equal(first.jaccard, again.jaccard)
+
+
+def test_a_k_that_no_draw_can_fill_has_no_figure():
+    coreset = Coreset(np.array([[0.0], [1.0], [9.0]]), np.array([1.0, 1.0, 1.0]), exact=True)
+    models = ALGORITHMS["kmeans"].fit_range(coreset, [3], seed=1, n_init=2)
+
+    [sure] = stability(ALGORITHMS["kmeans"], coreset, models, draws=1, seed=4)
+
+    # The one draw left out a cell, so that three clusters could not be fitted.
+    assert np.random.default_rng([4, 0]).multinomial(3, [1 / 3] * 3).min() == 0
+    assert np.isnan(sure.bootstrap)
+    assert np.isnan(sure.jaccard).all()

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from seg_pipeline.prepared.cleaning import clean
-from seg_pipeline.prepared.dates import date_reading
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.sources import Delivery, deliveries, load
@@ -50,8 +49,7 @@ def inspect(settings: Settings) -> Inspection:
         create(connection, RAW_ORDERS)
         for delivery in found:
             load(connection, delivery, settings.source.encoding, RAW_ORDERS.name, limit=SAMPLE_LINES)
-        dates = date_reading(connection, settings.source.date_format)
-        clean(connection, settings)
+        dates = clean(connection, settings)
         examples = [_first_line(connection, delivery) for delivery in found]
         lines = connection.execute("SELECT count(*) FROM raw.raw_orders").fetchall()[0][0]
         kept = connection.execute("SELECT count(*) FROM prepared.clean_orders").fetchall()[0][0]

@@ -21,6 +21,11 @@ def partition_of(as_of: datetime.date) -> str:
     return (as_of - datetime.timedelta(days=1)).isoformat()
 
 
+def has_night(as_of: datetime.date) -> bool:
+    """Whether there is a partition for it: from the first day to today."""
+    return NIGHTS.has_partition_key(partition_of(as_of))
+
+
 def night_of(context: dg.AssetExecutionContext) -> datetime.date:
     """The as_of of the partition that a run builds."""
     return as_of_of(context.partition_key)

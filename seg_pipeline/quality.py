@@ -175,7 +175,7 @@ def in_words(outcome: Outcome) -> str:
         return outcome.expected.description
     if outcome.error:
         return f"{outcome.expected.description} Could not be evaluated: {outcome.error}"
-    if not outcome.rows:
+    if not outcome.rows and not outcome.examples:
         return f"{outcome.expected.description} There are none"
     examples = f", for example {outcome.examples}" if outcome.examples else ""
     return f"{outcome.expected.description} Broken by {outcome.broken:,}{examples}"

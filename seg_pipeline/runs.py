@@ -14,8 +14,8 @@ import dagster as dg
 
 from seg_pipeline.automation import ingest, night
 from seg_pipeline.definitions import Loader, build_definitions, check, warehouse_of
-from seg_pipeline.errors import DataError
-from seg_pipeline.nights import partition_of
+from seg_pipeline.errors import DataError, UsageError
+from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
 from seg_pipeline.segments.publishing import LATEST, published_as_of
 from seg_pipeline.settings import dagster_home
 from seg_pipeline.warehouse import Warehouse
@@ -86,8 +86,10 @@ def run(load: Loader, progress: Progress) -> Done:
     check(settings)
     definitions = build_definitions(load, loggers={"progress": _logger(progress)})
     warehouse = warehouse_of(settings.warehouse)
+    if settings.as_of is not None and not has_night(settings.as_of):
+        raise UsageError(f"as_of: {settings.as_of} is no night: nights go from {FIRST_DAY} to tomorrow (UTC)")
     threading.Thread(target=_import_early, daemon=True).start()
-    with _instance() as instance:
+    with warehouse.held(), _instance() as instance:
         _execute(definitions, ingest.name, instance, progress)
         as_of = settings.as_of or _day_after_last_order(warehouse)
         _execute(definitions, night.name, instance, progress, partition_of(as_of))
@@ -113,6 +115,8 @@ def _execute(
         definitions.resolve_job_def(job).execute_in_process(
             instance=instance, partition_key=partition, run_config={"loggers": {"progress": {"config": {}}}}
         )
+    except dg.DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
     except dg.DagsterError:
         if not progress.failed_checks:
             raise
@@ -121,7 +125,16 @@ def _execute(
 
 def _day_after_last_order(warehouse: Warehouse) -> datetime.date:
     last: datetime.date = warehouse.value("SELECT CAST(max(ordered_at) AS DATE) FROM prepared.clean_orders")
-    return last + datetime.timedelta(days=1)
+    as_of = last + datetime.timedelta(days=1)
+    if not has_night(as_of):
+        where = warehouse.value(
+            "SELECT arg_max(source_file || ' row ' || source_row, ordered_at) FROM prepared.clean_orders"
+        )
+        raise DataError(
+            f"{where}: the last order is of {last}, and nights go from {FIRST_DAY} to tomorrow (UTC);"
+            " mend the date, narrow plausible_dates, or give --as-of"
+        )
+    return as_of
 
 
 @contextmanager

@@ -73,6 +73,9 @@ class SourceSettings(Section):
         "auto", description="auto, whitespace, tab, or the character between two values"
     )
     encoding: Literal["utf-8", "utf-16", "latin-1"] = Field("utf-8", description="Encoding of text files")
+    decimal: Literal[".", ","] = Field(
+        ".", description="What stands before the cents; with a comma, dots are thousands"
+    )
     date_format: str = Field("auto", description="auto (detected; ambiguous is an error), iso, or a strptime format")
 
 

@@ -4,14 +4,17 @@ A table, or one night's rows of it, is replaced in one transaction: a run that i
 """
 
 import datetime
+import fcntl
+import os
 import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import duckdb
+from dagster import InitResourceContext
 from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
@@ -51,15 +54,61 @@ class Warehouse(DuckDBResource):
         finally:
             connection.close()
 
-    def _open(self) -> duckdb.DuckDBPyConnection:
-        deadline = time.monotonic() + self.wait_seconds
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """The warehouse for a whole run: another run waits for its end, so that two never mix their tables.
+
+        Raises:
+            MachineError: another process's run goes on beyond `wait_seconds`.
+        """
+        path = Path(self.database + ".lock")
+        if self.database == ":memory:" or path in _HELD:
+            yield
+            return
+        self._make_folder()
+        try:
+            lock = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise MachineError(f"warehouse {self.database}: {error.strerror}") from None
+        with lock:
+            deadline = time.monotonic() + self.wait_seconds
+            while not _taken(lock):
+                if time.monotonic() >= deadline:
+                    lock.seek(0)
+                    raise MachineError(f"warehouse {self.database} is busy: process {lock.read()} runs on it")
+                time.sleep(RETRY_SECONDS)
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            _HELD.add(path)
+            try:
+                yield
+            finally:
+                _HELD.discard(path)
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> "Iterator[Warehouse]":
+        """A Dagster run holds the warehouse from its first step to its last."""
+        with self.held():
+            yield self
+
+    def _make_folder(self) -> None:
         try:
             Path(self.database).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MachineError(f"warehouse {self.database}: {error.strerror}") from None
+
+    def _open(self) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.wait_seconds
+        self._make_folder()
+        if not _is_database(Path(self.database)):
+            raise MachineError(f"warehouse {self.database}: is no DuckDB file; name another with warehouse.path")
         while True:
             try:
-                return duckdb.connect(self.database, config=dict(self.connection_config))
+                connection = duckdb.connect(self.database, config=dict(self.connection_config))
+                # What an instant reads as must not depend on where the machine stands.
+                connection.execute("SET TimeZone = 'UTC'")
+                return connection
             except duckdb.IOException as error:
                 busy = "Conflicting lock" in str(error)
                 if busy and time.monotonic() < deadline:
@@ -120,6 +169,27 @@ class Warehouse(DuckDBResource):
         """Rows of a table, or of one of its nights."""
         where = "WHERE as_of = $as_of" if table.nightly else ""
         return int(self.value(f"SELECT count(*) FROM {table.name} {where}", {"as_of": as_of}))
+
+
+# Locks that this process has: a run from the command line is two runs of Dagster's.
+_HELD: set[Path] = set()
+
+
+def _taken(lock: IO[str]) -> bool:
+    """Takes the lock on an open file where it is free; the system gives it back even if the process is killed."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_database(path: Path) -> bool:
+    """Whether DuckDB may open the path: there is nothing yet, or a file with its mark at byte 8."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        return file.read(12)[8:] == b"DUCK"
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """Fixtures that several test modules share: a few lines in, the whole small tables out."""
 
 import csv
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 
 import duckdb
 import pytest
@@ -40,7 +42,8 @@ class Cleaned:
 @pytest.fixture
 def load_orders(tmp_path):
     """A function: loads sources into raw_orders of a warehouse in a temporary folder."""
-    connections = []
+    opened = ExitStack()
+    files = count()
 
     def load_source(*paths, settings=()):
         given = load_settings([*(f"source.path={path}" for path in paths[:1]), *settings], environment={})
@@ -48,19 +51,16 @@ def load_orders(tmp_path):
             given = given.model_copy(
                 update={"source": given.source.model_copy(update={"path": tuple(map(str, paths))})}
             )
-        file = tmp_path / "warehouse" / f"{len(connections)}.duckdb"
-        file.parent.mkdir(exist_ok=True)
-        connection = duckdb.connect(str(file))
-        connections.append(connection)
+        warehouse = Warehouse(database=str(tmp_path / "warehouse" / f"{next(files)}.duckdb"))
+        connection = opened.enter_context(warehouse.get_connection())
         with transaction(connection):
             create(connection, RAW_ORDERS)
             for delivery in deliveries(given.source):
                 load(connection, delivery, given.source.encoding, RAW_ORDERS.name)
         return Cleaned(connection), given
 
-    yield load_source
-    for connection in connections:
-        connection.close()
+    with opened:
+        yield load_source
 
 
 @pytest.fixture

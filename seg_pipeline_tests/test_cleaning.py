@@ -267,3 +267,40 @@ def test_the_orders_of_the_r_package_rfm_are_all_clean(clean_source):
     cleaned = clean_source(real_data("r_rfm"))
     raw, _, lines_kept, customers, _, revenue = totals(cleaned)
     assert (raw, lines_kept, customers, revenue) == (4_906, 4_906, 995, 464_158)
+
+
+def test_a_negative_line_amount_is_a_return_even_where_quantity_and_price_are_positive(clean_lines):
+    cleaned = clean_lines(
+        "order_id customer_id ordered_at quantity unit_price amount",
+        "1 a 2024-01-02 1 20 -20",
+        "2 a 2024-01-03 2 10 20",
+    )
+
+    assert cleaned.rows("CAST(amount AS VARCHAR), is_return") == [("-20.0000", True), ("20.0000", False)]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["2024-06-06T00:30:00Z", "2024-06-06 00:30:00 +0200", "2024-06-06T00:30:00.250-11:00", "2024-06-06 00:30:00 UTC"],
+)
+def test_a_time_counts_as_the_shop_wrote_it_whatever_its_offset(clean_lines, written):
+    cleaned = clean_lines("customer_id ordered_at amount", ["a", written, "5"])
+
+    assert cleaned.rows("CAST(CAST(ordered_at AS DATE) AS VARCHAR)") == ["2024-06-06"]
+
+
+def test_a_format_with_an_offset_reads_the_written_time_too(clean_lines):
+    cleaned = clean_lines(
+        "customer_id ordered_at amount", ["a", "06.06.2024 00:30:00 +0200", "5"],
+        settings=["source.date_format=%d.%m.%Y %H:%M:%S %z"],
+    )  # fmt: skip
+
+    assert cleaned.rows("CAST(ordered_at AS VARCHAR)") == ["2024-06-06 00:30:00"]
+
+
+def test_decimal_commas_are_read_where_the_settings_say_so(clean_lines):
+    header, line = "order_id customer_id ordered_at quantity unit_price", ["1", "a", "2024-01-02", "2", "1.045,60"]
+
+    assert clean_lines(header, line).rejected("reason") == ["unparseable_price"]
+    with_commas = clean_lines(header, line, settings=["source.decimal=,"])
+    assert with_commas.rows("CAST(amount AS VARCHAR)") == ["2091.2000"]

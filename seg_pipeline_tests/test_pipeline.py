@@ -2,8 +2,10 @@
 
 import csv
 import datetime
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
@@ -175,6 +177,78 @@ def test_a_night_before_the_first_order_is_refused(tmp_path, capsys):
 
     assert status == 1
     assert line == "seg-pipeline: no orders before 2024-01-01: the first clean one is on 2024-01-01"
+
+
+def test_prices_that_cannot_be_read_name_the_reason_and_the_first_line(tmp_path, capsys):
+    status, line, tables = failing_run(
+        tmp_path, capsys, [(o, c, d, p, q, f"${u}") for o, c, d, p, q, u in some_orders()]
+    )
+
+    assert status == 1
+    assert "rejected_share_bearable" in line
+    assert "reason unparseable_price, lines 400, first_line" in line
+    assert "orders.csv row 1: c0, 2024-01-01, 1, $1.50" in line
+    assert "features.rfm_features" not in tables
+
+
+def test_a_night_that_does_not_exist_is_refused_before_anything_is_loaded(tmp_path, capsys):
+    status, line, tables = failing_run(tmp_path, capsys, some_orders(), "--as-of", "2199-01-01")
+
+    assert (status, tables) == (2, set())
+    assert line == "seg-pipeline: as_of: 2199-01-01 is no night: nights go from 1990-01-01 to tomorrow (UTC)"
+
+
+def test_two_mistyped_years_are_named_with_their_row(tmp_path, capsys):
+    typos = [("x", "c1", "2099-01-01", "p", 1, "1.00"), ("y", "c2", "2099-02-01", "p", 1, "1.00")]
+
+    status, line, _ = failing_run(tmp_path, capsys, [*some_orders(), *typos])
+
+    assert status == 1
+    assert "orders.csv row 402: the last order is of 2099-02-01" in line
+
+
+def test_two_runs_on_one_warehouse_never_mix_their_orders(tmp_path):
+    source = orders_file(tmp_path / "orders.csv", some_orders())
+    command = [
+        sys.executable, "-m", "seg_pipeline.cli", "run", "--warehouse", str(tmp_path / "w.duckdb"),
+        "--set", "models.bootstraps=0", "--set", "models.gap_references=0",
+    ]  # fmt: skip
+    first = subprocess.Popen(
+        [*command, "--source", str(source), "--output", str(tmp_path / "a")], stdout=subprocess.PIPE
+    )
+    with first:
+        while not (tmp_path / "w.duckdb.lock").exists():
+            assert first.poll() is None
+            time.sleep(0.05)
+        second = subprocess.run(
+            [*command, "--source", str(source), "--output", str(tmp_path / "b"), "--set", "warehouse.wait_seconds=0"],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        first.communicate()
+
+    assert first.returncode == 0
+    assert second.returncode == 3
+    assert (
+        second.stderr.strip()
+        == f"seg-pipeline: warehouse {tmp_path / 'w.duckdb'} is busy: process {first.pid} runs on it"
+    )
+
+
+def test_an_interrupted_run_says_so_in_one_line(tmp_path):
+    source = orders_file(tmp_path / "orders.csv", some_orders())
+    run = subprocess.Popen(
+        [sys.executable, "-m", "seg_pipeline.cli", "run", "--source", str(source), "--warehouse", str(tmp_path / "w.duckdb"),
+         "--output", str(tmp_path / "out")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with run:
+        # The first stage is done: Dagster is at work.
+        assert run.stdout.readline().startswith("raw")
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate()
+
+    assert run.returncode == 130
+    assert said.strip() == "seg-pipeline: interrupted; running again repairs what was begun"
 
 
 @pytest.mark.parametrize("customers", [1, 2, 3, 9])

@@ -113,7 +113,7 @@ def test_parquet_files_of_other_types_are_not_cast_to_the_first_ones(load_orders
     assert raw.raw("customer_id") == ["12", "012", "X1"]
 
 
-def test_a_parquet_instant_reads_the_same_wherever_the_machine_stands(tmp_path):
+def test_a_parquet_instant_reads_the_same_wherever_the_machine_stands(tmp_path, monkeypatch):
     file = tmp_path / "a.parquet"
     duckdb.execute(
         f"COPY (SELECT 'A' AS customer_id, TIMESTAMPTZ '2024-01-01 23:30:00+00' AS date, 1 AS amount) TO '{file}'"

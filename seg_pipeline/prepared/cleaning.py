@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from seg_pipeline.prepared.dates import date_reading
+from seg_pipeline.prepared.dates import OFFSET, Reading, date_reading
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, REJECTED_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import execute, replace_table, transaction
@@ -16,8 +16,10 @@ SQL = Path(__file__).parent
 BLANKS = " \t\r\n\v\f\u00a0\u3000\ufeff"
 
 
-def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
     """Replaces clean_orders and rejected_orders in one transaction, so that their rows always add up to raw_orders.
+
+    Returns how the dates were read.
 
     Raises:
         UsageError: the dates could be day-first or month-first, and no setting says which.
@@ -26,6 +28,8 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     dates = date_reading(connection, settings.source.date_format)
     policies = {
         "blanks": BLANKS,
+        "offset": OFFSET,
+        "decimal_comma": settings.source.decimal == ",",
         "is_iso": dates.is_iso,
         "date_formats": dates.formats,
         "cancellations": one_regex(settings.cancellations),
@@ -45,6 +49,7 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
         replace_table(connection, CLEAN_ORDERS, SQL / "clean_orders.sql")
         replace_table(connection, REJECTED_ORDERS, SQL / "rejected_orders.sql")
         connection.execute("DROP TABLE parsed_lines")
+    return dates
 
 
 def one_regex(patterns: Sequence[str]) -> str:

@@ -27,7 +27,10 @@ FAMILIES: dict[str, list[str]] = {
 # Dates in other forms than ISO are few where it is the right reading.
 SURE_SHARE = 0.5
 
+# A time zone behind a time: Z, UTC, +02:00, +0200.
+OFFSET = r"(:\d\d(?:\.\d+)?)\s*(?:Z|UTC|[+-]\d\d:?\d\d)$"
 FILLED = "trim(ordered_at) != ''"
+WRITTEN = f"regexp_replace(trim(ordered_at), '{OFFSET}', '\\1')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,10 @@ def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading
         shapes = _shapes(connection)
         return Reading(setting, _fitting(connection, FAMILIES[setting], shapes) or FAMILIES[setting])
     if setting != "auto":
-        return Reading(setting, [_checked(connection, setting)])
+        # The offset is dropped before the date is read.
+        return Reading(setting, [_checked(connection, setting.replace("%z", "").rstrip())])
     # The database takes 31-12-24 for a day of the year 31.
-    filled, iso = _count(connection, "nullif(try_cast(trim(ordered_at) AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)")
+    filled, iso = _count(connection, f"nullif(try_cast({WRITTEN} AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)")
     if iso > SURE_SHARE * filled or not filled:
         return Reading("iso", ISO)
     read = {"iso": iso}
@@ -70,7 +74,7 @@ def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading
     for family, formats in FAMILIES.items():
         if family != "iso" and (fitting := _fitting(connection, formats, shapes)):
             readings[family] = Reading(family, fitting)
-            read[family] = _count(connection, "try_strptime(trim(ordered_at), $formats)", fitting)[1]
+            read[family] = _count(connection, f"try_strptime({WRITTEN}, $formats)", fitting)[1]
     best = max(read, key=lambda family: read[family])
     if not read[best]:
         raise DataError(
@@ -104,7 +108,7 @@ def _shapes(connection: duckdb.DuckDBPyConnection) -> list[str]:
     A format that fails costs far more than one that reads, so only those that fit are tried on every line.
     """
     rows = connection.execute(
-        "SELECT DISTINCT translate(trim(ordered_at), '0123456789', '1111111111') AS shape FROM raw.raw_orders"
+        f"SELECT DISTINCT translate({WRITTEN}, '0123456789', '1111111111') AS shape FROM raw.raw_orders"
         f" WHERE {FILLED} ORDER BY shape"
     )
     return [shape for (shape,) in rows.fetchall()]
@@ -127,7 +131,7 @@ def _count(connection: duckdb.DuckDBPyConnection, reading: str, formats: list[st
 
 def _first(connection: duckdb.DuckDBPyConnection, formats: list[str] | None = None) -> str:
     """The first line with a date, or with one that the formats can read: `FILE row 7: ordered_at '1/2/2011'`."""
-    readable = " AND try_strptime(trim(ordered_at), $formats) IS NOT NULL" if formats else ""
+    readable = f" AND try_strptime({WRITTEN}, $formats) IS NOT NULL" if formats else ""
     file, line, text = connection.execute(
         f"SELECT source_file, source_row, ordered_at FROM raw.raw_orders WHERE {FILLED}{readable}"
         " ORDER BY source_file, source_row LIMIT 1",

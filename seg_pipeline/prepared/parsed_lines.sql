@@ -12,12 +12,16 @@ trimmed AS (
         nullif(trim(order_id), '') AS order_text,
         -- Ids must not differ by a tab at their end. DuckDB form: trim alone takes blanks of every width, but no tab.
         trim(customer_id, $blanks) AS customer_text,
-        trim(ordered_at) AS date_text,
+        -- The shop's own time counts, as it is written: an offset at its end is dropped.
+        regexp_replace(trim(ordered_at), $offset, '\1') AS date_text,
         nullif(trim(product_id), '') AS product_text,
-        quantity,
+        CASE WHEN $decimal_comma THEN replace(replace(quantity, '.', ''), ',', '.') ELSE quantity END AS quantity,
         -- Where a line has no unit price, its amount is the price of all of it.
-        nullif(trim(unit_price), '') AS unit_price_text,
-        amount
+        CASE
+            WHEN $decimal_comma THEN nullif(trim(replace(replace(unit_price, '.', ''), ',', '.')), '')
+            ELSE nullif(trim(unit_price), '')
+        END AS unit_price_text,
+        CASE WHEN $decimal_comma THEN replace(replace(amount, '.', ''), ',', '.') ELSE amount END AS amount
     FROM raw.raw_orders
 ),
 parsed AS (
@@ -55,7 +59,8 @@ valued AS (
             WHEN abs(CAST(units AS DOUBLE) * CAST(price AS DOUBLE)) < 1e9 THEN CAST(units * price AS DECIMAL(18, 4))
             ELSE try_cast(CAST(units AS DECIMAL(38, 4)) * price AS DECIMAL(18, 4))
         END AS line_amount,
-        is_cancellation OR units < 0 OR (unit_price_text IS NULL AND delivered_amount < 0) AS is_return
+        -- A delivered amount below zero takes money back, whatever quantity and price say.
+        is_cancellation OR units < 0 OR coalesce(delivered_amount < 0, false) AS is_return
     FROM parsed
 ),
 -- A line is a duplicate only where an order id says so. Few are, so the exact comparison sees only lines whose hash

@@ -23,7 +23,8 @@ REASONS = {
 # Names what is wrong most often, with the first such line, where too many lines are rejected.
 COMMONEST_REASON = (
     "SELECT reason, lines, first_line FROM (SELECT reason, count(*) AS lines,"
-    " arg_min(source_file || ' row ' || source_row || ': ' || concat_ws(', ', customer_id, ordered_at, quantity, unit_price, amount), (source_file, source_row))"
+    " arg_min(source_file || ' row ' || source_row || ': '"
+    " || concat_ws(', ', customer_id, ordered_at, quantity, unit_price, amount), (source_file, source_row))"
     " AS first_line FROM prepared.rejected_orders GROUP BY reason ORDER BY lines DESC, reason LIMIT 1)"
     " WHERE (SELECT count(*) FROM raw.raw_orders) - (SELECT count(*) FROM {batch})"
 )

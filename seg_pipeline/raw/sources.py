@@ -110,8 +110,6 @@ def load(
     files = [glob.escape(str(file)) for file in delivery.files]
     try:
         if delivery.delimiter is None:
-            # A time with its zone is an instant; its text must not depend on where the machine stands.
-            connection.execute("SET TimeZone = 'UTC'")
             values = _values(delivery, lambda name: f"nullif(CAST({_quoted(name)} AS VARCHAR), '')")
             connection.execute(
                 f"INSERT INTO {into} BY NAME SELECT {values}, filename AS source_file,"

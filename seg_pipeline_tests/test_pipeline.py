@@ -237,7 +237,8 @@ def test_two_runs_on_one_warehouse_never_mix_their_orders(tmp_path):
 def test_an_interrupted_run_says_so_in_one_line(tmp_path):
     source = orders_file(tmp_path / "orders.csv", some_orders())
     run = subprocess.Popen(
-        [sys.executable, "-m", "seg_pipeline.cli", "run", "--source", str(source), "--warehouse", str(tmp_path / "w.duckdb"),
+        [sys.executable, "-m", "seg_pipeline.cli", "run", "--source", str(source),
+         "--warehouse", str(tmp_path / "w.duckdb"),
          "--output", str(tmp_path / "out")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

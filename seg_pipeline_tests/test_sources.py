@@ -14,7 +14,7 @@ from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.sources import deliveries, find_files, load
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import SourceSettings
-from seg_pipeline.warehouse import create
+from seg_pipeline.warehouse import Warehouse, create
 
 LINES = "customer_id,date,price\nA,2024-01-01,1.50\nB,2024-01-02,2.50\n"
 READ = [("A", "2024-01-01", "1.50", 1), ("B", "2024-01-02", "2.50", 2)]
@@ -120,8 +120,8 @@ def test_a_parquet_instant_reads_the_same_wherever_the_machine_stands(tmp_path, 
     )
     read = []
     for zone in ("UTC", "Asia/Tokyo"):
-        with duckdb.connect() as connection:
-            connection.execute(f"SET TimeZone = '{zone}'")
+        monkeypatch.setenv("TZ", zone)
+        with Warehouse(database=str(tmp_path / f"{zone[:3]}.duckdb")).get_connection() as connection:
             create(connection, RAW_ORDERS)
             for delivery in deliveries(SourceSettings(path=str(file))):
                 load(connection, delivery, "utf-8", RAW_ORDERS.name)

@@ -22,6 +22,21 @@ if TYPE_CHECKING:
     from seg_pipeline.runs import Done
     from seg_pipeline.settings import Settings
 
+RUN_EPILOG = """\
+examples:
+  seg-pipeline run --source orders.csv
+  seg-pipeline run --source bestellungen.csv --set source.columns.customer_id=Kunde --set source.decimal=,
+  seg-pipeline run --source exports/ --as-of 2011-12-10 --set returns=drop --set selection.k=5
+
+settings that are often given (all of them, with their defaults: seg_pipeline/settings.py):
+  returns=net|drop               duplicates=drop|keep            zero_prices=reject|keep
+  excluded_products=POST,BANK*   source.date_format=day-first    source.decimal=,
+  features.columns=recency_days,frequency,monetary               features.transform=log1p
+  models.algorithms=kmeans,hierarchical,gaussian_mixture         models.k_max=10
+  selection.k_min=3              selection.k_max=8               selection.k=5
+  strategies.budget=10000        strategies.currency=EUR
+"""
+
 LOG_WIDTH = 140
 
 EPILOG = """\
@@ -66,7 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         "--set", metavar="KEY=VALUE", action="append", default=[], help="override a setting; may be given again"
     )
 
-    run = commands.add_parser("run", parents=[shared], help="load, clean and segment a source; publish the result")
+    run = commands.add_parser(
+        "run",
+        parents=[shared],
+        help="load, clean and segment a source; publish the result",
+        epilog=RUN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     run.add_argument(
         "--source", metavar="PATH", nargs="+", help="files, folders or globs: csv and other text (also .gz), parquet"
     )

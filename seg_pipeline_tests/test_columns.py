@@ -76,7 +76,11 @@ def test_a_needed_column_that_is_not_found_names_what_was_looked_for_what_is_the
 
 @pytest.mark.parametrize(
     ("header", "missing"),
-    [("customer_id,amount", "ordered_at"), ("customer_id,date,quantity", "unit_price or amount"), ("", "customer_id")],
+    [
+        ("customer_id,amount", "ordered_at"),
+        ("customer_id,date,quantity", "unit_price or amount"),
+        ("", "customer_id, ordered_at, unit_price or amount"),
+    ],
 )
 def test_customer_date_and_a_value_are_needed(header, missing):
     with pytest.raises(DataError, match=f"no column for {missing} "):

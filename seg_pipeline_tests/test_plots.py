@@ -22,6 +22,7 @@ def candidate(algorithm: str, k: int, silhouette: float, **others: object) -> di
         "silhouette": silhouette,
         "calinski_harabasz": 500.0,
         "davies_bouldin": 0.9,
+        "bic": None,
         "is_elbow": False,
         "is_best_silhouette": False,
         "rank": None,

@@ -80,15 +80,15 @@ def test_every_name_of_the_grid_has_all_its_actions():
     actions = tomllib.loads(ACTIONS.read_text())
 
     assert set(actions) == {*RFM_GRID, "No purchases"}
-    assert all(set(action) == {"objective", "marketing", "sales", "service"} for action in actions.values())
+    assert all(set(action) == {"effort", "objective", "marketing", "sales", "service"} for action in actions.values())
 
 
-def plan(revenue, headroom, **settings):
+def plan(revenue, headroom, grid_names="Champions", **settings):
     table = pd.DataFrame(
         {
             "segment_id": range(len(revenue)),
             "segment_name": "x",
-            "grid_name": "Champions",
+            "grid_name": grid_names,
             "revenue": revenue,
             "headroom": headroom,
         }
@@ -101,7 +101,15 @@ def test_the_budget_goes_by_revenue_and_headroom_and_shows_its_arithmetic():
 
     np.testing.assert_allclose(found["budget_share"], [0.0, 0.6 * 0.25 + 0.4 * 0.75, 0.6 * 0.75 + 0.4 * 0.25])
     np.testing.assert_allclose(found["budget"], [0.0, 450.0, 550.0])
-    assert found["arithmetic"].iloc[1] == "0.60 x 25.0% of revenue + 0.40 x 75.0% of headroom = 45.0% of 1,000"
+    assert found["arithmetic"].iloc[1] == (
+        "effort 1 x (0.60 x 25.0% of revenue + 0.40 x 75.0% of headroom) = 45.0%, of all claims 45.0% of 1,000"
+    )
+
+
+def test_the_budget_follows_the_effort_that_the_actions_take():
+    found = plan([100.0, 100.0, 100.0], [0.0, 0.0, 0.0], ["Champions", "Hibernating", "No purchases"])
+
+    np.testing.assert_allclose(found["budget_share"], [1 / 1.2, 0.2 / 1.2, 0.0])
 
 
 def test_the_budget_is_split_whole_even_without_headroom_or_revenue():

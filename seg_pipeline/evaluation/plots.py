@@ -64,6 +64,7 @@ def elbow_curves(evaluation: pd.DataFrame, *, k_range: tuple[int, int] | None = 
         k_range: the numbers of segments that teams can serve, shaded.
     """
     curves = _curves(evaluation, "inertia")
+    by_bic = set(evaluation.loc[evaluation["bic"].notna(), "algorithm"])
     across = min(max(len(curves), 1), 3)
     down = math.ceil(max(len(curves), 1) / across)
     figure = _figure(0.6 + 2.8 * down, "How much spread is left within the segments, for each number of segments")
@@ -81,7 +82,7 @@ def elbow_curves(evaluation: pd.DataFrame, *, k_range: tuple[int, int] | None = 
         for _, elbow in curve[curve["is_elbow"].eq(True)].iterrows():
             _ring(axes, elbow["k"], elbow["inertia"], colours[algorithm])
             axes.annotate(
-                f"elbow: k = {elbow['k']:.0f}",
+                f"elbow{' of BIC' if algorithm in by_bic else ''}: k = {elbow['k']:.0f}",
                 (elbow["k"], elbow["inertia"]),
                 xytext=(10, 12),
                 textcoords="offset points",

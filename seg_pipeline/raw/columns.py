@@ -20,6 +20,9 @@ ORDER_COLUMNS = (
     "description",
 )
 
+# Of each of these at least one must be there.
+NEEDED = (("customer_id",), ("ordered_at",), ("unit_price", "amount"))
+
 
 @dataclass(frozen=True, slots=True)
 class ColumnNames:
@@ -53,22 +56,24 @@ class ColumnNames:
                 candidate = by_plain_name.get(plain(name))
                 if column not in found and candidate is not None and candidate not in found.values():
                     found[column] = candidate
-        for needed in (("customer_id",), ("ordered_at",), ("unit_price", "amount")):
-            if not any(column in found for column in needed):
-                raise DataError(self._not_found(needed, header, where))
+        missing = [needed for needed in NEEDED if not any(column in found for column in needed)]
+        if missing:
+            raise DataError(self._not_found(missing, header, where))
         for name in found.values():
             if list(header).count(name) > 1:
                 raise DataError(f"{where}: two columns are named {name!r}")
         return {column: found[column] for column in ORDER_COLUMNS if column in found}
 
-    def _not_found(self, needed: Sequence[str], header: Sequence[str], where: str) -> str:
-        looked_for = [name for column in needed for name in self.names.get(column, ())]
-        close = dict.fromkeys(match for name in (*needed, *looked_for) for match in nearest(name, header))
+    def _not_found(self, missing: Sequence[Sequence[str]], header: Sequence[str], where: str) -> str:
+        looked_for = [name for needed in missing for column in needed for name in self.names.get(column, ())]
+        wanted = [column for needed in missing for column in needed]
+        close = dict.fromkeys(match for name in (*wanted, *looked_for) for match in nearest(name, header))
         return (
-            f"{where}: no column for {' or '.join(needed)} (preset {self.preset})"
+            f"{where}: no column for {', '.join(' or '.join(needed) for needed in missing)} (preset {self.preset})"
             f": looked for {_listed(looked_for)}; the file has {_listed(header)}"
             f"; nearest: {_listed(list(close)) if close else 'none'}"
-            f"; name it with source.columns.{needed[0]}=COLUMN"
+            f"; name {'it' if len(missing) == 1 else 'them'} with"
+            f" {' '.join(f'--set source.columns.{needed[0]}=COLUMN' for needed in missing)}"
         )
 
 

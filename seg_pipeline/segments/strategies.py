@@ -17,8 +17,9 @@ ACTIONS = Path(__file__).with_name("strategies.toml")
 def strategies(profiles: "pd.DataFrame", settings: StrategySettings) -> "pd.DataFrame":
     """The rows of segment_strategies, one per row of profiles.
 
-    A segment's part of the budget is (1 - w) times its share of revenue plus w times its share of headroom, w being
-    strategies.headroom_weight. A segment whose returns exceed its purchases counts as zero.
+    A segment's part of the budget goes by (1 - w) times its share of revenue plus w times its share of headroom, w
+    being strategies.headroom_weight, times the effort that its actions take. A segment whose returns exceed its
+    purchases counts as zero.
 
     Args:
         profiles: segment_id, segment_name, grid_name, revenue, headroom.
@@ -31,8 +32,9 @@ def strategies(profiles: "pd.DataFrame", settings: StrategySettings) -> "pd.Data
     headroom = _shares(profiles["headroom"])
     # Where all spend alike there is no headroom to go by, and revenue decides alone.
     weight = weight if headroom.sum() > 0 else 0.0
-    part = (1 - weight) * revenue + weight * headroom
-    part = part / part.sum() if part.sum() > 0 else np.full(len(profiles), 1 / len(profiles))
+    effort = np.array([actions[name]["effort"] for name in profiles["grid_name"]])
+    claim = effort * ((1 - weight) * revenue + weight * headroom)
+    part = claim / claim.sum() if claim.sum() > 0 else np.full(len(profiles), 1 / len(profiles))
     chosen = pd.DataFrame([actions[name] for name in profiles["grid_name"]], index=profiles.index)
     return pd.DataFrame(
         {
@@ -43,9 +45,9 @@ def strategies(profiles: "pd.DataFrame", settings: StrategySettings) -> "pd.Data
             "budget_share": part,
             "budget": part * settings.budget,
             "arithmetic": [
-                f"{1 - weight:.2f} x {r:.1%} of revenue + {weight:.2f} x {h:.1%} of headroom"
-                f" = {p:.1%} of {settings.budget:,.0f}"
-                for r, h, p in zip(revenue, headroom, part, strict=True)
+                f"effort {e:g} x ({1 - weight:.2f} x {r:.1%} of revenue + {weight:.2f} x {h:.1%} of headroom)"
+                f" = {c:.1%}, of all claims {p:.1%} of {settings.budget:,.0f}"
+                for e, r, h, c, p in zip(effort, revenue, headroom, claim, part, strict=True)
             ],
         }
     )

@@ -58,6 +58,7 @@ format: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench
+	$(BIN)/python -m seg_pipeline_tests.bench.core
 
 # Names, versions and hashes for every Python from 3.11 on, and no registry's address.
 lock:

@@ -8,7 +8,7 @@ import fcntl
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -151,10 +151,13 @@ class Warehouse(DuckDBResource):
             row = execute(connection, query, parameters).fetchone()
         return row[0] if row else None
 
-    def night(self, table: Table, as_of: datetime.date, columns: str = "*", where: str = "true") -> "pd.DataFrame":
-        """One night's rows of a nightly table, in the order of its key."""
+    def night(
+        self, table: Table, as_of: datetime.date, columns: Sequence[str] = ("*",), where: str = "true"
+    ) -> "pd.DataFrame":
+        """One night's rows of a nightly table, in the order of its key; of wide tables only the columns needed."""
         return self.read(
-            f"SELECT {columns} FROM {table.name} WHERE as_of = $as_of AND ({where}) ORDER BY {', '.join(table.key)}",
+            f"SELECT {', '.join(columns)} FROM {table.name} WHERE as_of = $as_of AND ({where})"
+            f" ORDER BY {', '.join(table.key)}",
             {"as_of": as_of},
         )
 

@@ -44,7 +44,7 @@ def feature_transforms(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
     as_of = night_of(context)
-    buyers = warehouse.night(RFM_FEATURES, as_of, where="frequency > 0")
+    buyers = warehouse.night(RFM_FEATURES, as_of, columns=settings.features.columns, where="frequency > 0")
     transforms = fit_transforms(buyers, settings.features)
     warehouse.replace_night(FEATURE_TRANSFORMS, transforms, as_of)
     return dg.MaterializeResult(

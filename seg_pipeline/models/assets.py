@@ -43,8 +43,10 @@ def coreset(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
     as_of = night_of(context)
-    buyers = warehouse.night(RFM_FEATURES, as_of, where="frequency > 0")
-    matrix = apply_transforms(buyers, warehouse.night(FEATURE_TRANSFORMS, as_of))
+    transforms = warehouse.night(FEATURE_TRANSFORMS, as_of)
+    columns = ("rfm_segment", *transforms["feature"])
+    buyers = warehouse.night(RFM_FEATURES, as_of, columns=columns, where="frequency > 0")
+    matrix = apply_transforms(buyers, transforms)
     summary, cell_of_customer = summarise(matrix, settings.models.max_cells)
     # The commonest grid segment of each cell; of equally common ones the first by name.
     counts = (

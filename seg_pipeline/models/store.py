@@ -117,7 +117,7 @@ def read_model(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.dat
 
 def read_jaccard(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.date) -> FloatArray | None:
     """Of each cluster of a candidate, how sure it is; None where it was not measured."""
-    found = warehouse.night(CANDIDATES[algorithm], as_of, columns="k, jaccard", where=f"k = {int(k)}")["jaccard"].iloc[
-        0
-    ]
-    return np.asarray(found, dtype=np.float64) if isinstance(found, np.ndarray | list) else None
+    found = warehouse.value(
+        f"SELECT jaccard FROM {CANDIDATES[algorithm].name} WHERE as_of = $as_of AND k = $k", {"as_of": as_of, "k": k}
+    )
+    return None if found is None else np.asarray(found, dtype=np.float64)

@@ -61,7 +61,7 @@ def labelled_customers(
     from seg_pipeline.evaluation import plots
 
     as_of = night_of(context)
-    chosen = warehouse.night(EVALUATION_REPORT, as_of, columns="algorithm, k", where="chosen").iloc[0]
+    chosen = warehouse.night(EVALUATION_REPORT, as_of, columns=("algorithm", "k"), where="chosen").iloc[0]
     model_id = label_night(warehouse, chosen["algorithm"], int(chosen["k"]), as_of)
     profiles = warehouse.night(SEGMENT_PROFILES, as_of)
     yield dg.MaterializeResult(

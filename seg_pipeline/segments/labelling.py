@@ -25,7 +25,9 @@ def label_night(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.da
     """
     model = read_model(warehouse, algorithm, k, as_of)
     summary, _ = read_coreset(warehouse, as_of)
-    labelled = assign(warehouse.night(RFM_FEATURES, as_of), warehouse.night(FEATURE_TRANSFORMS, as_of), model, summary)
+    transforms = warehouse.night(FEATURE_TRANSFORMS, as_of)
+    columns = dict.fromkeys(("customer_id", "frequency", "monetary", "rfm_segment", *transforms["feature"]))
+    labelled = assign(warehouse.night(RFM_FEATURES, as_of, columns=tuple(columns)), transforms, model, summary)
     jaccard = read_jaccard(warehouse, algorithm, k, as_of)
     identity = model_id(model, as_of)
     with warehouse.get_connection() as connection, transaction(connection):

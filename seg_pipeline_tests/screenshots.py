@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 from seg_pipeline_tests import ui
 
 DOCS = ui.ROOT / "docs"
-GRAPH_WINDOW = (1600, 860)
+GRAPH_WINDOW = (1600, 1180)
 PLOT_WINDOW = (1400, 820)
 SETTLED_MILLISECONDS = 3000
 

@@ -14,7 +14,7 @@ import numpy as np
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means
 from seg_pipeline.models.model import (
     ClusterModel,
-    center_margin,
+    NearestCell,
     feasible,
     model_from_labels,
     nearest_centers,
@@ -22,7 +22,7 @@ from seg_pipeline.models.model import (
 )
 
 
-class WardAlgorithm:
+class WardAlgorithm(NearestCell):
     """One Ward tree, cut at every k; consolidated where the coreset is not exact."""
 
     name = "hierarchical"
@@ -41,18 +41,6 @@ class WardAlgorithm:
             labels = tree.labels_at(k) if coreset.exact else _consolidated(tree.labels_at(k), coreset)
             models.append(model_from_labels(self.name, coreset, labels, tree_seconds))
         return models
-
-    @single_threaded()
-    def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
-        """The cluster of the nearest cell, and the margin of that cluster's centre (see `center_margin`).
-
-        Ward's clusters are no regions around centres; where another one's centre is nearer, confidence is 0.
-        """
-        from scipy.spatial import cKDTree
-
-        nearest_cell = cKDTree(coreset.points).query(points)[1]
-        labels = model.cell_labels[nearest_cell]
-        return labels, center_margin(points, model.centers, labels)
 
 
 def _consolidated(labels: IntArray, coreset: Coreset) -> IntArray:

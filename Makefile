@@ -6,13 +6,14 @@ DEMO_RUN := demo
 DAGSTER_HOME := $(CURDIR)/.dagster_home
 PORT ?= 3000
 
-.PHONY: help demo dev test check format bench lock clean
+.PHONY: help demo dev test check format bench growth lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
 	@echo "make test   install and run the tests"
 	@echo "make check  lint, formatting and types"
 	@echo "make bench  time and memory beside a hand-written script"
+	@echo "make growth how time and memory grow from 1 to 50 million lines"
 	@echo "make lock   pin the requirements files anew"
 
 # Versions and hashes of everything are pinned, the build backend among them: nothing is left to resolve.
@@ -59,6 +60,11 @@ format: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench
 	$(BIN)/python -m seg_pipeline_tests.bench.core
+	$(BIN)/python -m seg_pipeline_tests.bench.accuracy
+
+# Up to 50 million lines: some minutes, 6 GB of disk.
+growth: .venv/installed-dev
+	$(BIN)/python -m seg_pipeline_tests.bench.growth --plot docs/growth.png
 
 # Names, versions and hashes for every Python from 3.11 on, and no registry's address.
 lock:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, Any]
 
 RETRY_SECONDS = 0.2
+# Vectors of 2,048 rows that are handed to Python at once where every customer passes through it: bounds memory.
+VECTORS_AT_ONCE = 128
 
 
 class Warehouse(DuckDBResource):
@@ -124,11 +126,6 @@ class Warehouse(DuckDBResource):
             except duckdb.Error as error:
                 raise MachineError(f"warehouse {self.database} cannot be opened: {_first_line(error)}") from None
 
-    def replace(self, table: Table, query: "str | Path", parameters: Parameters | None = None) -> None:
-        """Replaces a whole table by what the query gives, columns matched by name."""
-        with self.get_connection() as connection, transaction(connection):
-            replace_table(connection, table, query, parameters)
-
     def replace_night(
         self,
         table: Table,
@@ -152,13 +149,18 @@ class Warehouse(DuckDBResource):
         return row[0] if row else None
 
     def night(
-        self, table: Table, as_of: datetime.date, columns: Sequence[str] = ("*",), where: str = "true"
+        self,
+        table: Table,
+        as_of: datetime.date,
+        columns: Sequence[str] = ("*",),
+        where: str = "true",
+        parameters: Parameters | None = None,
     ) -> "pd.DataFrame":
         """One night's rows of a nightly table, in the order of its key; of wide tables only the columns needed."""
         return self.read(
             f"SELECT {', '.join(columns)} FROM {table.name} WHERE as_of = $as_of AND ({where})"
             f" ORDER BY {', '.join(table.key)}",
-            {"as_of": as_of},
+            {"as_of": as_of, **(parameters or {})},
         )
 
     def export_night(self, table: Table, as_of: datetime.date, file: Path) -> None:
@@ -246,6 +248,16 @@ def execute(
     text = _text(query)
     named = set(re.findall(r"\$([a-z_]+)", text))
     return connection.execute(text, {key: value for key, value in (parameters or {}).items() if key in named})
+
+
+def batches(
+    connection: duckdb.DuckDBPyConnection, query: "str | Path", parameters: Parameters | None = None
+) -> "Iterator[pd.DataFrame]":
+    """What a query gives, some rows at a time; it sees what is committed, and the connection stays free meanwhile."""
+    with connection.cursor() as reader:
+        found = execute(reader, query, parameters)
+        while len(batch := found.fetch_df_chunk(VECTORS_AT_ONCE)):
+            yield batch
 
 
 def create(connection: duckdb.DuckDBPyConnection, table: Table, *, or_replace: bool = True) -> None:

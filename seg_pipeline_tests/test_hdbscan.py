@@ -1,5 +1,7 @@
 """Weighted HDBSCAN against scikit-learn's on all rows."""
 
+import datetime
+
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import linkage
@@ -12,6 +14,11 @@ from threadpoolctl import threadpool_limits
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.hdbscan import HDBSCANAlgorithm, WeightedHDBSCAN, _core_squares, _spanning_tree
 from seg_pipeline.models.metrics import score
+from seg_pipeline.models.stability import stability
+from seg_pipeline.models.store import candidate_rows, read_model
+from seg_pipeline.models.tables import CANDIDATES
+from seg_pipeline.settings import SelectionSettings
+from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.test_coreset import labelled_table, unsummarised, with_repeated_rows
 
 DENSITY = HDBSCANAlgorithm()
@@ -119,6 +126,35 @@ def test_noise_is_a_cluster_of_its_own_and_nobody_is_dropped():
     assert adjusted_rand_score(theirs, model.cell_labels) > 0.99
     [metrics] = score(unsummarised(points), [model])
     assert 0.0 < metrics.smallest_share < 0.15
+
+
+def test_the_model_knows_its_noise_whatever_the_order_of_the_clusters():
+    points = blobs_in_a_mist()
+    left = WeightedHDBSCAN(20).fit(points).labels_ < 0
+    for columns, noise in ((points, 2), (-points, 1)):
+        [model] = DENSITY.fit_range(unsummarised(columns), [], seed=0, n_init=1)
+        assert model.noise == noise
+        assert np.array_equal(model.cell_labels == noise, left)
+
+
+@pytest.mark.parametrize(("points", "noise"), [(blobs_in_a_mist(), 2), (make_moons(500, random_state=0)[0], None)])
+def test_a_stored_model_knows_its_noise(tmp_path, points, noise):
+    warehouse, night = Warehouse(database=str(tmp_path / "warehouse.duckdb")), datetime.date(2024, 3, 1)
+    coreset = unsummarised(points)
+    models = DENSITY.fit_range(coreset, [], seed=0, n_init=1)
+    rows = candidate_rows(coreset, models, [None], [None], SelectionSettings())
+    warehouse.replace_night(CANDIDATES["hdbscan"], rows, night)
+    read = read_model(warehouse, "hdbscan", models[0].k, night)
+    assert read.noise == models[0].noise == noise
+    assert np.array_equal(read.cell_labels, models[0].cell_labels)
+
+
+def test_refits_on_draws_of_the_customers_find_the_clusters_and_the_noise_again():
+    coreset = unsummarised(blobs_in_a_mist())
+    [sure] = stability(DENSITY, coreset, DENSITY.fit_range(coreset, [], seed=0, n_init=1), draws=5, seed=0)
+    assert sure.bootstrap > 0.95
+    assert sure.seeds == 1.0
+    assert len(sure.jaccard) == 4 and sure.jaccard.min() > 0.75
 
 
 def test_the_summary_shows_the_clusters_that_all_customers_show():

@@ -90,6 +90,17 @@ def test_metrics_hold_where_cells_are_wide():
     assert metrics.davies_bouldin == pytest.approx(davies_bouldin_score(rows, labels), rel=0.02)
 
 
+@pytest.mark.parametrize("shape", ["cloud", "skewed"])
+def test_in_ten_features_a_cell_is_not_all_nearest_to_one_cluster(shape):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(7500, 10)) if shape == "cloud" else np.log1p(rng.gamma(0.7, size=(7500, 10)))
+    coreset, cell_of_row = summarise(rows / rows.std(axis=0), max_cells=1500)
+    models = ALGORITHMS["kmeans"].fit_range(coreset, [2, 6, 10], seed=0, n_init=1)
+    for model, metrics in zip(models, score(coreset, models), strict=True):
+        theirs = silhouette_score(rows / rows.std(axis=0), model.cell_labels[cell_of_row])
+        assert metrics.silhouette == pytest.approx(theirs, rel=0, abs=0.005), f"k = {model.k}"
+
+
 def test_a_customer_alone_in_its_cluster_has_silhouette_zero():
     coreset = unsummarised(np.array([[0.0], [1.0], [9.0]]))
     [metrics] = score(coreset, [model_from_labels("any", coreset, np.array([0, 0, 1]), 0.0)])

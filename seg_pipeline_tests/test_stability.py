@@ -2,12 +2,16 @@
 
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
+from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.stability import adjusted_rand, contingency, stability
+from seg_pipeline_tests.test_coreset import rfm_like
 
 RANDOM = np.random.default_rng(5)
 
@@ -32,6 +36,31 @@ def test_the_same_clustering_agrees_wholly_whatever_its_numbers():
 
     assert adjusted_rand(contingency(labels, np.array([5, 5, 0, 1]), np.array([3.0, 1.0, 2.0, 9.0]))) == 1.0
     assert adjusted_rand(contingency(np.zeros(3, int), np.zeros(3, int), np.ones(3))) == 1.0
+
+
+SCIKIT_LEARNS = {
+    "kmeans": lambda k: KMeans(k, n_init=5, random_state=0),
+    "gaussian_mixture": lambda k: GaussianMixture(k, n_init=2, tol=1e-4, max_iter=500, random_state=0),
+}
+
+
+@pytest.mark.parametrize(("algorithm", "k"), [("kmeans", 4), ("kmeans", 5), ("gaussian_mixture", 4)])
+def test_the_bootstrap_figure_is_that_of_scikit_learn_on_rows_drawn_with_replacement(algorithm, k):
+    rows = rfm_like(12_000)
+
+    def labels(drawn):
+        with threadpool_limits(1):
+            return SCIKIT_LEARNS[algorithm](k).fit(drawn).predict(rows)
+
+    draws = [np.random.default_rng(n).choice(rows, len(rows)) for n in range(10)]
+    whole = labels(rows)
+    theirs = np.mean([adjusted_rand_score(whole, labels(drawn)) for drawn in draws])
+    coreset, _ = summarise(rows)
+    models = ALGORITHMS[algorithm].fit_range(coreset, [k], seed=3, n_init=10)
+
+    [sure] = stability(ALGORITHMS[algorithm], coreset, models, draws=10, seed=3)
+
+    assert sure.bootstrap == pytest.approx(theirs, abs=0.05)
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "hierarchical", "gaussian_mixture"])

@@ -11,7 +11,7 @@ import pytest
 
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Warehouse, replace_table, transaction
 
 NUMBERS = Table("raw.numbers", "Numbers.", (Column("a", "INTEGER", "A"), Column("b", "INTEGER", "B")), key=("a",))
 NIGHTLY = Table(
@@ -30,7 +30,7 @@ time.sleep(60)
 @pytest.fixture
 def holder(empty_warehouse):
     """A process that is in the middle of replacing a table."""
-    empty_warehouse.replace(NUMBERS, "SELECT 1 AS a, 2 AS b")
+    replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
     process = subprocess.Popen([sys.executable, "-c", HOLDER, empty_warehouse.database], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
@@ -40,19 +40,24 @@ def holder(empty_warehouse):
     process.stdout.close()
 
 
+def replace(warehouse, query):
+    with warehouse.get_connection() as connection, transaction(connection):
+        replace_table(connection, NUMBERS, query)
+
+
 def numbers(warehouse):
     return warehouse.read("FROM raw.numbers").to_dict("records")
 
 
 def test_columns_are_matched_by_name(empty_warehouse):
-    empty_warehouse.replace(NUMBERS, "SELECT 2 AS b, 1 AS a")
+    replace(empty_warehouse, "SELECT 2 AS b, 1 AS a")
     assert numbers(empty_warehouse) == [{"a": 1, "b": 2}]
 
 
 def test_a_failed_replacement_leaves_the_old_table(empty_warehouse):
-    empty_warehouse.replace(NUMBERS, "SELECT 1 AS a, 2 AS b")
+    replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
     with pytest.raises(Exception, match="Conversion Error"):
-        empty_warehouse.replace(NUMBERS, "SELECT 1 AS a, CAST('x' AS INTEGER) AS b")
+        replace(empty_warehouse, "SELECT 1 AS a, CAST('x' AS INTEGER) AS b")
     assert numbers(empty_warehouse) == [{"a": 1, "b": 2}]
 
 

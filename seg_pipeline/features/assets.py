@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 
 from seg_pipeline.errors import DataError
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
@@ -23,7 +24,12 @@ def rfm_features(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.
     first = warehouse.value("SELECT CAST(min(ordered_at) AS DATE) FROM prepared.clean_orders")
     if as_of <= first:
         raise DataError(f"no orders before {as_of}: the first clean one is on {first}")
-    warehouse.replace_night(RFM_FEATURES, SQL / "rfm_features.sql", as_of)
+    try:
+        warehouse.replace_night(RFM_FEATURES, SQL / "rfm_features.sql", as_of)
+    except duckdb.ConversionException:
+        raise DataError(
+            "some customer's lines add up to more than 14 digits: mend unit_price, quantity or amount"
+        ) from None
     grid = warehouse.read(
         "SELECT rfm_segment, count(*) AS customers, CAST(sum(monetary) AS DOUBLE) AS monetary"
         " FROM features.rfm_features WHERE as_of = $as_of GROUP BY ALL ORDER BY customers DESC, rfm_segment",

@@ -43,7 +43,7 @@ measured AS (
         -- Calendar days: an order at 23:59 yesterday is one day ago.
         date_diff('day', last_order_on, $as_of) AS recency_days,
         frequency,
-        purchased + returned AS monetary,
+        CAST(purchased + returned AS DECIMAL(18, 4)) AS monetary,
         (purchased + returned) / nullif(frequency, 0) AS avg_order_value,
         date_diff('day', first_order_on, $as_of) AS tenure_days,
         date_diff('day', first_order_on, last_order_on) / nullif(purchase_days - 1, 0) AS days_between_orders,

@@ -37,7 +37,7 @@ RFM_FEATURES = Table(
             "recency_days", "INTEGER", "Calendar days from the last purchase to the night", nullable=True, min_value=1
         ),
         Column("frequency", "INTEGER", "Distinct purchase orders", min_value=0),
-        Column("monetary", "DECIMAL(38, 4)", "Value of all lines, net of returns, in the shop's currency"),
+        Column("monetary", "DECIMAL(18, 4)", "Value of all lines, net of returns, in the shop's currency"),
         Column("avg_order_value", "DOUBLE", "Monetary per purchase order", nullable=True),
         Column(
             "tenure_days", "INTEGER", "Calendar days from the first purchase to the night", nullable=True, min_value=1

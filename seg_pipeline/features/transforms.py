@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 
 MODELLING_FEATURES = tuple(
-    column.name for column in RFM_FEATURES.columns if column.type in ("INTEGER", "DOUBLE", "DECIMAL(38, 4)")
+    column.name for column in RFM_FEATURES.columns if column.type in ("INTEGER", "DOUBLE", "DECIMAL(18, 4)")
 )
 
 
@@ -71,6 +71,17 @@ def apply_transforms(features: "pd.DataFrame", transforms: "pd.DataFrame") -> Fl
     return np.column_stack(columns)
 
 
+def invert_transforms(points: FloatArray, transforms: "pd.DataFrame") -> "pd.DataFrame":
+    """The features that stand at points (rows, features) in transformed units; the way back of `apply_transforms`."""
+    import pandas as pd
+
+    columns: dict[str, FloatArray] = {}
+    for place, row in enumerate(transforms.sort_values("position").to_dict("records")):
+        shaped = points[:, place] / row["weight"] * row["scale"] + row["center"]
+        columns[row["feature"]] = _unshaped(shaped, row["transform"], row["lambda"])
+    return pd.DataFrame(columns)
+
+
 def _shaped(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
     if transform == "log1p":
         return np.sign(values) * np.log1p(np.abs(values))
@@ -78,6 +89,20 @@ def _shaped(values: FloatArray, transform: TransformName, exponent: float) -> Fl
         from scipy.stats import yeojohnson
 
         return np.asarray(yeojohnson(values, lmbda=exponent), dtype=np.float64)
+    return values
+
+
+def _unshaped(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
+    if transform == "log1p":
+        return np.sign(values) * np.expm1(np.abs(values))
+    if transform == "yeo-johnson":
+        from scipy.special import inv_boxcox1p
+
+        # Below zero Yeo-Johnson is Box-Cox of 1 - x with the exponent mirrored at 1.
+        above, below = np.maximum(values, 0.0), np.maximum(-values, 0.0)
+        return np.asarray(
+            np.where(values >= 0, inv_boxcox1p(above, exponent), -inv_boxcox1p(below, 2.0 - exponent)), dtype=np.float64
+        )
     return values
 
 

@@ -7,7 +7,7 @@ import dagster as dg
 
 from seg_pipeline.errors import UsageError, did_you_mean
 from seg_pipeline.features.assets import feature_transforms, rfm_features
-from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
+from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.gap import Gap, gap_statistic
@@ -42,21 +42,26 @@ def check_algorithms(settings: ModelSettings) -> None:
 def coreset(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
+    import numpy as np
+
     as_of = night_of(context)
     transforms = warehouse.night(FEATURE_TRANSFORMS, as_of)
-    columns = ("rfm_segment", *transforms["feature"])
-    buyers = warehouse.night(RFM_FEATURES, as_of, columns=columns, where="frequency > 0")
-    matrix = apply_transforms(buyers, transforms)
-    summary, cell_of_customer = summarise(matrix, settings.models.max_cells)
-    # The commonest grid segment of each cell; of equally common ones the first by name.
-    counts = (
-        buyers.groupby([cell_of_customer, "rfm_segment"])
-        .size()
-        .rename_axis(["cell", "rfm_segment"])
-        .reset_index(name="n")
+    grid_place = "list_position($names, rfm_segment) - 1 AS grid_place"
+    buyers = warehouse.night(
+        RFM_FEATURES,
+        as_of,
+        columns=(*transforms["feature"], grid_place),
+        where="frequency > 0",
+        parameters={"names": list(RFM_GRID)},
     )
-    common = counts.sort_values(["cell", "n", "rfm_segment"], ascending=[True, False, True]).drop_duplicates("cell")
-    warehouse.replace_night(CORESET, coreset_rows(summary, common["rfm_segment"].to_list()), as_of)
+    summary, cell_of_customer = summarise(apply_transforms(buyers, transforms), settings.models.max_cells)
+    # The commonest grid segment of each cell; of equally common ones the first of the grid.
+    counts = np.bincount(
+        cell_of_customer * len(RFM_GRID) + buyers["grid_place"].to_numpy(),
+        minlength=len(summary.weights) * len(RFM_GRID),
+    )
+    common = np.array(list(RFM_GRID))[counts.reshape(-1, len(RFM_GRID)).argmax(axis=1)]
+    warehouse.replace_night(CORESET, coreset_rows(summary, common.tolist()), as_of)
     return dg.MaterializeResult(
         metadata={
             **rows_built(len(summary.weights), as_of),

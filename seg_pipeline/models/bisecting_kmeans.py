@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
 from seg_pipeline.models.coreset import Coreset
-from seg_pipeline.models.model import ClusterModel, NearestCell, feasible, model_from_labels, single_threaded
+from seg_pipeline.models.model import ClusterModel, FitsEachK, NearestCell, model_from_labels
 
 # Starts for each bisection: two centres have few local optima.
 _MAX_STARTS = 3
 
 
-class BisectingKMeansAlgorithm(NearestCell):
+class BisectingKMeansAlgorithm(FitsEachK, NearestCell):
     """The cluster of the largest inertia is split in two by KMeans until there are k (Steinbach et al. 2000).
 
     A customer belongs where the splits lead, which need not be the nearest centre; hence the nearest cell decides.
@@ -24,25 +21,17 @@ class BisectingKMeansAlgorithm(NearestCell):
 
     name = "bisecting_kmeans"
     title = "Bisecting KMeans"
-    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1}
+    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1, "cells": 6000}
     has_gap = True
 
-    @single_threaded()
-    def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model for each k; a k is left out if the cells are too few, or too close, to fill as many clusters."""
+    def fit(self, coreset: Coreset, k: int, *, seed: int, n_init: int) -> ClusterModel:
         from sklearn.cluster import BisectingKMeans
         from sklearn.exceptions import ConvergenceWarning
 
-        models = []
-        for k in feasible(ks, coreset):
-            started = time.perf_counter()
-            estimator = BisectingKMeans(
-                n_clusters=k, init="k-means++", n_init=min(n_init, _MAX_STARTS), random_state=seed, tol=0.0
-            )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ConvergenceWarning)
-                estimator.fit(coreset.points, sample_weight=coreset.weights)
-            labels = estimator.labels_.astype(np.int64)
-            if len(np.unique(labels)) == k:
-                models.append(model_from_labels(self.name, coreset, labels, time.perf_counter() - started))
-        return models
+        estimator = BisectingKMeans(
+            n_clusters=k, init="k-means++", n_init=min(n_init, _MAX_STARTS), random_state=seed, tol=0.0
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer clusters than k
+            estimator.fit(coreset.points, sample_weight=coreset.weights)
+        return model_from_labels(self.name, coreset, estimator.labels_)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,7 +32,7 @@ class HDBSCANAlgorithm(NearestCell):
 
     name = "hdbscan"
     title = "HDBSCAN"
-    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1}
+    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1, "cells": 2000}
     has_gap = False
 
     @single_threaded()
@@ -48,11 +49,9 @@ class HDBSCANAlgorithm(NearestCell):
         labels = WeightedHDBSCAN(smallest).fit(coreset.points, coreset.weights).labels_
         if labels.max() < 0:
             return []
-        return [
-            model_from_labels(
-                self.name, coreset, np.unique(labels, return_inverse=True)[1], time.perf_counter() - started
-            )
-        ]
+        model = model_from_labels(self.name, coreset, labels, time.perf_counter() - started)
+        noise = model.cell_labels[labels < 0]
+        return [replace(model, noise=int(noise[0]) if len(noise) else None)]
 
 
 class WeightedHDBSCAN:

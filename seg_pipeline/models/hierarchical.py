@@ -64,29 +64,19 @@ class WeightedWard:
 
     Attributes
     ----------
-    children_ : (points - 1, 2)
-        The nodes that each merge joins, by height; below the number of points a leaf, else points + index of the merge.
     heights_ : (points - 1,)
         Square root of twice the rise in the sum of squares, ascending: scikit-learn's `distances_`.
     """
 
-    children_: IntArray
     heights_: FloatArray
 
     def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedWard:
         """Build the tree of `X` (points, features) with weights (points,) above zero, one each if absent."""
-        n_points = len(X)
-        weights = np.ones(n_points) if sample_weight is None else sample_weight
+        weights = np.ones(len(X)) if sample_weight is None else sample_weight
         survivors, absorbed, rises = _chain_merges(X, weights)
         by_height = np.argsort(rises, kind="stable")
         self._absorbed, self._survivors = absorbed[by_height], survivors[by_height]
         self.heights_ = np.sqrt(2.0 * rises[by_height])
-
-        node_of = np.arange(n_points)
-        self.children_ = np.empty((n_points - 1, 2), dtype=np.int64)
-        for merge, (gone, kept) in enumerate(zip(self._absorbed, self._survivors, strict=True)):
-            self.children_[merge] = sorted((node_of[gone], node_of[kept]))
-            node_of[kept] = n_points + merge
         return self
 
     def labels_at(self, k: int) -> IntArray:

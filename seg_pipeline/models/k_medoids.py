@@ -5,8 +5,7 @@ Less drawn to extremes than KMeans. scikit-learn has none; hence this one.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +13,11 @@ import numpy as np
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
 from seg_pipeline.models.model import (
     ClusterModel,
+    FitsEachK,
     NearestCenter,
     canonical_order,
-    feasible,
+    model_from_labels,
     nearest_centers,
-    single_threaded,
 )
 
 # Starts for each k.
@@ -27,39 +26,19 @@ _MAX_STARTS = 5
 _TRIED_AT_ONCE = 16
 
 
-class KMedoidsAlgorithm(NearestCenter):
+class KMedoidsAlgorithm(FitsEachK, NearestCenter):
     """The best of a few starts of k-medoids; the centres of the model are the medoids."""
 
     name = "k_medoids"
     title = "K-medoids"
-    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1}
+    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 3}
     has_gap = True
 
-    @single_threaded()
-    def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model for each k; a k is left out if the cells are too few, or too close, to fill as many clusters."""
-        models = []
-        for k in feasible(ks, coreset):
-            started = time.perf_counter()
-            estimator = WeightedKMedoids(k, n_init=min(n_init, _MAX_STARTS), random_state=seed)
-            estimator.fit(coreset.points, coreset.weights)
-            shares = np.bincount(estimator.labels_, coreset.weights, minlength=k) / coreset.weights.sum()
-            if shares.min() == 0:
-                continue
-            models.append(
-                ClusterModel(
-                    algorithm=self.name,
-                    k=k,
-                    centers=coreset.points[estimator.medoid_indices_],
-                    weights=shares,
-                    covariances=None,
-                    cell_labels=estimator.labels_,
-                    log_likelihood=None,
-                    bic=None,
-                    fit_seconds=time.perf_counter() - started,
-                )
-            )
-        return models
+    def fit(self, coreset: Coreset, k: int, *, seed: int, n_init: int) -> ClusterModel:
+        estimator = WeightedKMedoids(k, n_init=min(n_init, _MAX_STARTS), random_state=seed)
+        estimator.fit(coreset.points, coreset.weights)
+        medoids = coreset.points[estimator.medoid_indices_]
+        return model_from_labels(self.name, coreset, estimator.labels_, centers=medoids)
 
 
 class WeightedKMedoids:

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from seg_pipeline.models.coreset import Coreset, IntArray
-from seg_pipeline.models.model import ClusterModel, NearestCenter, feasible, model_from_labels, single_threaded
+from seg_pipeline.models.model import ClusterModel, FitsEachK, NearestCenter, model_from_labels
 
 
-class KMeansAlgorithm(NearestCenter):
+class KMeansAlgorithm(FitsEachK, NearestCenter):
     """Lloyd's KMeans from k-means++ starts, the best of `n_init`."""
 
     name = "kmeans"
     title = "KMeans"
-    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 3}
+    refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 2, "cells": 6000}
     has_gap = True
 
-    @single_threaded()
-    def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model for each k; a k is left out if the cells are too few, or too close, to fill as many clusters."""
-        models = []
-        for k in feasible(ks, coreset):
-            started = time.perf_counter()
-            labels = kmeans_labels(coreset, k, seed=seed, n_init=n_init)
-            if len(np.unique(labels)) == k:
-                models.append(model_from_labels(self.name, coreset, labels, time.perf_counter() - started))
-        return models
+    def fit(self, coreset: Coreset, k: int, *, seed: int, n_init: int) -> ClusterModel:
+        return model_from_labels(self.name, coreset, kmeans_labels(coreset, k, seed=seed, n_init=n_init))
 
 
 def kmeans_labels(coreset: Coreset, k: int, *, seed: int, n_init: int) -> IntArray:

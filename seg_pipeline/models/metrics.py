@@ -2,8 +2,8 @@
 
 On an exact coreset every figure is what scikit-learn gives on all customers' rows. On any other, inertia, explained
 share and Calinski-Harabasz still are, for the cells know their spread; silhouette and Davies-Bouldin, which average
-distances, take the root of the mean squared distance between (or within) cells for the mean distance. All candidates
-are scored by their hard labels, whatever made them, so that the figures compare across algorithms.
+distances, expand them to the second order of the spread. All candidates are scored by their hard labels, whatever made
+them, so that the figures compare across algorithms.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _metrics(coreset: Coreset, k: int, labels: IntArray, silhouette: float) -> M
         explained_share=between / total if total > 0 else 0.0,
         silhouette=silhouette,
         calinski_harabasz=_calinski_harabasz(inertia, between, filled, customers),
-        davies_bouldin=_davies_bouldin(coreset, labels, centers, squares),
+        davies_bouldin=_davies_bouldin(coreset, labels, centers),
         smallest_share=float(cluster_weights.min() / customers) if filled == k else 0.0,
         largest_share=float(cluster_weights.max() / customers),
     )
@@ -107,60 +107,98 @@ def _calinski_harabasz(inertia: float, between: float, k: int, customers: float)
     return between * (customers - k) / (inertia * (k - 1)) if inertia > 0 else 1.0
 
 
-def _davies_bouldin(coreset: Coreset, labels: IntArray, centers: FloatArray, squares: FloatArray) -> float:
+def _davies_bouldin(coreset: Coreset, labels: IntArray, centers: FloatArray) -> float:
     from scipy.spatial.distance import cdist
 
     if len(centers) < 2:
         return float("nan")
+    squares = ((coreset.points - centers[labels]) ** 2).sum(axis=1) + _sideways(coreset)
     scatter = group_means(labels, coreset.weights, np.sqrt(squares)[:, None])[1]
     separation = cdist(centers, centers)
     separation[separation == 0] = np.inf  # as scikit-learn: coinciding centres, and a cluster with itself, do not count
     return float(((scatter + scatter.T) / separation).max(axis=1).mean())
 
 
+def _sideways(coreset: Coreset) -> FloatArray:
+    """The part (cells,) of each cell's spread that counts when distances, and not their squares, are averaged.
+
+    For an offset e of mean zero, small beside d, E|d + e| = |d| + E|e sideways of d|^2 / (2 |d|): what lies along d
+    averages out. Of a spread alike in all p directions that leaves (p - 1) / p, and sqrt(d^2 + that) is E|d + e| to the
+    second order. (The root of the mean square, sqrt(d^2 + spread), is above it: Jensen.)
+    """
+    features = coreset.points.shape[1]
+    return coreset.spread * (features - 1) / features
+
+
 def _silhouettes(coreset: Coreset, labelings: Sequence[IntArray]) -> list[float]:
     """Mean silhouette of each labeling, over customers.
 
-    A customer's sum of distances to a cluster is a weighted sum over cells: all customers of a cell share one
-    silhouette. Between cells with means d apart and spreads s and t, the mean squared distance of customers is
-    d^2 + s + t, and its root stands for their mean distance. Within a cell of n customers it is 2 s n / (n - 1), among
-    n - 1 others; summed over n, so that all cells are treated alike, 2 s (n - 1) / n.
+    A customer's sum of distances to a cluster is a weighted sum over cells. Between cells the mean distance of
+    customers is the root of the squared distance of the cells' means plus the spread of both, sideways (see
+    `_sideways`). Within a cell of n customers and spread s the mean squared distance is 2 s n / (n - 1), among n - 1
+    others; summed over n, so that all cells are treated alike, 2 s (n - 1) / n; its root stands for the distance.
+
+    Customers of a cell do not all have the same nearest other cluster, and the mean of their smallest distances is
+    below the smallest of their mean distances. So each cell stands as two halves, at the root of its spread to either
+    side of its mean, along the line to the nearest other cell, which runs where customers do. An offset e changes the
+    mean distance f of x to a cluster with centroid c by e.(x - c) / f to the first order.
     """
     from scipy.spatial.distance import cdist
 
-    points, weights, spread = coreset.points, coreset.weights, coreset.spread
-    within_squares = 2.0 * spread * np.maximum(weights - 1.0, 0.0) / weights
+    points, weights, sideways = coreset.points, coreset.weights, _sideways(coreset)
+    within_squares = 2.0 * coreset.spread * np.maximum(weights - 1.0, 0.0) / weights
     # A row of distances times these columns, one for each cluster of each labeling, sums the distances to each cluster.
     memberships = [weights[:, None] * (labels[:, None] == np.arange(labels.max() + 1)) for labels in labelings]
     stacked = np.hstack(memberships)
     splits = np.cumsum([membership.shape[1] for membership in memberships])[:-1]
-    cluster_weights = [membership.sum(axis=0) for membership in memberships]
+    cluster_weights = stacked.sum(axis=0)
+    centroids = stacked.T @ points / cluster_weights[:, None]
+    sizes = np.split(cluster_weights, splits)
     totals = np.zeros(len(labelings))
     for start in range(0, len(points), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
         distances = cdist(points[rows], points, "sqeuclidean")
-        distances += spread[rows, None] + spread
+        np.fill_diagonal(distances[:, start:], np.inf)
+        offsets = _half_offsets(coreset, rows, distances)
+        distances += sideways[rows, None]
+        distances += sideways
         np.fill_diagonal(distances[:, start:], within_squares[rows])
         np.sqrt(distances, out=distances)
-        sums_by_labeling = np.split(distances @ stacked, splits, axis=1)
-        for index, (labels, sums) in enumerate(zip(labelings, sums_by_labeling, strict=True)):
-            silhouettes = _silhouette_rows(sums, labels[rows], cluster_weights[index])
-            totals[index] += np.dot(weights[rows], silhouettes)
-    return [float(total / weights.sum()) for total in totals]
+        # A customer is no neighbour of its own; alone in its cluster it has none, and its silhouette is 0 anyway.
+        neighbours = cluster_weights - (stacked[rows] > 0)
+        means = distances @ stacked / np.where(neighbours > 0, neighbours, 1.0)
+        changes = np.einsum("ij,ij->i", offsets, points[rows])[:, None] - offsets @ centroids.T
+        np.divide(changes, means, out=changes, where=means > 0)
+        halves = np.maximum(np.concatenate([means + changes, means - changes]), 0.0)
+        for index, (labels, of_labeling) in enumerate(zip(labelings, np.split(halves, splits, axis=1), strict=True)):
+            silhouettes = _silhouette_rows(of_labeling, np.tile(labels[rows], 2), sizes[index])
+            totals[index] += np.dot(np.tile(weights[rows], 2), silhouettes)
+    return [float(total / (2.0 * weights.sum())) for total in totals]
 
 
-def _silhouette_rows(sums: FloatArray, labels: IntArray, cluster_weights: FloatArray) -> FloatArray:
-    """Silhouette (rows,) from each row's sum of distances to each cluster (rows, k); NaN for a single cluster."""
+def _half_offsets(coreset: Coreset, rows: slice, squares: FloatArray) -> FloatArray:
+    """Where one half of each cell lies from its mean (rows, features), towards the nearest other; the other opposite.
+
+    `squares` (rows, cells) are squared distances between means, infinite to the cell itself.
+    """
+    nearest = squares.argmin(axis=1)
+    apart = np.take_along_axis(squares, nearest[:, None], axis=1)
+    ratios = np.divide(coreset.spread[rows, None], apart, out=np.zeros_like(apart), where=apart > 0)
+    offsets: FloatArray = np.sqrt(ratios) * (coreset.points[nearest] - coreset.points[rows])
+    return offsets
+
+
+def _silhouette_rows(means: FloatArray, labels: IntArray, cluster_weights: FloatArray) -> FloatArray:
+    """Silhouette (rows,) from each row's mean distance to each cluster (rows, k); NaN for a single cluster."""
     if len(cluster_weights) < 2:
-        return np.full(len(sums), np.nan)
+        return np.full(len(means), np.nan)
     own = labels[:, None]
-    others = cluster_weights[labels] - 1.0
-    within = np.take_along_axis(sums, own, axis=1)[:, 0] / np.where(others > 0, others, 1.0)
-    means = sums / cluster_weights
-    np.put_along_axis(means, own, np.inf, axis=1)
-    nearest = means.min(axis=1)
+    within = np.take_along_axis(means, own, axis=1)[:, 0]
+    others = means.copy()
+    np.put_along_axis(others, own, np.inf, axis=1)
+    nearest = others.min(axis=1)
     scale = np.maximum(within, nearest)
     # Alone in its cluster, or all at distance 0: by convention 0.
     silhouettes: FloatArray = np.zeros_like(scale)
-    np.divide(nearest - within, scale, out=silhouettes, where=(others > 0) & (scale > 0))
+    np.divide(nearest - within, scale, out=silhouettes, where=(cluster_weights[labels] > 1) & (scale > 0))
     return silhouettes

@@ -5,14 +5,21 @@ Nothing here knows a particular algorithm.
 
 from __future__ import annotations
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means
+
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 # Rows handled at once where every customer is labelled: bounds memory, whatever the number of customers.
 ROWS_AT_ONCE = 65_536
@@ -45,6 +52,8 @@ class ClusterModel:
         Bayesian information criterion, lower is better, of a mixture only.
     fit_seconds : float
         Of a hierarchical model, the time of the tree that serves every k.
+    noise : int or None
+        Number of the cluster that holds whom density left in none of the others; None where there is no such cluster.
     """
 
     algorithm: str
@@ -56,6 +65,7 @@ class ClusterModel:
     log_likelihood: float | None
     bic: float | None
     fit_seconds: float
+    noise: int | None = None
 
 
 class Algorithm(Protocol):
@@ -64,8 +74,8 @@ class Algorithm(Protocol):
     name: str
     # As people write it.
     title: str
-    # What a refit that measures stability passes to `fit_range`: as much effort as it takes that it is the customers
-    # drawn that are measured, not the starts, and no more.
+    # What a refit that measures stability passes to `fit_range`, and the "cells" at most that it runs on: as much
+    # effort as it takes that it is the customers drawn that are measured, not the starts or the cells, and no more.
     refit_options: ClassVar[Mapping[str, Any]]
     # Whether it minimises the dispersion within clusters, which is what the gap statistic compares.
     has_gap: bool
@@ -86,15 +96,26 @@ class Algorithm(Protocol):
         ...
 
 
-def model_from_labels(algorithm: str, coreset: Coreset, labels: IntArray, fit_seconds: float) -> ClusterModel:
+def model_from_labels(
+    algorithm: str,
+    coreset: Coreset,
+    labels: npt.NDArray[np.generic],
+    fit_seconds: float = 0.0,
+    *,
+    centers: FloatArray | None = None,
+) -> ClusterModel:
     """The model that a hard clustering of the cells amounts to, numbered canonically.
 
     Parameters
     ----------
     labels : (cells,)
-        0 to k - 1 in any order, each on one cell or more.
+        Numbers or names; k is how many there are.
+    centers : (labels, features) or None
+        Centre of each label, which is then a number; the means if None.
     """
-    weights, centers = group_means(labels, coreset.weights, coreset.points)
+    found, clusters = np.unique(labels, return_inverse=True)
+    weights, means = group_means(clusters, coreset.weights, coreset.points)
+    centers = means if centers is None else centers[found]
     order = canonical_order(centers)
     return ClusterModel(
         algorithm=algorithm,
@@ -102,7 +123,7 @@ def model_from_labels(algorithm: str, coreset: Coreset, labels: IntArray, fit_se
         centers=centers[order],
         weights=weights[order] / weights.sum(),
         covariances=None,
-        cell_labels=np.argsort(order)[labels],
+        cell_labels=np.argsort(order)[clusters],
         log_likelihood=None,
         bic=None,
         fit_seconds=fit_seconds,
@@ -124,12 +145,39 @@ def feasible(ks: Sequence[int], coreset: Coreset) -> list[int]:
 @contextmanager
 def single_threaded() -> Iterator[None]:
     """Keep BLAS and OpenMP to one thread: sums are then added in one order, whatever machine runs them."""
-    # A library loaded after the limit was set would escape it, so those with thread pools are loaded first.
-    import sklearn.cluster  # noqa: F401
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
+    with _thread_pools().limit(limits=1):
         yield
+
+
+@cache
+def _thread_pools() -> ThreadpoolController:
+    # A library loaded later would escape the limit, so those with thread pools are loaded first. Looking for them takes
+    # longer than a small fit.
+    import sklearn.cluster  # noqa: F401
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+class FitsEachK(ABC):
+    """How algorithms fit whose models for different k have nothing in common."""
+
+    name: str
+
+    @single_threaded()
+    def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
+        """One model for each k; a k is left out if the cells are too few, or too close, to fill as many clusters."""
+        models = []
+        for k in feasible(ks, coreset):
+            started = time.perf_counter()
+            model = self.fit(coreset, k, seed=seed, n_init=n_init)
+            if model.k == k:
+                models.append(replace(model, fit_seconds=time.perf_counter() - started))
+        return models
+
+    @abstractmethod
+    def fit(self, coreset: Coreset, k: int, *, seed: int, n_init: int) -> ClusterModel:
+        """The model for one k, of fewer clusters where the cells fill no more."""
 
 
 class NearestCenter:

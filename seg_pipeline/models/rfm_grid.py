@@ -30,4 +30,4 @@ def grid_model(coreset: Coreset, cell_labels: npt.NDArray[np.generic]) -> Cluste
     """
     if cell_labels.shape != coreset.weights.shape:
         raise ValueError(f"{len(cell_labels)} grid labels for {len(coreset.weights)} cells")
-    return model_from_labels(NAME, coreset, np.unique(cell_labels, return_inverse=True)[1], fit_seconds=0.0)
+    return model_from_labels(NAME, coreset, cell_labels)

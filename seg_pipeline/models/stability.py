@@ -1,18 +1,23 @@
 """How sure a clustering is: would like customers, drawn anew, or another seed, give the same segments?
 
 A bootstrap draws as many customers as there are, with replacement. On cells that is a change of weights, so no row of a
-customer is touched. The refits run on a coarser summary: what matters is whether the same customers stay together.
+customer is touched. Refits of costly algorithms run on a coarser summary. Where cells are too coarse or starts too few,
+the figure is theirs and not the customers': an algorithm's `refit_options` have as many as it takes.
 """
 
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means, summarise
-from seg_pipeline.models.model import Algorithm, ClusterModel
+from seg_pipeline.models.model import Algorithm, ClusterModel, single_threaded
 
-# Cells that a refit runs on.
+# Cells at most that a refit runs on, unless the algorithm's `refit_options` have other "cells".
 COARSE_CELLS = 500
 # Refits with other seeds on unchanged weights.
 SEEDS = 3
@@ -50,15 +55,34 @@ def stability(
     seed : int
         Of the draws and of the refits.
     """
-    coarse_of_cell = summarise(coreset.points, COARSE_CELLS)[1]
+    coarse_of_cell = summarise(coreset.points, algorithm.refit_options.get("cells", COARSE_CELLS))[1]
     customers = int(coreset.weights.sum())
     shares = coreset.weights / coreset.weights.sum()
-    refits: list[dict[int, IntArray]] = []
-    for draw in range(draws):
+
+    def of_draw(draw: int) -> dict[int, IntArray]:
         drawn = np.random.default_rng([seed, draw]).multinomial(customers, shares).astype(np.float64)
-        refits.append(_refit(algorithm, coreset, drawn, coarse_of_cell, models, seed + draw))
-    reseeded = [_refit(algorithm, coreset, coreset.weights, coarse_of_cell, models, seed + n) for n in range(SEEDS + 1)]
+        return _refit(algorithm, coreset, drawn, coarse_of_cell, models, seed + draw)
+
+    def of_seed(number: int) -> dict[int, IntArray]:
+        return _refit(algorithm, coreset, coreset.weights, coarse_of_cell, models, seed + number)
+
+    with _side_by_side() as pool:
+        refits, reseeded = list(pool.map(of_draw, range(draws))), list(pool.map(of_seed, range(SEEDS + 1)))
     return [_agreement(model, coreset.weights, refits, reseeded) for model in models]
+
+
+@contextmanager
+def _side_by_side() -> Iterator[ThreadPoolExecutor]:
+    """Threads for refits that know nothing of each other; each result is what it would be alone.
+
+    Limits and filters are the process's, set and taken back by every fit: held here around all, none is taken back too
+    early.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with single_threaded(), warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        yield pool
 
 
 def _refit(
@@ -74,7 +98,8 @@ def _refit(
     coarse = np.unique(coarse_of_cell[drawn], return_inverse=True)[1]
     totals, points = group_means(coarse, weights[drawn], coreset.points[drawn])
     summary = Coreset(points, totals, exact=coreset.exact)
-    fitted = algorithm.fit_range(summary, [model.k for model in models], seed=seed, **algorithm.refit_options)
+    options = {name: value for name, value in algorithm.refit_options.items() if name != "cells"}
+    fitted = algorithm.fit_range(summary, [model.k for model in models], seed=seed, **options)
     labels = {model.k: algorithm.predict(model, coreset.points, summary)[0] for model in fitted}
     if len(models) == len(fitted) == 1:
         # An algorithm that finds its own number of clusters may find another one.

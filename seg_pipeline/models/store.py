@@ -83,6 +83,7 @@ def candidate_rows(
                 "weights": model.weights.tolist(),
                 "covariances": None if model.covariances is None else model.covariances.tolist(),
                 "cell_labels": model.cell_labels.tolist(),
+                "noise_cluster": model.noise,
             }
         )
     return pd.DataFrame(
@@ -92,27 +93,32 @@ def candidate_rows(
 
 def read_model(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.date) -> ClusterModel:
     """One candidate of a night, able to label customers again."""
+    import pandas as pd
+
     row = warehouse.night(CANDIDATES[algorithm], as_of, where=f"k = {int(k)}").iloc[0]
 
-    def matrix(cell: Any) -> Any:
-        return np.array([matrix(part) for part in cell]) if isinstance(cell, np.ndarray | list) else float(cell)
-
     def number(cell: Any) -> float | None:
-        return None if cell is None or np.isnan(cell) else float(cell)
+        return None if pd.isna(cell) else float(cell)
 
     labels: IntArray = np.asarray(row["cell_labels"], dtype=np.int64)
-    covariances = row["covariances"]
+    covariances, noise = row["covariances"], number(row["noise_cluster"])
     return ClusterModel(
         algorithm=algorithm,
         k=int(row["k"]),
-        centers=matrix(row["centers"]),
-        weights=matrix(row["weights"]),
-        covariances=matrix(covariances) if isinstance(covariances, np.ndarray | list) else None,
+        centers=numbers(row["centers"]),
+        weights=numbers(row["weights"]),
+        covariances=numbers(covariances) if isinstance(covariances, np.ndarray | list) else None,
         cell_labels=labels,
         log_likelihood=number(row["log_likelihood"]),
         bic=number(row["bic"]),
         fit_seconds=float(row["fit_seconds"]),
+        noise=None if noise is None else int(noise),
     )
+
+
+def numbers(cell: Any) -> Any:
+    """An array from a nested list as the database gives it."""
+    return np.array([numbers(part) for part in cell]) if isinstance(cell, np.ndarray | list) else float(cell)
 
 
 def read_jaccard(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.date) -> FloatArray | None:

@@ -107,6 +107,13 @@ def candidates_table(algorithm: str, title: str) -> Table:
             Column("weights", "DOUBLE[]", "Share of customers, of a mixture the component's weight"),
             Column("covariances", "DOUBLE[][][]", "Covariance matrices of a mixture", nullable=True),
             Column("cell_labels", "INTEGER[]", "Cluster of each cell of the coreset"),
+            Column(
+                "noise_cluster",
+                "INTEGER",
+                "Cluster that holds whom density left in none of the others",
+                nullable=True,
+                min_value=0,
+            ),
         ),
         rules=(
             Rule(

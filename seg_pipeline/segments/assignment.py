@@ -1,63 +1,82 @@
-"""A segment and a confidence for every customer of a night, from the stored model."""
+"""A segment and a confidence for every customer of a night, from a fitted model."""
 
+import datetime
 import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg_pipeline.features.tables import RFM_GRID
+from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
-from seg_pipeline.models.coreset import Coreset, IntArray
+from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
 from seg_pipeline.models.model import ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
+from seg_pipeline.warehouse import batches
 
 if TYPE_CHECKING:
+    import duckdb
     import pandas as pd
 
 # Of customers without a purchase.
 NO_CLUSTER = -1
 
 
-def assign(
-    features: "pd.DataFrame", transforms: "pd.DataFrame", model: ClusterModel, coreset: Coreset
-) -> "pd.DataFrame":
-    """customer_id, segment_id, cluster, confidence, a row per customer in the order of `features`.
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A model with all that labelling takes: `transforms` as rows of feature_transforms, and the model's coreset."""
 
-    Segments are numbered by the mean monetary of their customers, 1 the highest. Who has bought nothing is in segment
-    0 with confidence 1.
+    model: ClusterModel
+    transforms: "pd.DataFrame"
+    coreset: Coreset
 
-    Args:
-        features: One night's rows of rfm_features.
-        transforms: The same night's rows of feature_transforms.
-        model: The chosen model. The R x F grid is a rule, not distances: it labels with confidence 1.
-        coreset: The one that the model was fitted on.
+    @property
+    def columns(self) -> list[str]:
+        """What of rfm_features it looks at."""
+        return ["rfm_segment"] if self.model.algorithm == RFM_GRID_NAME else self.transforms["feature"].to_list()
+
+    def label(self, buyers: "pd.DataFrame") -> tuple[IntArray, FloatArray]:
+        """Cluster and confidence, both (buyers,). The R x F grid is a rule, not distances: its confidence is 1."""
+        if self.model.algorithm == RFM_GRID_NAME:
+            return _grid_clusters(buyers), np.ones(len(buyers))
+        points = apply_transforms(buyers, self.transforms)
+        clusters, confidence = ALGORITHMS[self.model.algorithm].predict(self.model, points, self.coreset)
+        return clusters, np.clip(confidence, 0.0, 1.0)
+
+
+def label_customers(connection: "duckdb.DuckDBPyConnection", scorer: Scorer, as_of: datetime.date) -> None:
+    """Makes the temporary table `labelled` of a night: customer_id, cluster, confidence, a row per customer.
+
+    Who has bought nothing is in cluster -1 with confidence 1. Customers pass through Python some at a time, so memory
+    does not grow with them. A place in the table (DuckDB form: rowid) stands for the customer meanwhile.
     """
     import pandas as pd
 
-    buyers = (features["frequency"] > 0).to_numpy()
-    bought = features[buyers]
-    if model.algorithm == RFM_GRID_NAME:
-        clusters, confidence = _grid_clusters(bought), np.ones(len(bought))
-    else:
-        clusters, confidence = ALGORITHMS[model.algorithm].predict(model, apply_transforms(bought, transforms), coreset)
-    # A cluster that is nobody's is no segment.
-    present, places = np.unique(clusters, return_inverse=True)
-    money = bought["monetary"].to_numpy(dtype=np.float64)
-    mean_money = np.bincount(places, weights=money) / np.bincount(places)
-    segment_of = np.empty(len(present), dtype=np.int64)
-    segment_of[np.argsort(-mean_money, kind="stable")] = np.arange(1, len(present) + 1)
-    assigned = pd.DataFrame(
-        {"customer_id": features["customer_id"], "segment_id": 0, "cluster": NO_CLUSTER, "confidence": 1.0}
+    connection.execute("CREATE OR REPLACE TEMP TABLE labels (place BIGINT, cluster INTEGER, confidence DOUBLE)")
+    for buyers in batches(
+        connection,
+        f"SELECT rowid AS place, {', '.join(scorer.columns)} FROM {RFM_FEATURES.name}"
+        " WHERE as_of = $as_of AND frequency > 0",
+        {"as_of": as_of},
+    ):
+        clusters, confidence = scorer.label(buyers)
+        connection.register(
+            "batch", pd.DataFrame({"place": buyers["place"], "cluster": clusters, "confidence": confidence})
+        )
+        connection.execute("INSERT INTO labels SELECT * FROM batch")
+    connection.unregister("batch")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE labelled AS SELECT customer_id, coalesce(cluster, $none) AS cluster,"
+        f" coalesce(confidence, 1.0) AS confidence FROM {RFM_FEATURES.name} AS features"
+        " LEFT JOIN labels ON labels.place = features.rowid WHERE as_of = $as_of",
+        {"as_of": as_of, "none": NO_CLUSTER},
     )
-    assigned.loc[buyers, "segment_id"] = segment_of[places]
-    assigned.loc[buyers, "cluster"] = clusters
-    assigned.loc[buyers, "confidence"] = np.clip(confidence, 0.0, 1.0)
-    return assigned
+    connection.execute("DROP TABLE labels")
 
 
 def cell_clusters(model: ClusterModel, cells: "pd.DataFrame") -> IntArray:
-    """Cluster (cells,) of each row of models.coreset, numbered as `assign` numbers the customers'."""
+    """Cluster (cells,) of each row of models.coreset, numbered as `Scorer` numbers the customers'."""
     return _grid_clusters(cells) if model.algorithm == RFM_GRID_NAME else model.cell_labels
 
 

@@ -10,37 +10,73 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from seg_pipeline.errors import SegPipelineError
+from seg_pipeline.features.tables import FEATURE_TRANSFORMS
+from seg_pipeline.models.cadence import refit_due
+from seg_pipeline.models.tables import CANDIDATES, CHAMPION_DECISIONS, CHAMPIONS, CORESET
+from seg_pipeline.nights import as_of_of
+from seg_pipeline.segments.tables import SEGMENT_IDENTITY
 from seg_pipeline.settings import AutomationSettings, Settings
+from seg_pipeline.warehouse import Warehouse
 
 INGEST = dg.AssetSelection.groups("raw", "prepared")
 NIGHT = dg.AssetSelection.groups("features", "models", "evaluation", "segments")
+# What a night that only scores leaves out.
+FIT = dg.AssetSelection.groups("evaluation") | dg.AssetSelection.assets(
+    *(
+        table.asset_key
+        for table in (
+            FEATURE_TRANSFORMS,
+            CORESET,
+            *CANDIDATES.values(),
+            CHAMPIONS,
+            CHAMPION_DECISIONS,
+            SEGMENT_IDENTITY,
+        )
+    )
+)
 
 ALERT_TIMEOUT_SECONDS = 10
 SENSOR_INTERVAL_SECONDS = 60
 
 ingest = dg.define_asset_job("ingest", INGEST, description="Load the delivered files and clean them.")
-night = dg.define_asset_job("night", NIGHT, description="One night from clean orders to published segments.")
+night = dg.define_asset_job(
+    "night",
+    NIGHT - FIT,
+    description="One night scored with its champion, from clean orders to published segments: what a backfill runs.",
+)
+refit = dg.define_asset_job(
+    "refit",
+    NIGHT,
+    description="The same with a fit: all models of the night compared, and the best put to the champion.",
+)
 nightly = dg.define_asset_job(
     "nightly",
     INGEST | NIGHT,
-    description="The main job: load, clean, and one night to published segments.",
+    description="The main job: load, clean, and one night to published segments. The schedule leaves out the fit where"
+    " none is due.",
 )
-JOBS = (nightly, ingest, night)
+JOBS = (nightly, ingest, night, refit)
 
 
-def nightly_schedule(settings: AutomationSettings) -> dg.ScheduleDefinition:
-    """Every night the day that has just ended in the shop's time zone."""
+def nightly_schedule(settings: Settings, warehouse: Warehouse) -> dg.ScheduleDefinition:
+    """Every night the day that has just ended in the shop's time zone, with a fit where one is due."""
 
     @dg.schedule(
         name="nightly_schedule",
         job=nightly,
-        cron_schedule=settings.cron,
-        execution_timezone=settings.timezone,
-        description="Refreshes the segments every night, for the day just ended.",
+        cron_schedule=settings.automation.cron,
+        execution_timezone=settings.automation.timezone,
+        description="Refreshes the segments every night, for the day just ended, with a fit where one is due.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-        day = day_just_ended(context.scheduled_execution_time, settings.timezone)
-        return dg.RunRequest(run_key=day, partition_key=day)
+        day = day_just_ended(context.scheduled_execution_time, settings.automation.timezone)
+        due = refit_due(warehouse, settings, as_of_of(day))
+        return dg.RunRequest(
+            run_key=day,
+            partition_key=day,
+            tags={"seg_pipeline/fit": due or "not due"},
+            asset_selection=None if due else list((INGEST | NIGHT - FIT).resolve(context.repository_def.asset_graph)),
+        )
 
     return schedule
 

@@ -5,6 +5,7 @@ said no.
 """
 
 import argparse
+import datetime
 import json
 import math
 import sys
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from seg_pipeline.runs import Done
+    from seg_pipeline.segments.explain import Explanation
     from seg_pipeline.settings import Settings
 
 RUN_EPILOG = """\
@@ -35,6 +37,29 @@ settings that are often given (all of them, with their defaults: seg_pipeline/se
   models.algorithms=kmeans,hierarchical,gaussian_mixture         models.k_max=10
   selection.k_min=3              selection.k_max=8               selection.k=5
   strategies.budget=10000        strategies.currency=EUR
+"""
+
+BACKFILL_EPILOG = """\
+examples:
+  seg-pipeline backfill 2011-11-01 2011-11-30
+  seg-pipeline backfill 2011-11-15
+
+Each night gets the numbers of that night: orders on or after it do not count, and it is scored by the champion that was
+in force, or by the first one after. What is published for a later night stays, and so does the champion of today.
+"""
+
+CHAMPIONS_EPILOG = """\
+examples:
+  seg-pipeline champions
+  seg-pipeline champions --pin kmeans-5-2011-12-10-1a2b3c4d
+  seg-pipeline champions --unpin
+"""
+
+EXPLAIN_EPILOG = """\
+examples:
+  seg-pipeline explain 17850
+  seg-pipeline explain 17850 --as-of 2011-09-01 --lines 50
+  seg-pipeline explain 17850 --json
 """
 
 LOG_WIDTH = 140
@@ -96,7 +121,52 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
     run.add_argument("--output", metavar="DIR", help="folder of the published files; default: published")
+    run.add_argument("--refit", action="store_true", help="fit models although none are due")
     run.set_defaults(command=_run)
+
+    backfill = commands.add_parser(
+        "backfill",
+        parents=[shared],
+        help="score past nights from the orders that are loaded",
+        epilog=BACKFILL_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    backfill.add_argument("first", metavar="FIRST", type=_date, help="the first night (orders before this day count)")
+    backfill.add_argument("last", metavar="LAST", type=_date, nargs="?", help="the last night; default: the first")
+    backfill.add_argument("--refit", action="store_true", help="fit models on every night too")
+    backfill.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
+    backfill.add_argument("--output", metavar="DIR", help="folder of the published files; default: published")
+    backfill.set_defaults(command=_backfill)
+
+    champions = commands.add_parser(
+        "champions",
+        parents=[shared],
+        help="list the models that customers are scored with, pin one, or go back to one",
+        epilog=CHAMPIONS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    pinning = champions.add_mutually_exclusive_group()
+    pinning.add_argument("--pin", metavar="MODEL_ID", help="put this one in force; no challenger replaces it")
+    pinning.add_argument("--unpin", action="store_true", help="let challengers replace the champion again")
+    champions.add_argument(
+        "--from", dest="start", metavar="DATE", type=_date, help="first night it scores; default: the newest night"
+    )
+    champions.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
+    champions.set_defaults(command=_champions)
+
+    explain = commands.add_parser(
+        "explain",
+        parents=[shared],
+        help="show how a customer came to a segment, from the raw lines on, and what would change it",
+        epilog=EXPLAIN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    explain.add_argument("customer", metavar="CUSTOMER", help="customer id")
+    explain.add_argument("--as-of", metavar="DATE", help="the night; default: the newest one that is scored")
+    explain.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
+    explain.add_argument("--lines", metavar="N", type=_count, default=10, help="raw lines to show; default: 10")
+    explain.add_argument("--json", action="store_true", help="print JSON")
+    explain.set_defaults(command=_explain)
 
     inspect = commands.add_parser("inspect", parents=[shared], help="show how a source would be read, without running")
     inspect.add_argument("source", metavar="SOURCE", nargs="+", help="files, folders or globs")
@@ -107,7 +177,7 @@ def _parser() -> argparse.ArgumentParser:
 def _overrides(options: argparse.Namespace) -> list[str]:
     """The options that have a setting, as overrides; --set beats them, as the more explicit."""
     named = {
-        "source.path": json.dumps(options.source) if options.source else None,
+        "source.path": json.dumps(options.source) if getattr(options, "source", None) else None,
         "source.preset": options.preset,
         "as_of": getattr(options, "as_of", None),
         "warehouse.path": getattr(options, "warehouse", None),
@@ -136,11 +206,12 @@ def _run(options: argparse.Namespace) -> int:
             finished=lambda stage, seconds: console.print(_timed(stage, seconds)),
             warned=lambda line: print(f"warning: {line}", file=sys.stderr),
         )
-        done = run(load, progress)
+        done = run(load, progress, refit=options.refit)
     total = time.perf_counter() - began
     console.print(_timed("the rest", total - sum(progress.seconds.values())) + "  (imports and orchestration)")
     console.print(_timed("in all", total) + "\n")
     _print_segments(console, done, load().strategies.currency)
+    console.print(_scored_with(done), soft_wrap=True, markup=False)
     console.print(f"\nwarehouse: {done.warehouse.database}", soft_wrap=True, markup=False)
     if done.published is None:
         console.print(
@@ -155,6 +226,179 @@ def _run(options: argparse.Namespace) -> int:
                 console.print(f"           {file}", soft_wrap=True, markup=False)
         console.print(f"report:    {done.published / 'report.html'}", soft_wrap=True, markup=False)
     return 0
+
+
+def _scored_with(done: "Done") -> str:
+    """Which model scored the night, and what became of a fit."""
+    from seg_pipeline.models.champions import champion_of
+    from seg_pipeline.models.tables import CHAMPION_DECISIONS
+
+    champion = champion_of(done.warehouse, done.as_of)
+    later = ", after this night: there was none before" if champion.fitted_as_of > done.as_of else ""
+    line = f"scored with {champion.model_id}, fitted on {champion.fitted_as_of}{later}"
+    if done.fit is None:
+        return line
+    decision = done.warehouse.night(CHAMPION_DECISIONS, done.as_of).iloc[-1]
+    return f"fitted anew: {done.fit}; champion {decision['decision']}: {decision['reason']}\n{line}"
+
+
+def _backfill(options: argparse.Namespace) -> int:
+    load = partial(_load, options)
+    load()
+    console = _console()
+    with console.status("starting") as status:
+        from seg_pipeline.runs import Progress, backfill
+
+        progress = Progress(
+            started=lambda step: status.update(step.replace("__", ".")),
+            finished=lambda stage, seconds: None,
+            warned=lambda line: print(f"warning: {line}", file=sys.stderr),
+        )
+        nights = backfill(load, progress, options.first, options.last or options.first, refit=options.refit)
+    console.print(f"scored: {len(nights)} nights, {nights[0]} to {nights[-1]}, each with its champion")
+    return 0
+
+
+def _champions(options: argparse.Namespace) -> int:
+    from rich.table import Table
+
+    from seg_pipeline.definitions import warehouse_of
+    from seg_pipeline.models.champions import champions_overview, pin, unpin
+
+    warehouse = warehouse_of(_load(options).warehouse)
+    with warehouse.held():
+        if options.pin:
+            pin(warehouse, options.pin, options.start)
+        elif options.unpin:
+            unpin(warehouse, options.start)
+        found = champions_overview(warehouse)
+    table = Table(title="Champions, the last in force", title_justify="left")
+    for heading in ("in force from", "model", "fitted on", "pinned", "why"):
+        table.add_column(heading)
+    for row in found.to_dict("records"):
+        days = (f"{row[day]:%Y-%m-%d}" for day in ("in_force_from", "fitted_as_of"))
+        table.add_row(next(days), row["model_id"], next(days), "yes" if row["pinned"] else "", row["why"])
+    _console().print(table)
+    return 0
+
+
+def _explain(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from seg_pipeline.definitions import warehouse_of
+    from seg_pipeline.segments.explain import explain
+
+    settings = _load(options)
+    found = explain(warehouse_of(settings.warehouse), options.customer, settings.as_of, options.lines)
+    if options.json:
+        print(json.dumps(asdict(found), indent=2, ensure_ascii=False, default=str))
+    else:
+        _print_explanation(_console(), found)
+    return 0
+
+
+def _print_explanation(console: "Console", found: "Explanation") -> None:
+    """The steps in the order in which they were taken."""
+    from dataclasses import astuple
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, markup=False)
+
+    decision = found.decision
+    segment = f"{decision.segment_name} (segment {decision.segment_id})" if decision else "no segment"
+    say(f"Customer {found.customer_id} as of {found.as_of}: {segment}")
+    say(
+        f"\n1. {found.lines:,} raw lines: {found.lines_counting:,} count, {found.lines_too_late:,} are on or after the"
+        " night"
+    )
+    lines = [[f"{Path(line.source_file).name} row {line.source_row}", *astuple(line)[2:]] for line in found.first_lines]
+    headings = ("line", "order", "date", "product", "quantity", "price", "amount", "")
+    _print_rows(console, headings, lines)
+    if len(lines) < found.lines:
+        say(f"and {found.lines - len(lines):,} more; --lines shows them")
+    say(f"\n2. {sum(one.lines for one in found.rejections):,} lines rejected")
+    for one in found.rejections:
+        say(f"  {one.lines:,} {one.reason}: {one.meaning}; first: {'; '.join(one.examples)}")
+    if decision is None:
+        say("\nno clean line before the night, so no segment")
+        return
+    say("\n3. features")
+    told = [*decision.features, *decision.scores]
+    _print_rows(console, ("feature", "value", "meaning"), [(one.name, one.value, one.description) for one in told])
+    if decision.grid:
+        say(f"cell of the R x F grid: {decision.grid}")
+    if decision.steps:
+        say("\n4. made comparable: (transformed - centre) / scale x weight")
+        _print_rows(
+            console,
+            ("feature", "raw", "filled", "transform", "transformed", "centre", "scale", "scaled", "weight", "result"),
+            [astuple(step) for step in decision.steps],
+        )
+    say(f"\n5. decided by {decision.why}" if decision.grid else f"\n5. {decision.why}")
+    say(f"{segment}, confidence {decision.confidence:.3f}; {decision.model_id}, fitted on {decision.fitted_as_of}")
+    if decision.affinities:
+        _print_rows(
+            console,
+            ("id", "segment", "distance to centre", "to its nearest cell", "probability"),
+            [
+                (one.segment_id, one.segment_name, one.distance, one.nearest_cell, one.probability)
+                for one in decision.affinities
+            ],
+        )
+    if decision.runner_up:
+        say(f"runner-up: {decision.runner_up}")
+    if decision.rule:
+        say(
+            f"the segment in short: {decision.rule} ({decision.rule_precision:.0%} of those under this rule are in it,"
+            f" {decision.rule_recall:.0%} of it are under the rule)"
+        )
+    if decision.changes:
+        say("\n6. what would have to change, each alone")
+    for change in decision.changes:
+        moved = f"at {change.feature} {_shown(change.to)} to {change.segment_name} (segment {change.segment_id})"
+        unmoved = f"no value of {change.feature} alone would"
+        say(f"  {unmoved if change.to is None else moved} (now {_shown(change.now)})")
+    say("\n7. nights")
+    for stay in found.history:
+        nights = f"{stay.first}" if stay.first == stay.last else f"{stay.first} to {stay.last}, {stay.nights} nights"
+        say(f"  {nights}: {stay.segment_name} (segment {stay.segment_id})")
+
+
+def _print_rows(console: "Console", headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table without the columns in which nothing stands."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    kept = [place for place in range(len(headings)) if any(row[place] is not None for row in rows)]
+    for place in kept:
+        numeric = all(isinstance(row[place], int | float | None) for row in rows)
+        table.add_column(headings[place], justify="right" if numeric else "left")
+    for row in rows:
+        table.add_row(*(Text(_shown(row[place])) for place in kept))
+    if rows:
+        console.print(table)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.2f}".removesuffix(".00") if abs(value) >= 100 else f"{value:.4g}"
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
+    return int(text)
+
+
+def _date(text: str) -> datetime.date:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date like 2011-12-10") from None
 
 
 def _timed(what: str, seconds: float) -> str:

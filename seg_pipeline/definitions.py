@@ -13,6 +13,7 @@ from seg_pipeline.models import assets as models
 from seg_pipeline.prepared import assets as prepared
 from seg_pipeline.raw import assets as raw
 from seg_pipeline.segments import assets as segments
+from seg_pipeline.segments.strategies import read_actions
 from seg_pipeline.settings import Settings, WarehouseSettings, load_settings
 from seg_pipeline.warehouse import Warehouse
 
@@ -39,7 +40,7 @@ def build_definitions(
         ),
         asset_checks=[check for room in ROOMS for check in room.asset_checks or ()],
         jobs=automation.JOBS,
-        schedules=[automation.nightly_schedule(settings.automation)],
+        schedules=[automation.nightly_schedule(settings, warehouse_of(settings.warehouse))],
         sensors=[automation.new_files_sensor(settings), automation.failure_alert(settings.automation)],
         resources={"settings": settings_of_run(load), "warehouse": warehouse_of(settings.warehouse)},
         # In one process: DuckDB lets one process write, and a process per step would import everything again.
@@ -73,6 +74,7 @@ def check(settings: Settings) -> None:
     """Raises UsageError for names in the settings that only the rooms know."""
     check_columns(settings.features)
     models.check_algorithms(settings.models)
+    read_actions(settings.strategies.actions)
 
 
 def warehouse_of(settings: WarehouseSettings) -> Warehouse:

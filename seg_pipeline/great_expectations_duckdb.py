@@ -7,6 +7,7 @@ file a second time. Here one engine holds one connection, a cursor of the one th
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 # Read by the library when it is imported: no usage statistics leave the machine.
@@ -15,14 +16,14 @@ os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 import duckdb
 import great_expectations as gx
 from duckdb_sqlalchemy import ConnectionWrapper
+from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
 from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
 from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
+from great_expectations.expectations.expectation import Expectation
 from sqlalchemy.pool import NullPool
 
 if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
-    from great_expectations.expectations.expectation import Expectation
-
 EngineClass = type[SqlAlchemyExecutionEngine]
 
 
@@ -54,16 +55,41 @@ class DuckDBDatasource(SQLDatasource):
         return OneConnectionEngine
 
 
+@cache
+def _context() -> EphemeralDataContext:
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # the library takes a dict
+    return context
+
+
+@contextmanager
+def _configurations_made_once() -> Iterator[None]:
+    """While a suite is validated each expectation has one configuration; the library makes it some eighty times."""
+    # By the object's place in memory, which stays its own for as long as it is held here.
+    made: dict[int, tuple[Expectation, Any]] = {}
+    library: Any = Expectation
+    original = library.configuration
+
+    def configuration(self: Expectation) -> Any:
+        if id(self) not in made:
+            made[id(self)] = self, original.fget(self)
+        return made[id(self)][1]
+
+    library.configuration = property(configuration)
+    try:
+        yield
+    finally:
+        library.configuration = original
+
+
 def validate(
-    connection: duckdb.DuckDBPyConnection, query: str, expectations: Sequence["Expectation"], *, examples: int
+    connection: duckdb.DuckDBPyConnection, query: str, expectations: Sequence[Expectation], *, examples: int
 ) -> list["ExpectationValidationResult"]:
     """The result of each expectation over the rows of a query, in the order given; evaluated inside the database.
 
     A failed expectation on a column brings up to `examples` values.
     """
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # the library takes a dict
-    source = context.data_sources.add_duckdb(
+    source = _context().data_sources.add_or_update_duckdb(
         "warehouse",
         connection_string="duckdb:///:memory:",
         create_temp_table=False,
@@ -76,7 +102,8 @@ def validate(
         for number in wanted:
             expectations[number].meta = {"number": number}
         suite = gx.ExpectationSuite(name="suite", expectations=[expectations[number] for number in wanted])
-        found = batch.validate(suite, result_format=result_format).results
+        with _configurations_made_once():
+            found = batch.validate(suite, result_format=result_format).results
         return {result.expectation_config.meta["number"]: result for result in found}
 
     try:

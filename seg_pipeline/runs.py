@@ -13,8 +13,11 @@ from typing import Any
 import dagster as dg
 
 from seg_pipeline.automation import ingest, night
+from seg_pipeline.automation import refit as refit_job
 from seg_pipeline.definitions import Loader, build_definitions, check, warehouse_of
 from seg_pipeline.errors import DataError, UsageError
+from seg_pipeline.models.cadence import refit_due
+from seg_pipeline.models.champions import newest_champion
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
 from seg_pipeline.segments.publishing import LATEST, published_as_of
 from seg_pipeline.settings import dagster_home
@@ -25,8 +28,8 @@ from seg_pipeline.warehouse import Warehouse
 class Progress:
     """What a run tells while it goes: its steps, its stages with their seconds, and the checks that failed.
 
-    `started` is called with the name of each step as it begins, `finished` with each stage and its seconds as the next
-    one begins, `warned` with each failed warning.
+    `started` is called with the name of each step as it begins, `finished` with each stage and its seconds at the end
+    of each of Dagster's runs (stages take turns within one), `warned` with each failed warning.
     """
 
     started: Callable[[str], None]
@@ -35,6 +38,7 @@ class Progress:
     seconds: dict[str, float] = field(default_factory=dict)
     failed_checks: list[str] = field(default_factory=list)
     _stage: str = ""
+    _told: int = 0
 
     def on_event(self, event: dg.DagsterEvent) -> None:
         kind = event.event_type
@@ -54,30 +58,35 @@ class Progress:
         elif kind == dg.DagsterEventType.STEP_SUCCESS and self._stage:
             self.seconds[self._stage] += event.step_success_data.duration_ms / 1000
 
-    def end(self) -> None:
-        """Tells the last stage."""
-        self._in_stage("")
+    def end_run(self) -> None:
+        """Tells the stages of the run that has ended, in the order in which they began."""
+        for stage in list(self.seconds)[self._told :]:
+            self.finished(stage, self.seconds[stage])
+        self._told = len(self.seconds)
 
     def _in_stage(self, stage: str) -> None:
-        if stage != self._stage:
-            if self._stage:
-                self.finished(self._stage, self.seconds[self._stage])
-            self._stage = stage
-            self.seconds.setdefault(stage, 0.0)
+        self._stage = stage
+        self.seconds.setdefault(stage, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A finished run: its night, the warehouse, and the published folder where this night is the latest."""
+    """A finished run: its night, the warehouse, and the published folder where this night is the latest.
+
+    `fit` says why models were fitted, None where the night was scored only.
+    """
 
     as_of: datetime.date
+    fit: str | None
     warehouse: Warehouse
     output: Path
     published: Path | None
 
 
-def run(load: Loader, progress: Progress) -> Done:
+def run(load: Loader, progress: Progress, *, refit: bool = False) -> Done:
     """Loads and cleans the source, then builds one night: settings.as_of, or the night after the last order.
+
+    Models are fitted where that is due, or `refit` asks for it; else the night is scored with its champion.
 
     Raises:
         SegPipelineError: with the one line to show; a failed critical check is a DataError that names it.
@@ -92,10 +101,37 @@ def run(load: Loader, progress: Progress) -> Done:
     with warehouse.held(), _instance() as instance:
         _execute(definitions, ingest.name, instance, progress)
         as_of = settings.as_of or _day_after_last_order(warehouse)
-        _execute(definitions, night.name, instance, progress, partition_of(as_of))
-    progress.end()
+        newest = newest_champion(warehouse)
+        if settings.as_of is None and newest is not None and as_of < newest.in_force_from:
+            progress.warned(
+                f"the last order is before {newest.model_id}, which is in force from {newest.in_force_from}; are these"
+                " other orders? Then give them a --warehouse (and --output) of their own"
+            )
+        fit = "asked for" if refit else refit_due(warehouse, settings, as_of)
+        _execute(definitions, (refit_job if fit else night).name, instance, progress, partition_of(as_of))
     folder = settings.output.path
-    return Done(as_of, warehouse, folder, folder / LATEST if published_as_of(folder) == as_of else None)
+    return Done(as_of, fit, warehouse, folder, folder / LATEST if published_as_of(folder) == as_of else None)
+
+
+def backfill(
+    load: Loader, progress: Progress, first: datetime.date, last: datetime.date, *, refit: bool = False
+) -> list[datetime.date]:
+    """Scores nights anew from the clean orders that are there, with a fit of each only if `refit`. Returns the nights.
+
+    Raises:
+        SegPipelineError: with the one line to show.
+    """
+    settings = load(())
+    check(settings)
+    nights = [first + datetime.timedelta(days=day) for day in range((last - first).days + 1)]
+    if not nights or not (has_night(first) and has_night(last)):
+        raise UsageError(f"no nights from {first} to {last}: they go from {FIRST_DAY} to tomorrow (UTC)")
+    definitions = build_definitions(load, loggers={"progress": _logger(progress)})
+    threading.Thread(target=_import_early, daemon=True).start()
+    with warehouse_of(settings.warehouse).held(), _instance() as instance:
+        for as_of in nights:
+            _execute(definitions, (refit_job if refit else night).name, instance, progress, partition_of(as_of))
+    return nights
 
 
 def _import_early() -> None:
@@ -121,6 +157,7 @@ def _execute(
         if not progress.failed_checks:
             raise
         raise DataError("critical check failed: " + "; ".join(progress.failed_checks)) from None
+    progress.end_run()
 
 
 def _day_after_last_order(warehouse: Warehouse) -> datetime.date:

@@ -172,8 +172,11 @@ class SelectionSettings(Section):
     silhouette_weight: float = Field(1, ge=0, description="Weight of silhouette in the score")
     explained_weight: float = Field(1, ge=0, description="Weight of the explained share in the score")
     stability_weight: float = Field(1, ge=0, description="Weight of stability in the score")
+    value_weight: float = Field(
+        1, ge=0, description="Weight of the explained share of next-period revenue in the score (see value)"
+    )
     tolerance: float = Field(
-        0.02, ge=0, description="Of candidates whose score is at most this far below the best, the fewest segments win"
+        0.015, ge=0, description="Of candidates whose score is at most this far below the best, the fewest segments win"
     )
     algorithm: str | None = Field(None, description="Force the algorithm")
     k: int | None = Field(None, ge=2, description="Force the number of segments")
@@ -185,13 +188,35 @@ class SelectionSettings(Section):
         return self
 
 
-class StrategySettings(Section):
-    """How the marketing budget is split over the segments."""
+class ValueSettings(Section):
+    """The value test: segments fitted as of a cutoff, held against what the customers did from then to the night."""
 
+    window_days: int = Field(90, ge=1, description="Days from the cutoff to the night")
+    bootstraps: int = Field(200, ge=0, description="Bootstrap draws behind the intervals; 0 for none")
+    smallest_customers: int = Field(100, ge=2, description="Buyers that must be known at the cutoff")
+
+
+class StrategySettings(Section):
+    """What is done for the segments, how the marketing budget is split over them, and how its effect is measured."""
+
+    actions: Path | None = Field(
+        None, description="TOML file of actions, laid over the package's own segment by segment; see strategies.toml"
+    )
     budget: float = Field(10_000, ge=0, description="Budget to split, in the shop's currency")
     headroom_weight: float = Field(
         0.5, ge=0, le=1, description="Part of the budget that goes by headroom; the rest goes by revenue share"
     )
+    contact_cost: float = Field(
+        0.5, ge=0, description="Cost of one contact with one customer at effort 1, in the shop's currency"
+    )
+    contacts: int = Field(12, ge=1, description="Most contacts with one customer that the budget is to pay")
+    effect: float = Field(
+        0.05, gt=0, lt=1, description="Rise of the share who buy in 90 days that a holdout shows; 0.05 is 5 points"
+    )
+    significance: float = Field(
+        0.05, gt=0, lt=1, description="Chance (two-sided) that a holdout shows an effect where there is none"
+    )
+    power: float = Field(0.8, ge=0.5, lt=1, description="Chance that a holdout shows the effect where it is there")
     currency: str = Field("", max_length=3, description="Currency symbol or code in the report, e.g. £ or EUR")
 
 
@@ -202,6 +227,34 @@ class QualitySettings(Section):
     rejected_share_critical: float = Field(0.8, ge=0, le=1, description="Share of rejected lines that stops the run")
     last_day_gap_days: int = Field(
         90, ge=1, description="An order day alone at the end, more than this many days after all others, stops the run"
+    )
+
+
+class ChampionSettings(Section):
+    """When the model is fitted anew, and when the new one takes over."""
+
+    refit_every_days: int = Field(30, ge=1, description="A refit is due when the champion is this many days old")
+    margin: float = Field(
+        0.01, ge=-1, description="A refit takes over when its score is this much above the champion's on the same night"
+    )
+    smallest_overlap: float = Field(
+        0.3, ge=0, le=1, description="A cluster takes a segment's id when they overlap (Jaccard) by this much"
+    )
+
+
+class DriftSettings(Section):
+    """How far a night may be from what the champion was fitted on, and from the night before."""
+
+    psi_warning: float = Field(
+        0.2, ge=0, description="Population stability index of a feature, or of the segments' shares, that warns"
+    )
+    psi_critical: float = Field(1.0, ge=0, description="The same that stops the run")
+    lost_customers_warning: float = Field(
+        0.001, ge=0, le=1, description="Share of the last night's customers that are gone that warns"
+    )
+    lost_customers_critical: float = Field(0.05, ge=0, le=1, description="The same that stops the run")
+    price_ratio_critical: float = Field(
+        10, gt=1, description="The last day's median unit value over that of the weeks before, or under, that stops"
     )
 
 
@@ -236,8 +289,11 @@ class Settings(Section):
     features: FeatureSettings = FeatureSettings()
     models: ModelSettings = ModelSettings()
     selection: SelectionSettings = SelectionSettings()
+    value: ValueSettings = ValueSettings()
     strategies: StrategySettings = StrategySettings()
     quality: QualitySettings = QualitySettings()
+    champions: ChampionSettings = ChampionSettings()
+    drift: DriftSettings = DriftSettings()
     automation: AutomationSettings = AutomationSettings()
 
     @model_validator(mode="after")
@@ -334,10 +390,11 @@ def read_preset(name: str) -> dict[str, Any]:
             f"source.preset: no preset {name!r}: neither a file nor one of {', '.join(preset_names())}"
             + did_you_mean(Path(name).name, preset_names())
         )
-    return _read_toml(path)
+    return read_toml(path)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says; raises UsageError, with its path, where it cannot be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -348,11 +405,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
 
 def _from_file(path: Path) -> dict[str, Any]:
     """The settings file; the paths in it are relative to its own folder."""
-    found = _read_toml(path)
+    found = read_toml(path)
     base = path.resolve().parent
     for section in ("warehouse", "output"):
         if isinstance(value := _group(found, section).get("path"), str):
             found[section]["path"] = str(base / value)
+    if isinstance(actions := _group(found, "strategies").get("actions"), str):
+        found["strategies"]["actions"] = str(base / actions)
     source = _group(found, "source")
     if "path" in source:
         entries = _split(source["path"])

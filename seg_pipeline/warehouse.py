@@ -260,6 +260,13 @@ def batches(
             yield batch
 
 
+def temporary(connection: duckdb.DuckDBPyConnection, name: str, rows: "pd.DataFrame") -> None:
+    """A temporary table of a frame's rows. The database joins a frame itself with one thread only."""
+    connection.register("given_rows", rows)
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM given_rows")
+    connection.unregister("given_rows")
+
+
 def create(connection: duckdb.DuckDBPyConnection, table: Table, *, or_replace: bool = True) -> None:
     """The table with its columns: empty and new, or as it is where it exists and `or_replace` is off."""
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.asset_key[0]}")

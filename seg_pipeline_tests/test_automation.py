@@ -12,6 +12,8 @@ from seg_pipeline.automation import day_just_ended, failure_alert, new_files_sen
 from seg_pipeline.definitions import build_definitions, defs
 from seg_pipeline.errors import UsageError
 from seg_pipeline.settings import AutomationSettings, load_settings
+from seg_pipeline.warehouse import Warehouse
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL
 
 
 @pytest.mark.parametrize(
@@ -27,17 +29,38 @@ def test_the_schedule_asks_for_the_day_just_ended_in_the_shops_time_zone(now, ti
     assert day_just_ended(datetime.datetime.fromisoformat(now), timezone) == day
 
 
-def test_the_schedule_and_its_time_come_from_the_settings():
-    schedule = nightly_schedule(AutomationSettings(cron="30 4 * * *", timezone="Europe/Berlin"))
-    context = dg.build_schedule_context(
-        scheduled_execution_time=datetime.datetime(2024, 3, 1, 3, 30, tzinfo=datetime.UTC),
-        repository_def=defs.get_repository_def(),
+def scheduled(warehouse, at, *overrides):
+    """The schedule, and the one run that it asks for at a time."""
+    schedule = nightly_schedule(load_settings(overrides, environment={}), warehouse)
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs.get_repository_def())
+    [request] = schedule.evaluate_tick(context).run_requests
+    return schedule, request
+
+
+def test_the_schedule_and_its_time_come_from_the_settings(tmp_path):
+    schedule, request = scheduled(
+        Warehouse(database=str(tmp_path / "warehouse.duckdb")),
+        datetime.datetime(2024, 3, 1, 3, 30, tzinfo=datetime.UTC),
+        "automation.cron=30 4 * * *",
+        "automation.timezone=Europe/Berlin",
     )
 
-    data = schedule.evaluate_tick(context)
-
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 4 * * *", "Europe/Berlin")
-    assert [request.partition_key for request in data.run_requests] == ["2024-02-29"]
+    assert request.partition_key == "2024-02-29"
+
+
+def test_the_schedule_asks_for_a_fit_only_where_one_is_due(shop_run):
+    quick = ("models.bootstraps=3", "models.gap_references=2")
+    fit = dg.AssetKey(["models", "coreset"])
+    morning = datetime.datetime.combine(DEMO_UNTIL, datetime.time(3), datetime.UTC) + datetime.timedelta(days=2)
+
+    _, tomorrow = scheduled(shop_run.warehouse, morning, *quick)
+    _, next_month = scheduled(shop_run.warehouse, morning + datetime.timedelta(days=30), *quick)
+
+    assert fit not in tomorrow.asset_selection
+    assert dg.AssetKey(["segments", "segment_assignments"]) in tomorrow.asset_selection
+    assert next_month.asset_selection is None
+    assert "days old" in next_month.tags["seg_pipeline/fit"]
 
 
 def tick(folder, cursor):

@@ -1,5 +1,6 @@
 """The command: exit statuses, and errors of one line."""
 
+import json
 import subprocess
 import sys
 
@@ -96,3 +97,43 @@ def test_inspect_shows_how_real_orders_are_read(capsys, source, options, words):
     status, out, error = run(capsys, "inspect", real_data(source), *options)
     assert (status, error) == (0, "")
     assert [word for word in words if word not in out] == []
+
+
+def test_explain_shows_a_customer_from_raw_lines_to_what_would_move_them(capsys, online_retail_run):
+    status, out, error = run(
+        capsys, "explain", "17850.0", "--warehouse", online_retail_run.warehouse.database, "--lines", 3
+    )
+
+    assert (status, error) == (0, "")
+    words = [
+        "Customer 17850 as of 2011-12-10: Loyal Customers (segment 1)",
+        "1. 312 raw lines: 309 count",
+        "2010-12-01.csv row 1",
+        "and 309 more",
+        "3 duplicate_line: equal to an earlier line of the same order",
+        "R 1 x F 5: Can't Lose",
+        "5. decided by the nearest centre",
+        "runner-up: Potential Loyalists",
+        "(now 34)",
+        "2011-12-10: Loyal Customers",
+    ]
+    assert [word for word in words if word not in out] == []
+
+
+def test_explain_gives_json_and_an_unknown_customer_is_status_1(capsys, shop_run):
+    place = ("--warehouse", shop_run.warehouse.database)
+    customer = shop_run.warehouse.value("SELECT min(customer_id) FROM segments.segment_assignments")
+    status, out, _ = run(capsys, "explain", customer, "--json", *place)
+    assert (status, json.loads(out)["customer_id"]) == (0, customer)
+
+    status, error = failed(capsys, "explain", f"{customer}x", *place)
+    assert status == 1
+    assert f"did you mean {customer}" in error
+
+
+def test_explain_of_a_night_or_a_warehouse_that_is_not_there_is_status_2(capsys, shop_run, tmp_path):
+    status, error = failed(capsys, "explain", "1", "--as-of", "2001-01-01", "--warehouse", shop_run.warehouse.database)
+    assert status == 2
+    assert "the newest is" in error
+    assert failed(capsys, "explain", "1", "--warehouse", tmp_path / "none.duckdb")[0] == 2
+    assert not (tmp_path / "none.duckdb").exists()

@@ -10,7 +10,7 @@ from sklearn.preprocessing import PowerTransformer, RobustScaler, StandardScaler
 
 from seg_pipeline.features.assets import SQL
 from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
-from seg_pipeline.features.transforms import apply_transforms, fit_transforms
+from seg_pipeline.features.transforms import apply_transforms, fit_transforms, invert_transforms
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.settings import FeatureSettings
 from seg_pipeline.warehouse import Warehouse
@@ -216,3 +216,25 @@ def test_a_feature_without_spread_stays_finite(transform, scaling):
     fitted = fit_transforms(table, FeatureSettings(columns=("frequency",), transform=transform, scaling=scaling))
 
     assert np.ptp(apply_transforms(table, fitted)) == 0
+
+
+@pytest.mark.parametrize("transform", ["identity", "log1p", "yeo-johnson"])
+def test_transforms_can_be_taken_back(transform):
+    table = pd.DataFrame({"monetary": [-250.0, -1.0, 0.0, 0.5, 3.0, 9000.0], "recency_days": [1.0, 2, 3, 5, 8, 700]})
+    settings = FeatureSettings(
+        columns=("recency_days", "monetary"), transform={"default": transform}, weights={"monetary": 2.0}
+    )
+    transforms = fit_transforms(table, settings)
+
+    back = invert_transforms(apply_transforms(table, transforms), transforms)
+
+    pd.testing.assert_frame_equal(back[["monetary", "recency_days"]], table, rtol=1e-6, atol=1e-6)
+
+
+def test_where_yeo_johnson_levels_off_the_way_back_stays_finite():
+    transforms = pd.DataFrame(
+        [{"position": 0, "feature": "return_rate", "fill": 0.0, "transform": "yeo-johnson", "lambda": -20.0,
+          "center": 0.0, "scale": 1.0, "weight": 1.0}]
+    )  # fmt: skip
+
+    assert np.isfinite(invert_transforms(np.array([[0.04], [0.05], [0.06]]), transforms)).all().all()

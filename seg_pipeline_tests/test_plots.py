@@ -232,3 +232,34 @@ def test_a_segments_colour_follows_from_its_id_and_no_two_of_ten_look_the_same()
 
     assert plots.segment_styles([4])[4] == styles[4]
     assert len(set(styles.values())) == 11
+
+
+def test_the_value_curves_run_from_nobody_to_everybody_and_end_a_segment_at_each_dot() -> None:
+    by_segment = pd.DataFrame(
+        [
+            ("kmeans", 2, 1, 20, Decimal("90.00")),
+            ("kmeans", 2, 2, 80, Decimal("10.00")),
+            ("kmeans", 3, 1, 100, Decimal("100.00")),
+            ("rfm_grid", 2, 2, 50, Decimal("40.00")),
+            ("rfm_grid", 2, 1, 50, Decimal("60.00")),
+            ("random", 2, 1, 100, Decimal("100.00")),
+        ],
+        columns=["algorithm", "k", "segment", "customers", "revenue"],
+    )
+
+    axes = plots.value_curves(by_segment, ("kmeans", 2)).axes[0]
+
+    drawn = {str(line.get_label()): np.asarray(line.get_xydata()).tolist() for line in axes.lines}
+    assert drawn["KMeans, 2 segments (chosen)"] == [[0, 0], [0.2, 0.9], [1, 1]]
+    assert drawn["R x F grid (baseline), 2 segments"] == [[0, 0], [0.5, 0.6], [1, 1]]
+    assert drawn["Random customers"] == [[0, 0], [1, 1]]
+
+
+def test_the_value_curve_of_a_grid_that_was_chosen_is_drawn_once() -> None:
+    by_segment = pd.DataFrame(
+        [("rfm_grid", 1, 1, 50, 60.0)], columns=["algorithm", "k", "segment", "customers", "revenue"]
+    )
+
+    figure = plots.value_curves(by_segment, ("rfm_grid", 1))
+
+    assert len([line for line in figure.axes[0].lines if line.get_marker() == "o"]) == 1

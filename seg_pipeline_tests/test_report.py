@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from seg_pipeline.evaluation import plots
-from seg_pipeline.evaluation.report import Report, render, setting
+from seg_pipeline.evaluation.report import Report, against_grid, render, setting
 
 AS_OF = date(2011, 12, 10)
 
@@ -216,6 +216,85 @@ def test_without_timings_no_duration_is_on_the_page(html: str) -> None:
     assert "9.87" not in quiet and "Timings" not in quiet
 
 
+def with_value_test(report: Report) -> Report:
+    """The report with a value test of its choice."""
+    figures = {"explained_share": 0.24, "gini": 0.491, "lift": 3.0}
+    ends = {
+        f"{name}_{end}": value + by for name, value in figures.items() for end, by in (("low", -0.02), ("high", 0.02))
+    }
+    over = {
+        f"{name}_over_grid{end}": by for name in figures for end, by in (("", 0.03), ("_low", 0.01), ("_high", 0.05))
+    }
+    window = {
+        "cutoff": date(2011, 9, 11),
+        "window_days": 90,
+        "customers": 3370,
+        "repurchase_rate": 0.57,
+        "orders": 5063,
+        "revenue": Decimal(2_851_873),
+        "best_gini": 0.818,
+        "untested_because": np.nan,
+    }
+    segment = {
+        "customers": 1685,
+        "median_recency_days": 7.0,
+        "median_frequency": 11.0,
+        "median_monetary": 4172.0,
+        "repurchase_rate": 0.959,
+        "orders": 1795,
+        "revenue": Decimal(1_341_783),
+        "revenue_per_customer": 796.31,
+    }
+    candidates = [("kmeans", 4), ("kmeans", 5), ("rfm_grid", 9), ("random", 9)]
+    return dataclasses.replace(
+        report,
+        evaluation=report.evaluation.assign(value=0.24),
+        value_window=pd.DataFrame([window]),
+        value_test=pd.DataFrame([{"algorithm": a, "k": k} | figures | ends | over for a, k in candidates]),
+        value_by_segment=pd.DataFrame(
+            [{"algorithm": a, "k": k, "segment": i} | segment for a, k in candidates for i in (1, 2)]
+        ),
+    )
+
+
+@pytest.mark.usefixtures("without_images")
+def test_the_value_test_is_told_in_a_sentence_and_with_its_intervals() -> None:
+    html = render(with_value_test(make_report()))
+    text = Page(html).text
+
+    assert "the best 20% of the customers by these segments, you would have reached 60.0% of that revenue: 3.0" in text
+    assert "(of its logarithm): more than the public R x F grid, beyond what chance explains." in text
+    assert "KMeans 5 0.240 (0.220 to 0.260) 0.491 (0.471 to 0.511) 3.00 (2.98 to 3.02) 0.030 (0.010 to 0.050)" in text
+    assert "R x F grid (baseline) 9 0.240" in text and "Random 9 0.240" in text and "KMeans 4 0.240" not in text
+    assert "1 1,685 7 11 £4,172 95.9% 1,795 £1,341,783 £796" in text
+    assert html.count("<img") == 7
+
+
+@pytest.mark.usefixtures("without_images")
+def test_where_history_is_too_short_for_a_value_test_the_page_says_so() -> None:
+    full = with_value_test(make_report())
+    assert full.value_window is not None and full.value_test is not None and full.value_by_segment is not None
+    report = dataclasses.replace(
+        full,
+        value_window=full.value_window.assign(untested_because="The history is too short: because."),
+        value_test=full.value_test[:0],
+        value_by_segment=full.value_by_segment[:0],
+    )
+    html = render(report)
+
+    assert "Not tested. The history is too short: because. The choice goes by the other figures." in Page(html).text
+    assert html.count("<img") == 6
+
+
+@pytest.mark.usefixtures("without_images")
+def test_a_choice_that_could_not_be_fitted_at_the_cutoff_has_no_figures() -> None:
+    report = with_value_test(make_report())
+    assert report.value_test is not None
+    html = render(dataclasses.replace(report, value_test=report.value_test[2:]))
+
+    assert "could not be fitted on the orders before that day" in Page(html).text
+
+
 def test_all_data_is_escaped() -> None:
     evil = "<script>alert(1)</script>\"'&"
     report = make_report()
@@ -243,6 +322,13 @@ def test_all_data_is_escaped() -> None:
     assert evil in page.text
     known = {"src", "alt"}
     assert all(set(attributes) == known for tag, attributes in page.tags if tag == "img")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "begins"), [(0.01, 0.1, "more"), (-0.1, -0.01, "less"), (-0.1, 0.1, "no clear")]
+)
+def test_a_difference_to_the_grid_counts_where_its_interval_leaves_zero(low: float, high: float, begins: str) -> None:
+    assert against_grid(low, high).startswith(begins)
 
 
 def test_nothing_comes_from_outside_and_every_image_has_words(html: str) -> None:

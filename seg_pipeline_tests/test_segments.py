@@ -2,22 +2,25 @@
 
 import datetime
 import json
-import tomllib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from seg_pipeline.errors import MachineError
-from seg_pipeline.features.tables import RFM_GRID
+import seg_pipeline.segments
+from seg_pipeline.errors import MachineError, UsageError
+from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
 from seg_pipeline.segments.names import name_segments
 from seg_pipeline.segments.publishing import damaged_files, publish, published_as_of
-from seg_pipeline.segments.strategies import ACTIONS, strategies
+from seg_pipeline.segments.strategies import read_actions, strategies
+from seg_pipeline.segments.tables import SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import StrategySettings
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Warehouse, execute
 
 AS_OF = datetime.date(2024, 3, 1)
+SQL = Path(seg_pipeline.segments.__file__).parent
 
 
 def profiles(*scores):
@@ -69,6 +72,28 @@ def test_no_two_names_are_alike_however_many_segments_share_a_cell():
     assert names["segment_name"].is_unique
 
 
+def test_the_segment_of_noise_says_so_and_is_not_told_apart_from_the_others_of_its_cell():
+    table = profiles((3.2, 3.1, 3.0), (2.9, 3.0, 2.0), (3.0, 3.0, 2.5)).assign(cluster=[2, 1, 0])
+
+    names = name_segments(table, noise=0)
+
+    assert names["segment_name"].to_list() == [
+        "Need Attention, high spend",
+        "Need Attention, low spend",
+        "Need Attention, unclustered",
+    ]
+    assert set(names["grid_name"]) == {"Need Attention"}
+    reasons = names["name_reason"].to_list()
+    assert reasons[2].endswith("; unclustered, since density left these customers between the clusters")
+    assert "of the 2 segments there" in reasons[0] and "density" not in reasons[0]
+
+
+def test_a_segment_alone_in_its_cell_but_for_noise_keeps_the_name_of_the_cell():
+    table = profiles((3.0, 3.0, 3.0), (3.0, 3.0, 2.0)).assign(cluster=[1, 0])
+
+    assert name_segments(table, noise=0)["segment_name"].to_list() == ["Need Attention", "Need Attention, unclustered"]
+
+
 def test_the_segment_without_purchases_keeps_its_own_name():
     table = profiles((1.0, 1.0, 1.0))
     table.loc[1] = [0, np.nan, np.nan, np.nan, np.nan, 0.0, np.nan]
@@ -76,24 +101,72 @@ def test_the_segment_without_purchases_keeps_its_own_name():
     assert name_segments(table)["segment_name"].to_list() == ["Hibernating", "No purchases"]
 
 
-def test_every_name_of_the_grid_has_all_its_actions():
-    actions = tomllib.loads(ACTIONS.read_text())
-
-    assert set(actions) == {*RFM_GRID, "No purchases"}
-    assert all(set(action) == {"effort", "objective", "marketing", "sales", "service"} for action in actions.values())
+def test_every_name_of_the_grid_has_its_actions():
+    assert set(read_actions(None)) == {*RFM_GRID, "No purchases"}
 
 
-def plan(revenue, headroom, grid_names="Champions", **settings):
+MINE = """
+["At Risk"]
+effort = 2
+objective = "Call"
+marketing = "m"
+sales = "s"
+service = "v"
+"""
+
+
+def test_a_shops_own_actions_are_laid_over_the_packages(tmp_path):
+    (tmp_path / "mine.toml").write_text(MINE)
+
+    found = plan([50.0, 50.0], [0.0, 0.0], ["At Risk", "Champions"], actions=tmp_path / "mine.toml")
+
+    assert found["objective"].to_list() == ["Call", read_actions(None)["Champions"].objective]
+    np.testing.assert_allclose(found["budget_share"], [2 / 3, 1 / 3])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("At Risk", "At risks", "At risks: no such segment; did you mean At Risk?"),
+        ("effort = 2\n", "", "At Risk.effort: is missing"),
+        ("effort = 2", "effort = 2\neffrt = 2", "At Risk.effrt: no such key; did you mean effort?"),
+        ("effort = 2", "effort = -1", "At Risk.effort: Input should be greater than or equal to 0 (got -1)"),
+        ("effort = 2", "effort = inf", "At Risk.effort: Input should be a finite number (got inf)"),
+        ('"Call"', '""', "At Risk.objective: String should have at least 1 character (got '')"),
+        ('["At Risk"]', "", "effort: is no segment with its keys (got 2)"),
+        ("effort = 2", "effort = ", "not a TOML file: "),
+    ],
+)
+def test_a_wrong_file_of_actions_is_one_line_with_the_file_and_the_key(tmp_path, old, new, message):
+    file = tmp_path / "mine.toml"
+    file.write_text(MINE.replace(old, new))
+
+    with pytest.raises(UsageError) as failure:
+        read_actions(file)
+
+    assert str(failure.value).startswith(f"{file}: {message}")
+    assert "\n" not in str(failure.value)
+
+
+def test_a_file_of_actions_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(UsageError, match=r"none\.toml: No such file"):
+        read_actions(tmp_path / "none.toml")
+
+
+def plan(revenue, headroom, grid_names="Champions", customers=1000, active_share=0.5, **settings):
     table = pd.DataFrame(
         {
-            "segment_id": range(len(revenue)),
+            "segment_id": range(1, len(revenue) + 1),
             "segment_name": "x",
             "grid_name": grid_names,
+            "customers": customers,
             "revenue": revenue,
             "headroom": headroom,
+            "active_share": active_share,
         }
     )
-    return strategies(table, StrategySettings(budget=1000, **settings))
+    table.loc[table["grid_name"] == "No purchases", "segment_id"] = 0
+    return strategies(table, StrategySettings(**{"budget": 1000, **settings}))
 
 
 def test_the_budget_goes_by_revenue_and_headroom_and_shows_its_arithmetic():
@@ -101,20 +174,129 @@ def test_the_budget_goes_by_revenue_and_headroom_and_shows_its_arithmetic():
 
     np.testing.assert_allclose(found["budget_share"], [0.0, 0.6 * 0.25 + 0.4 * 0.75, 0.6 * 0.75 + 0.4 * 0.25])
     np.testing.assert_allclose(found["budget"], [0.0, 450.0, 550.0])
-    assert found["arithmetic"].iloc[1] == (
-        "effort 1 x (0.60 x 25.0% of revenue + 0.40 x 75.0% of headroom) = 45.0%, of all claims 45.0% of 1,000"
-    )
+    assert found["arithmetic"].to_list()[:2] == [
+        "effort 1 x (0.60 x 0.00% of revenue + 0.40 x 0.00% of headroom) = 0.00 points, which earn nothing",
+        "effort 1 x (0.60 x 25.00% of revenue + 0.40 x 75.00% of headroom) = 45.00 points"
+        " x 10.0000 a point (1,000.00 / 100.00 points of all) = 450.00",
+    ]
 
 
 def test_the_budget_follows_the_effort_that_the_actions_take():
     found = plan([100.0, 100.0, 100.0], [0.0, 0.0, 0.0], ["Champions", "Hibernating", "No purchases"])
 
     np.testing.assert_allclose(found["budget_share"], [1 / 1.2, 0.2 / 1.2, 0.0])
+    # What effort earns, its contacts cost.
+    np.testing.assert_allclose(found["contact_cost"], [0.5, 0.1, 0.0])
+    assert found["contacts"].to_list() == [1666, 1666, 0]
 
 
 def test_the_budget_is_split_whole_even_without_headroom_or_revenue():
     np.testing.assert_allclose(plan([100.0, 300.0], [0.0, 0.0])["budget_share"], [0.25, 0.75])
     np.testing.assert_allclose(plan([0.0, -1.0], [0.0, 0.0])["budget_share"], [0.5, 0.5])
+
+
+def test_what_a_segment_cannot_spend_on_contacts_goes_to_the_others_by_their_claims():
+    found = plan([70.0, 20.0, 10.0], [0.0] * 3, customers=[100, 600, 600], contact_cost=0.5, contacts=2)
+
+    # The first takes 100 x 2 x 0.5; by 2 to 1 the second would get 600 of the other 900, as much as it takes.
+    np.testing.assert_allclose(found["spendable"], [100.0, 600.0, 600.0])
+    np.testing.assert_allclose(found["budget"], [100.0, 600.0, 300.0])
+    assert found["contacts"].to_list() == [200, 1200, 600]
+    np.testing.assert_allclose(found["reached_share"], [1.0, 1.0, 1.0])
+    assert [text.partition(" points")[2] for text in found["arithmetic"]] == [
+        ", which earn all that 100 customers x 2 contacts x 0.5 can cost = 100.00",
+        ", which earn all that 600 customers x 2 contacts x 0.5 can cost = 600.00",
+        " x 30.0000 a point (300.00 that full segments leave / 10.00 points of the others) = 300.00",
+    ]
+
+
+def test_a_budget_beyond_what_all_contacts_cost_is_left_unspent_and_says_so():
+    found = plan([70.0, 30.0], [0.0, 0.0], customers=[100, 200], contact_cost=0.5, contacts=2)
+
+    np.testing.assert_allclose(found["budget"], [100.0, 200.0])
+    np.testing.assert_allclose(found["budget_share"], [0.1, 0.2])
+    assert found["arithmetic"].str.endswith("; of the whole budget 700.00 stay unspent").all()
+
+
+def test_a_budget_that_pays_fewer_contacts_than_customers_says_whom_it_reaches():
+    found = plan([50.0, 50.0], [0.0, 0.0], customers=[4000, 1000])
+
+    assert found["contacts"].to_list() == [1000, 1000]
+    np.testing.assert_allclose(found["reached_share"], [0.25, 1.0])
+
+
+def test_contacts_that_cost_nothing_are_not_counted_and_bound_nothing():
+    found = plan([50.0, 50.0], [0.0, 0.0], ["Champions", "No purchases"], customers=1, contact_cost=0)
+
+    np.testing.assert_allclose(found["budget"], [1000.0, 0.0])
+    assert found["spendable"].isna().to_list() == [True, False]
+    assert found["contacts"].to_list() == [pd.NA, 0]
+    assert found["reached_share"].isna().to_list() == [True, False]
+
+
+def test_a_budget_of_nothing_is_still_split():
+    found = plan([25.0, 75.0], [0.0, 0.0], budget=0)
+
+    np.testing.assert_allclose(found["budget_share"], [0.25, 0.75])
+    np.testing.assert_allclose(found["budget"], [0.0, 0.0])
+
+
+def failed_rules(tmp_path, found, customers=1000):
+    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
+    warehouse.replace_night(SEGMENT_STRATEGIES, found, AS_OF)
+    warehouse.replace_night(SEGMENT_PROFILES, found[["segment_id"]].assign(customers=customers), AS_OF)
+    rows = f"(SELECT * FROM {SEGMENT_STRATEGIES.name})"
+    return [rule.name for rule in SEGMENT_STRATEGIES.rules if len(warehouse.read(rule.broken_by.format(batch=rows)))]
+
+
+@pytest.mark.parametrize("settings", [{}, {"contacts": 1}, {"contact_cost": 0}, {"budget": 0}, {"budget": 123_456_789}])
+def test_every_split_keeps_the_rules_of_its_table(tmp_path, settings):
+    found = plan([70.0, 20.0, 10.0, -1.0], [0.0, 0.0, 5.0, 0.0], [*[*RFM_GRID][:3], "No purchases"], **settings)
+
+    assert failed_rules(tmp_path, found) == []
+
+
+def test_a_split_that_loses_budget_overspends_or_leaves_out_too_many_is_found(tmp_path):
+    found = plan([70.0, 30.0], [0.0, 0.0])
+
+    assert failed_rules(tmp_path, found.assign(budget_share=[0.7, 0.2], budget=[700.0, 200.0])) == ["budget_is_split"]
+    assert failed_rules(tmp_path, found.assign(budget_share=[0.7, 0.4])) == ["budget_is_split"]
+    free = found.assign(budget_share=[0.7, 0.2], spendable=np.nan)
+    assert failed_rules(tmp_path, free) == ["budget_is_split"]
+    assert failed_rules(tmp_path, found.assign(spendable=[700.0, 200.0])) == ["budget_can_be_spent"]
+    assert failed_rules(tmp_path, found.assign(holdout_customers=[500, 501])) == ["holdouts_leave_half"]
+
+
+def test_the_base_rate_of_a_holdout_lies_between_the_segments_and_all_buyers_next_to_one_half():
+    found = plan(
+        [40.0, 30.0, 20.0, 10.0],
+        [0.0] * 4,
+        ["Champions", "Loyal Customers", "Hibernating", "No purchases"],
+        customers=[1000, 1000, 8000, 50],
+        active_share=[1.0, 0.6, 0.2, 0.0],
+    )
+
+    # Of the 10,000 buyers 32 % bought lately.
+    np.testing.assert_allclose(found["base_rate"], [0.5, 0.5, 0.32, np.nan])
+    assert found["holdout_customers"].isna().to_list() == [True, True, False, True]
+    assert found["smallest_effect"].isna().to_list() == [False, False, False, True]
+
+
+def test_the_share_who_bought_lately_counts_customers_whose_last_purchase_is_at_most_90_days_ago(tmp_path):
+    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
+    buyers = pd.DataFrame(
+        {"customer_id": ["a", "b", "c", "d"], "recency_days": pd.array([90, 91, 1, None], dtype="Int64"), "monetary": 1}
+    )
+    warehouse.replace_night(RFM_FEATURES, buyers, AS_OF)
+    with warehouse.get_connection() as connection:
+        connection.execute("CREATE TEMP TABLE labelled AS SELECT unnest(['a', 'b', 'c', 'd']) AS customer_id,"
+                           " unnest([0, 0, 0, -1]) AS cluster, 1.0 AS confidence")  # fmt: skip
+        connection.execute(
+            "CREATE TEMP TABLE numbered AS SELECT unnest([0, -1]) AS cluster, unnest([1, 0]) AS segment_id"
+        )
+        found = execute(connection, SQL / "segment_profiles.sql", {"as_of": AS_OF}).df()
+
+    np.testing.assert_array_equal(found["active_share"], [0.0, 2 / 3])
 
 
 LIST = Table(

@@ -5,15 +5,23 @@ import math
 import pandas as pd
 import pytest
 
-from seg_pipeline.evaluation.selection import Candidate, candidates_of, elbow, evaluate_candidates, judge, sensitivity
+from seg_pipeline.evaluation.selection import (
+    Candidate,
+    candidates_of,
+    elbow,
+    evaluate_candidates,
+    judge,
+    rule_in_words,
+    sensitivity,
+)
 from seg_pipeline.settings import SelectionSettings
 
 NAN = math.nan
 GRID = Candidate("rfm_grid", 10, 50.0, 0.6, 0.1, NAN, NAN, "10 segments are outside the 3 to 8.")
 
 
-def candidate(algorithm, k, silhouette, explained, stability, refusal=None):
-    return Candidate(algorithm, k, 100.0 / k, explained, silhouette, NAN, stability, refusal)
+def candidate(algorithm, k, silhouette, explained, stability, refusal=None, value=NAN):
+    return Candidate(algorithm, k, 100.0 / k, explained, silhouette, NAN, stability, refusal, value)
 
 
 def outcome(candidates, **selection):
@@ -81,6 +89,16 @@ def test_a_stability_that_was_not_measured_does_not_count():
     assert verdicts["kmeans", 3].score == pytest.approx(0.45)
 
 
+def test_value_counts_like_the_others_and_not_where_it_was_not_tested():
+    candidates = [candidate("kmeans", 4, 0.3, 0.6, 0.9, value=0.4), candidate("kmeans", 5, 0.3, 0.6, 0.9), GRID]
+
+    verdicts = outcome(candidates, value_weight=2)
+
+    assert verdicts["kmeans", 4].score == pytest.approx((0.3 + 0.6 + 0.9 + 2 * 0.4) / 5)
+    assert verdicts["kmeans", 5].score == pytest.approx(0.6)
+    assert "weighted 1 : 1 : 1 : 2" in rule_in_words(SelectionSettings(value_weight=2))
+
+
 def test_a_forced_choice_beats_the_gates_and_says_so():
     candidates = [
         candidate("hierarchical", 4, 0.3, 0.6, 0.7),
@@ -111,7 +129,7 @@ def test_sensitivity_shows_where_the_winner_changes():
     assert found["explained_weight = 0"] == 3
     assert found["silhouette_weight = 2"] == 3
     assert found["stability_weight = 0"] == 6
-    assert len(found) == 8
+    assert len(found) == 10
 
 
 def sweep(inertias):
@@ -136,7 +154,7 @@ def test_the_report_has_one_row_per_candidate_in_order_with_one_chosen():
         [
             {
                 **{name: getattr(one, name) for name in ("algorithm", "k", "inertia", "explained_share")},
-                **{name: getattr(one, name) for name in ("silhouette", "bic", "stability")},
+                **{name: getattr(one, name) for name in ("silhouette", "bic", "stability", "value")},
                 "eligible": one.refusal is None,
                 "reason": one.refusal,
             }

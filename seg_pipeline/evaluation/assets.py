@@ -1,27 +1,66 @@
-"""The door of this room: evaluation_report, every candidate of a night compared and one chosen."""
+"""The door of this room: the value test, and evaluation_report, every candidate of a night compared and one chosen."""
 
 from collections.abc import Iterator
 
 import dagster as dg
 
+from seg_pipeline.evaluation.outcomes import read_outcomes
 from seg_pipeline.evaluation.selection import candidates_of, evaluate_candidates, rule_in_words, sensitivity
-from seg_pipeline.evaluation.tables import CHOICE_SENSITIVITY, EVALUATION_REPORT
-from seg_pipeline.models.assets import candidate_assets
+from seg_pipeline.evaluation.tables import (
+    CHOICE_SENSITIVITY,
+    EVALUATION_REPORT,
+    VALUE_BY_SEGMENT,
+    VALUE_TEST,
+    VALUE_WINDOW,
+)
+from seg_pipeline.evaluation.value import value_rows, with_value
+from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.tables import CANDIDATES, METRICS
 from seg_pipeline.nights import NIGHTS, night_of
+from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.quality import checks_of
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown, rows_built
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Warehouse, replace_night, transaction
 
 COLUMNS = ", ".join(["algorithm", "k", *(metric.name for metric in METRICS), "eligible"])
 
 
 @dg.multi_asset(
     specs=[
+        dg.AssetSpec(deps=deps, partitions_def=NIGHTS, **table.asset(kinds={"numpy"}))
+        for table, deps in (
+            (VALUE_WINDOW, [CLEAN_ORDERS.asset_key, RFM_FEATURES.asset_key]),
+            (VALUE_TEST, [VALUE_WINDOW.asset_key]),
+            (VALUE_BY_SEGMENT, [VALUE_TEST.asset_key]),
+        )
+    ]
+)
+def tested_value(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
+    as_of = night_of(context)
+    outcomes = read_outcomes(warehouse, as_of, settings)
+    rows_of = dict(zip((VALUE_WINDOW, VALUE_TEST, VALUE_BY_SEGMENT), value_rows(outcomes, settings), strict=True))
+    with warehouse.get_connection() as connection, transaction(connection):
+        for table, rows in rows_of.items():
+            replace_night(connection, table, rows, as_of)
+    for table, rows in rows_of.items():
+        yield dg.MaterializeResult(
+            asset_key=table.asset_key,
+            metadata={
+                **rows_built(len(rows), as_of),
+                **({"untested_because": outcomes.untested_because} if outcomes.untested_because else {}),
+                "figures": dg.MetadataValue.md(markdown(rows)),
+            },
+        )
+
+
+@dg.multi_asset(
+    specs=[
         dg.AssetSpec(deps=deps, partitions_def=NIGHTS, **table.asset(kinds={"python"}))
         for table, deps in (
-            (EVALUATION_REPORT, [*candidate_assets.values()]),
+            (EVALUATION_REPORT, [table.asset_key for table in (*CANDIDATES.values(), VALUE_TEST)]),
             (CHOICE_SENSITIVITY, [EVALUATION_REPORT.asset_key]),
         )
     ]
@@ -38,7 +77,7 @@ def evaluated_candidates(
         f"SELECT {COLUMNS}, ineligible_because AS reason FROM {table.name} WHERE as_of = $as_of"
         for table in CANDIDATES.values()
     )
-    candidates = warehouse.read(sweeps, {"as_of": as_of})
+    candidates = with_value(warehouse.read(sweeps, {"as_of": as_of}), warehouse.night(VALUE_TEST, as_of))
     report = evaluate_candidates(candidates, settings.selection)
     scenarios = pd.DataFrame(sensitivity(candidates_of(candidates), settings.selection))
     warehouse.replace_night(EVALUATION_REPORT, report, as_of)
@@ -55,7 +94,9 @@ def evaluated_candidates(
             "silhouette": round(float(chosen["silhouette"]), 4),
             "score": round(float(chosen["score"]), 4),
             "comparison": dg.MetadataValue.md(
-                markdown(report[["algorithm", "k", "score", "silhouette", "stability", "rank", "chosen", "reason"]])
+                markdown(
+                    report[["algorithm", "k", "score", "silhouette", "stability", "value", "rank", "chosen", "reason"]]
+                )
             ),
             "elbow_curves": dg.MetadataValue.md(
                 plots.markdown_image(plots.elbow_curves(report, k_range=k_range), "Elbow curves")
@@ -77,5 +118,9 @@ def evaluated_candidates(
 
 
 defs = dg.Definitions(
-    assets=[evaluated_candidates], asset_checks=[checks_of(EVALUATION_REPORT), checks_of(CHOICE_SENSITIVITY)]
+    assets=[tested_value, evaluated_candidates],
+    asset_checks=[
+        checks_of(table)
+        for table in (VALUE_WINDOW, VALUE_TEST, VALUE_BY_SEGMENT, EVALUATION_REPORT, CHOICE_SENSITIVITY)
+    ],
 )

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from seg_pipeline.models.rfm_grid import NAME as BASELINE
@@ -286,6 +287,97 @@ def sizes_and_revenue(profiles: pd.DataFrame) -> Figure:
     return figure
 
 
+def value_curves(by_segment: pd.DataFrame, chosen: tuple[str, int] | None = None) -> Figure:
+    """Share of the later revenue over the share of customers targeted, best segments first; a dot ends each segment.
+
+    Args:
+        by_segment: rows of value_by_segment of one night.
+        chosen: algorithm and k of the choice as they were tested; the baseline is drawn anyway.
+    """
+    figure = _figure(4.4, "What share of the next period's revenue one would have reached, best segments first")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=PALE, linewidth=1.4, label="Random customers")
+    for algorithm, curve in by_segment[by_segment["algorithm"].eq(BASELINE)].groupby("algorithm"):
+        label = f"{algorithm_label(str(algorithm))}, {len(curve)} segments"
+        axes.plot(*_reached(curve), color=GREY, linestyle="--", marker="o", markersize=3, linewidth=1.6, label=label)
+    if chosen and chosen[0] != BASELINE:
+        curve = by_segment[by_segment["algorithm"].eq(chosen[0]) & by_segment["k"].eq(chosen[1])]
+        label = f"{algorithm_label(chosen[0])}, {len(curve)} segments (chosen)"
+        axes.plot(*_reached(curve), color=BLUE, marker="o", markersize=5, linewidth=2.2, label=label)
+    axes.axvline(0.2, color=GREY, linewidth=0.8, linestyle=":")
+    axes.annotate("first 20%", (0.2, 0), xytext=(4, 4), textcoords="offset points", fontsize=9, color=INK)
+    axes.set_xlabel("share of the customers targeted")
+    axes.set_ylabel("share of the revenue reached")
+    axes.set_xlim(0, 1)
+    axes.margins(y=0.02)
+    _per_cent(axes.xaxis)
+    _per_cent(axes.yaxis)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False, fontsize=9.5, reverse=True)
+    return figure
+
+
+def flow(migration: pd.DataFrame) -> Figure:
+    """Who moved from where to where: segments then on the left, now on the right, bands as thick as their customers.
+
+    Who stayed is pale, who moved has the colour of the segment that was left.
+
+    Args:
+        migration: from_as_of, to_as_of, from_segment_id, from_segment_name, to_segment_id, to_segment_name, customers
+            of one pair of nights.
+    """
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path as Curve
+
+    total, gap = float(migration["customers"].sum()), 0.03
+    sides = {side: _side(migration, side) for side in ("from", "to")}
+    first, last = migration["from_as_of"].iloc[0], migration["to_as_of"].iloc[0]
+    title = f"Where customers were on {first:%Y-%m-%d}, and where they are on {last:%Y-%m-%d}"
+    figure = _figure(1.2 + 0.55 * max(map(len, sides.values())), title)
+    axes = figure.subplots()
+    styles = segment_styles({*migration["from_segment_id"], *migration["to_segment_id"]})
+    tops = [1.0 + gap * (len(side) - 1) for side in sides.values()]
+    place: dict[tuple[str, int], float] = {}
+    for (name, side), x, top, align in zip(sides.items(), (0.0, 1.0), tops, ("right", "left"), strict=True):
+        y = top
+        for segment, segment_name, customers in side:
+            height = customers / total
+            place[name, segment] = y
+            axes.bar(x, -height, width=0.02, bottom=y, color=styles[segment][0])
+            axes.annotate(
+                f"{_plain(segment_name)}  {customers:,.0f}",
+                (x, y - height / 2),
+                xytext=(-8 if align == "right" else 8, 0),
+                textcoords="offset points",
+                ha=align,
+                va="center",
+                fontsize=9.5,
+                color=INK,
+            )
+            y -= height + gap
+    for row in migration.sort_values(["from_segment_id", "to_segment_id"]).to_dict("records"):
+        height = row["customers"] / total
+        y, z = place["from", row["from_segment_id"]], place["to", row["to_segment_id"]]
+        stayed = row["from_segment_id"] == row["to_segment_id"]
+        edge = [(0.01, y), (0.5, y), (0.5, z), (0.99, z), (0.99, z - height), (0.5, z - height), (0.5, y - height)]
+        band = Curve([*edge, (0.01, y - height)], [1, 4, 4, 4, 2, 4, 4, 4])
+        colour = PALE if stayed else styles[int(row["from_segment_id"])][0]
+        axes.add_patch(PathPatch(band, facecolor=colour, edgecolor="none", alpha=0.5 if stayed else 0.75))
+        place["from", row["from_segment_id"]] -= height
+        place["to", row["to_segment_id"]] -= height
+    axes.set_xlim(-0.55, 1.55)
+    axes.set_ylim(-0.02, max(tops) + 0.02)
+    axes.set_axis_off()
+    return figure
+
+
+def _side(migration: pd.DataFrame, side: str) -> list[tuple[int, str, int]]:
+    """Segment, its name and customers of one side of the flow; who is no customer comes last."""
+    rows = migration.groupby([f"{side}_segment_id", f"{side}_segment_name"])["customers"].sum().reset_index()
+    found = [(int(segment), str(name), int(customers)) for segment, name, customers in rows.itertuples(index=False)]
+    return sorted(found, key=lambda one: (one[0] < 0, one[0]))
+
+
 def png_base64(figure: Figure, *, dpi: int = 144, colours: int = 128) -> str:
     """The figure as a PNG in base64: the same figure gives the same bytes, kept few by a palette."""
     from PIL import Image
@@ -307,7 +399,7 @@ def markdown_image(figure: Figure, title: str) -> str:
 
 def algorithm_label(algorithm: str) -> str:
     """The algorithm's name as people write it."""
-    return TITLES.get(algorithm, algorithm)
+    return TITLES.get(algorithm, algorithm.capitalize())
 
 
 def feature_label(feature: str) -> str:
@@ -381,10 +473,10 @@ def algorithm_colours(algorithms: Iterable[str]) -> dict[str, str]:
 
 
 def segment_styles(segment_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
-    """Colour and marker of each segment: both follow from its id alone, so they stay from night to night; 0 is grey."""
+    """Colour and marker of each segment, from its id alone, so they stay from night to night; 0 and -1 are grey."""
     return {
         int(i): (GREY, "X")
-        if i == 0
+        if i <= 0
         else (SERIES[(int(i) - 1) % len(SERIES)], MARKERS[(int(i) - 1) // len(SERIES) % len(MARKERS)])
         for i in segment_ids
     }
@@ -453,6 +545,21 @@ def _note(axes: Axes, text: str) -> None:
 def _whole_ticks(axes: Axes, k: pd.Series) -> None:
     axes.set_xticks(sorted({int(value) for value in k}))
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _reached(curve: pd.DataFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Shares of the customers and of the revenue, from nobody to everybody, segment by segment."""
+    customers, revenue = (
+        np.concatenate([[0.0], np.cumsum(curve.sort_values("segment")[column].to_numpy(dtype=np.float64))])
+        for column in ("customers", "revenue")
+    )
+    return customers / customers[-1], revenue / revenue[-1]
+
+
+def _per_cent(axis: Any) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
 
 
 def _thousands(axis: Any) -> None:

@@ -16,6 +16,7 @@ import jinja2
 import pandas as pd
 
 from seg_pipeline.evaluation import plots
+from seg_pipeline.evaluation.value import RANDOM, TARGETED, tested_k
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
 
 STABLE, PATTERN = 0.75, 0.6
@@ -38,6 +39,7 @@ class Report:
         timings: seconds by step; without them the page carries no durations at all and is the same on every run.
         rule: how the choice is made, in words.
         sensitivity: the winner under other settings of the rule; nothing is said of it without.
+        value_window, value_test, value_by_segment: tables of that night; nothing is said of the test without the first.
     """
 
     as_of: date
@@ -55,6 +57,9 @@ class Report:
     timings: Mapping[str, float] | None
     rule: str
     sensitivity: pd.DataFrame | None = None
+    value_window: pd.DataFrame | None = None
+    value_test: pd.DataFrame | None = None
+    value_by_segment: pd.DataFrame | None = None
 
 
 def render(report: Report) -> str:
@@ -74,6 +79,7 @@ def render(report: Report) -> str:
         "setting": setting,
         "algorithm": plots.algorithm_label,
         "sureness": sureness,
+        "against_grid": against_grid,
         "feature": plots.feature_label,
         "feature_value": partial(_feature_value, currency=report.currency),
     }
@@ -93,6 +99,8 @@ def render(report: Report) -> str:
         by_silhouette=_by_silhouette(report.evaluation),
         rows=_row_balance(report.rows),
         images=_images(report),
+        value=_value(report),
+        targeted=TARGETED,
         winners=0 if report.sensitivity is None else len(report.sensitivity.drop_duplicates(["algorithm", "k"])),
     )
 
@@ -150,6 +158,51 @@ def _by_silhouette(evaluation: pd.DataFrame) -> dict[Any, Any] | None:
     return _first(best.sort_values("silhouette", ascending=False, kind="stable"))
 
 
+def _value(report: Report) -> dict[str, Any] | None:
+    """What the value test says of the choice, the baseline and chance, and what each segment of the choice did."""
+    window = None if report.value_window is None else _first(report.value_window)
+    if window is None or report.value_test is None or report.value_by_segment is None:
+        return None
+    choice = _tested_choice(report)
+    tested = _of(report.value_test, choice)
+    others = report.value_test[report.value_test["algorithm"].isin([RFM_GRID, RANDOM])].sort_values(
+        "algorithm", ascending=False
+    )
+    return {
+        **window,
+        # What pandas makes of a NULL is true.
+        "untested_because": None if pd.isna(window["untested_because"]) else window["untested_because"],
+        "choice": _first(tested),
+        "rows": pd.concat([tested, others.drop(tested.index, errors="ignore")]).to_dict("records"),
+        "segments": _of(report.value_by_segment, choice).to_dict("records"),
+    }
+
+
+def _tested_choice(report: Report) -> tuple[str, int] | None:
+    """Algorithm and k under which the choice was tested."""
+    if report.value_test is None or not report.evaluation["chosen"].eq(True).any():
+        return None
+    evaluation = report.evaluation.assign(tested_k=tested_k(report.evaluation, report.value_test))
+    chosen = evaluation[evaluation["chosen"].eq(True)].iloc[0]
+    return str(chosen["algorithm"]), int(chosen["tested_k"])
+
+
+def _of(rows: pd.DataFrame, candidate: tuple[str, int] | None) -> pd.DataFrame:
+    algorithm, k = candidate or ("", 0)
+    return rows[rows["algorithm"].eq(algorithm) & rows["k"].eq(k)]
+
+
+def against_grid(low: float, high: float) -> str:
+    """What the interval of a difference to the baseline says."""
+    if low > 0:
+        return "more than the public R x F grid, beyond what chance explains"
+    return (
+        "less than the public R x F grid, beyond what chance explains"
+        if high < 0
+        else "no clear difference from the public R x F grid"
+    )
+
+
 def _first(rows: pd.DataFrame) -> dict[Any, Any] | None:
     return rows.iloc[0].to_dict() if len(rows) else None
 
@@ -179,4 +232,6 @@ def _images(report: Report) -> dict[str, str]:
         "map": plots.cluster_map(report.cells, report.axis_labels),
         "profiles": plots.feature_profiles(report.profiles, currency=report.currency),
     }
+    if report.value_by_segment is not None and len(report.value_by_segment):
+        figures["value"] = plots.value_curves(report.value_by_segment, _tested_choice(report))
     return {name: f"data:image/png;base64,{plots.png_base64(figure)}" for name, figure in figures.items()}

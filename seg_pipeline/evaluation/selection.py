@@ -1,8 +1,8 @@
 """The choice: which candidate the segments come from, by one rule, with a reason for every candidate.
 
 Silhouette alone answers two segments on nearly every RFM table: buyers and near non-buyers, of no use to a team. So
-the rule starts from what a team can serve, and weighs how clearly segments stand apart against how much they explain
-and how sure they are.
+the rule starts from what a team can serve, and weighs how clearly segments stand apart against how much they explain,
+how sure they are and what they would have been worth.
 """
 
 import math
@@ -16,8 +16,8 @@ from seg_pipeline.settings import SelectionSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-# Of silhouette, explained share and stability.
-Weights = tuple[float, float, float]
+# Of silhouette, explained share, stability and value.
+Weights = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,15 @@ class Candidate:
     bic: float
     stability: float
     refusal: str | None
+    value: float = math.nan
 
     @property
     def name(self) -> str:
         return f"{self.algorithm} with {self.k} segments"
 
     def score(self, weights: Weights) -> float:
-        """Weighted mean of silhouette, explained share and stability, 0 to 1; what was not measured does not count."""
-        figures = (self.silhouette, self.explained_share, self.stability)
+        """Weighted mean of silhouette, explained share, stability and value; what was not measured does not count."""
+        figures = (self.silhouette, self.explained_share, self.stability, self.value)
         terms = [
             (weight, max(figure, 0.0))
             for weight, figure in zip(weights, figures, strict=True)
@@ -76,11 +77,11 @@ def rule_in_words(selection: SelectionSettings) -> str:
         f"1. A candidate is eligible with {selection.k_min} to {selection.k_max} segments, none below"
         f" {selection.smallest_share:.0%} and none above {selection.largest_share:.0%} of the customers, and with a"
         f" stability of at least {selection.smallest_stability:g}. 2. Its score is the mean of silhouette, explained"
-        f" share and stability, weighted {selection.silhouette_weight:g} : {selection.explained_weight:g} :"
-        f" {selection.stability_weight:g}. 3. Of the candidates whose score is at most {selection.tolerance:g} below"
-        " the best, the one with the fewest segments is chosen, of equal ones the one with the higher score."
-        " 4. selection.algorithm and selection.k force the choice. 5. Where nothing is eligible, the public R x F grid"
-        " is used, with a warning."
+        " share, stability and value (what share of the next period's revenue it would have explained), weighted"
+        f" {' : '.join(f'{weight:g}' for weight in weights_of(selection))}; what was not measured does not count."
+        f" 3. Of the candidates whose score is at most {selection.tolerance:g} below the best, the one with the fewest"
+        " segments is chosen, of equal ones the one with the higher score. 4. selection.algorithm and selection.k force"
+        " the choice. 5. Where nothing is eligible, the public R x F grid is used, with a warning."
     )
 
 
@@ -88,8 +89,8 @@ def evaluate_candidates(table: "pd.DataFrame", selection: SelectionSettings) -> 
     """The rows of evaluation_report, in order of algorithm and k.
 
     Args:
-        table: One row per candidate: algorithm, k, the metrics, eligible, and the reason where it is not; the grid is
-            one row.
+        table: One row per candidate: algorithm, k, the metrics and the value, eligible, and the reason where it is not;
+            the grid is one row.
         selection: The gates, the weights and the forced choice.
     """
     import pandas as pd
@@ -111,6 +112,7 @@ def candidates_of(table: "pd.DataFrame") -> list[Candidate]:
             bic=row["bic"],
             stability=row["stability"],
             refusal=None if row["eligible"] else row["reason"],
+            value=row["value"],
         )
         for row in table.to_dict("records")
     ]
@@ -124,7 +126,7 @@ def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list
             sweeps.setdefault(candidate.algorithm, []).append(candidate)
     elbows = [elbow(sweep) for sweep in sweeps.values()]
     best_silhouettes = [_best_by_silhouette(sweep) for sweep in sweeps.values()]
-    weights = _weights(selection)
+    weights = weights_of(selection)
     ranking = _ranking(candidates, selection)
     chosen = _winner(candidates, selection)
 
@@ -156,7 +158,7 @@ def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list
 def sensitivity(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Scenario]:
     """The winner as the settings are, with each weight at zero and at twice its value, and without the tolerance."""
     moved = {"as set": selection}
-    for name in ("silhouette_weight", "explained_weight", "stability_weight"):
+    for name in ("silhouette_weight", "explained_weight", "stability_weight", "value_weight"):
         for weight in (0.0, 2 * getattr(selection, name)):
             moved[f"{name} = {weight:g}"] = selection.model_copy(update={name: weight})
     moved["tolerance = 0"] = selection.model_copy(update={"tolerance": 0.0})
@@ -164,13 +166,19 @@ def sensitivity(candidates: Sequence[Candidate], selection: SelectionSettings) -
     return [Scenario(scenario, winner.algorithm, winner.k) for scenario, winner in winners.items()]
 
 
-def _weights(selection: SelectionSettings) -> Weights:
-    return selection.silhouette_weight, selection.explained_weight, selection.stability_weight
+def weights_of(selection: SelectionSettings) -> Weights:
+    """The weights of the score."""
+    return (
+        selection.silhouette_weight,
+        selection.explained_weight,
+        selection.stability_weight,
+        selection.value_weight,
+    )
 
 
 def _ranking(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Candidate]:
     """What the rule chooses from, the best score first; of equal ones the fewer segments."""
-    weights = _weights(selection)
+    weights = weights_of(selection)
     return sorted(_admitted(candidates, selection), key=lambda one: (-one.score(weights), one.k, one.algorithm))
 
 
@@ -179,7 +187,7 @@ def _winner(candidates: Sequence[Candidate], selection: SelectionSettings) -> Ca
     ranking = _ranking(candidates, selection)
     if not ranking:
         return next(one for one in candidates if one.algorithm == RFM_GRID)
-    weights = _weights(selection)
+    weights = weights_of(selection)
     enough = ranking[0].score(weights) - selection.tolerance
     # Of as few segments the first in the ranking, which has the higher score.
     return min((one for one in ranking if one.score(weights) >= enough), key=lambda one: one.k)
@@ -213,7 +221,7 @@ def _why(chosen: Candidate, ranking: Sequence[Candidate], selection: SelectionSe
     if forced:
         refused = f" It would be refused otherwise: {chosen.refusal}" if chosen.refusal else ""
         return f"Forced by {forced}.{refused}"
-    weights, best = _weights(selection), ranking[0]
+    weights, best = weights_of(selection), ranking[0]
     score = f"Score {chosen.score(weights):.3f}"
     if chosen == best:
         return f"{score}, the best of {len(ranking)} eligible candidates."

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
+_LARGEST = 1e30
 
 MODELLING_FEATURES = tuple(
     column.name for column in RFM_FEATURES.columns if column.type in ("INTEGER", "DOUBLE", "DECIMAL(18, 4)")
@@ -100,9 +101,9 @@ def _unshaped(values: FloatArray, transform: TransformName, exponent: float) -> 
 
         # Below zero Yeo-Johnson is Box-Cox of 1 - x with the exponent mirrored at 1.
         above, below = np.maximum(values, 0.0), np.maximum(-values, 0.0)
-        return np.asarray(
-            np.where(values >= 0, inv_boxcox1p(above, exponent), -inv_boxcox1p(below, 2.0 - exponent)), dtype=np.float64
-        )
+        raw = np.where(values >= 0, inv_boxcox1p(above, exponent), -inv_boxcox1p(below, 2.0 - exponent))
+        # With some exponents it levels off: up there one number stands for all that are as large.
+        return np.clip(np.nan_to_num(raw, nan=_LARGEST), -_LARGEST, _LARGEST)
     return values
 
 

@@ -9,7 +9,9 @@ from seg_pipeline.errors import UsageError, did_you_mean
 from seg_pipeline.features.assets import feature_transforms, rfm_features
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
+from seg_pipeline.models.champions import find_champion_of
 from seg_pipeline.models.coreset import Coreset, summarise
+from seg_pipeline.models.drift import drift_rows
 from seg_pipeline.models.gap import Gap, gap_statistic
 from seg_pipeline.models.model import Algorithm, ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
@@ -17,7 +19,7 @@ from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.rfm_grid import grid_model
 from seg_pipeline.models.stability import Stability, stability
 from seg_pipeline.models.store import candidate_rows, coreset_rows, read_coreset
-from seg_pipeline.models.tables import CANDIDATES, CORESET
+from seg_pipeline.models.tables import CANDIDATES, CORESET, FEATURE_DRIFT
 from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.quality import checks_of
 from seg_pipeline.settings import ModelSettings, Settings
@@ -38,7 +40,27 @@ def check_algorithms(settings: ModelSettings) -> None:
             )
 
 
-@dg.asset(**CORESET.asset(kinds={"numpy"}), partitions_def=NIGHTS, deps=[rfm_features, feature_transforms])
+@dg.asset(**FEATURE_DRIFT.asset(kinds={"python"}), partitions_def=NIGHTS, deps=[rfm_features])
+def drifted_features(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+    as_of = night_of(context)
+    champion = find_champion_of(warehouse, as_of)
+    drift = drift_rows(warehouse, champion, as_of)
+    warehouse.replace_night(FEATURE_DRIFT, drift, as_of)
+    return dg.MaterializeResult(
+        metadata={
+            **rows_built(len(drift), as_of),
+            "champion": champion.model_id if champion else "none yet",
+            **{f"psi_{row['feature']}": round(float(row["psi"]), 4) for row in drift.to_dict("records")},
+        }
+    )
+
+
+# Customers who have drifted beyond belief are not modelled: the checks of the drift come first.
+@dg.asset(
+    **CORESET.asset(kinds={"numpy"}),
+    partitions_def=NIGHTS,
+    deps=[rfm_features, feature_transforms, FEATURE_DRIFT.asset_key],
+)
 def coreset(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
@@ -141,6 +163,6 @@ def _candidates(algorithm: Algorithm, summary: Coreset, settings: Settings) -> "
 candidate_assets = {algorithm: candidates_asset(algorithm) for algorithm in CANDIDATES}
 
 defs = dg.Definitions(
-    assets=[coreset, *candidate_assets.values()],
-    asset_checks=[checks_of(table) for table in (CORESET, *CANDIDATES.values())],
+    assets=[drifted_features, coreset, *candidate_assets.values()],
+    asset_checks=[checks_of(table) for table in (FEATURE_DRIFT, CORESET, *CANDIDATES.values())],
 )

@@ -59,8 +59,13 @@ class GaussianMixtureAlgorithm:
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
         """The component of the highest posterior probability, and that probability."""
-        posteriors = _posteriors_of(points, _parameters_of(model))
+        posteriors = self.posteriors(model, points)
         return posteriors.argmax(axis=1), posteriors.max(axis=1)
+
+    @staticmethod
+    def posteriors(model: ClusterModel, points: FloatArray) -> FloatArray:
+        """Posterior probability (rows, k) of each component."""
+        return _posteriors_of(points, _parameters_of(model))
 
 
 class DiagonalGaussianMixtureAlgorithm(GaussianMixtureAlgorithm):

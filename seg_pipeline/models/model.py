@@ -186,8 +186,7 @@ class NearestCenter:
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
         """The nearest centre, and its margin over the second nearest (see `center_margin`)."""
-        labels = nearest_centers(points, model.centers)
-        return labels, center_margin(points, model.centers, labels)
+        return center_margin(points, model.centers)
 
 
 class NearestCell:
@@ -203,7 +202,7 @@ class NearestCell:
 
         nearest_cell = cKDTree(coreset.points).query(points)[1]
         labels = model.cell_labels[nearest_cell]
-        return labels, center_margin(points, model.centers, labels)
+        return center_margin(points, model.centers, labels)
 
 
 def nearest_centers(points: FloatArray, centers: FloatArray) -> IntArray:
@@ -217,25 +216,30 @@ def nearest_centers(points: FloatArray, centers: FloatArray) -> IntArray:
     return labels
 
 
-def center_margin(points: FloatArray, centers: FloatArray, labels: IntArray) -> FloatArray:
-    """Confidence (rows,) from the distances to the own centre and to the nearest other one: max(0, 1 - own / other).
+def center_margin(
+    points: FloatArray, centers: FloatArray, labels: IntArray | None = None
+) -> tuple[IntArray, FloatArray]:
+    """Labels (rows,), the nearest centres if None, and a confidence (rows,) in them: max(0, 1 - own / other).
 
-    1 at the own centre, 0 halfway to another and beyond; it is the simplified silhouette (centres in place of members;
-    Hruschka, Campello & de Castro 2006) without its negative side. With a single cluster, 1.
+    It comes from the distances to the own centre and to the nearest other one: 1 at the own centre, 0 halfway to
+    another and beyond; it is the simplified silhouette (centres in place of members; Hruschka, Campello & de Castro
+    2006) without its negative side. With a single cluster, 1.
     """
     from scipy.spatial.distance import cdist
 
-    if len(centers) == 1:
-        return np.ones(len(points))
-    confidence = np.empty(len(points))
+    found = np.empty(len(points), dtype=np.int64)
+    confidence = np.ones(len(points))
     for start in range(0, len(points), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         distances = cdist(points[rows], centers)
-        own_column = labels[rows, None]
+        found[rows] = distances.argmin(axis=1) if labels is None else labels[rows]
+        if len(centers) == 1:
+            continue
+        own_column = found[rows, None]
         own = np.take_along_axis(distances, own_column, axis=1)[:, 0]
         np.put_along_axis(distances, own_column, np.inf, axis=1)
         other = distances.min(axis=1)
         # Nothing tells coinciding centres apart: own / other counts as 1 there.
         ratio = np.divide(own, other, out=np.ones_like(own), where=other > 0)
         confidence[rows] = np.clip(1.0 - ratio, 0.0, 1.0)
-    return confidence
+    return found, confidence

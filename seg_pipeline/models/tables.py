@@ -129,3 +129,141 @@ def candidates_table(algorithm: str, title: str) -> Table:
 # The grid is scored beside the fitted algorithms, as the baseline that they must beat.
 TITLES = {**{name: algorithm.title for name, algorithm in ALGORITHMS.items()}, RFM_GRID_NAME: RFM_GRID_TITLE}
 CANDIDATES = {name: candidates_table(name, title) for name, title in TITLES.items()}
+
+CHAMPIONS = Table(
+    "models.champions",
+    "The models that customers are scored with, as plain numbers: append-only, the last row in force on a night scores"
+    " it. Going back to an older model appends its row again.",
+    key=("number",),
+    may_be_empty=True,
+    columns=(
+        Column("number", "INTEGER", "Place in the order in which they were put in force, from 1", min_value=1),
+        Column("model_id", "VARCHAR", "Algorithm, k, night and a digest of its numbers"),
+        Column("in_force_from", "DATE", "First night that it scores"),
+        Column("fitted_as_of", "DATE", "Night whose customers it was fitted on"),
+        Column("pinned", "BOOLEAN", "Put there by hand: no challenger replaces it"),
+        Column("why", "VARCHAR", "Why it became the champion"),
+        Column("settings_digest", "VARCHAR", "Digest of the settings that shaped it"),
+        Column("algorithm", "VARCHAR", "Algorithm", values=tuple(CANDIDATES)),
+        Column("k", "INTEGER", "Number of clusters", min_value=1),
+        Column("customers", "BIGINT", "Buyers it was fitted on", min_value=1),
+        Column(
+            "stability", "DOUBLE", "Stability when it was fitted, see evaluation_report", nullable=True, min_value=-1
+        ),
+        Column("centers", "DOUBLE[][]", "Cluster means in transformed units"),
+        Column("weights", "DOUBLE[]", "Share of customers, of a mixture the component's weight"),
+        Column("covariances", "DOUBLE[][][]", "Covariance matrices of a mixture", nullable=True),
+        Column("noise_cluster", "INTEGER", "Cluster of whom density left in none of the others", nullable=True),
+        Column("cell_points", "DOUBLE[][]", "Cells of its coreset in transformed units"),
+        Column("cell_customers", "BIGINT[]", "Customers in each cell"),
+        Column("cell_labels", "INTEGER[]", "Cluster of each cell"),
+        Column(
+            "transforms",
+            'STRUCT(position INTEGER, feature VARCHAR, fill DOUBLE, transform VARCHAR, "lambda" DOUBLE, center DOUBLE,'
+            " scale DOUBLE, weight DOUBLE)[]",
+            "Transform of each feature, see feature_transforms",
+        ),
+        Column(
+            "segments",
+            "STRUCT(cluster INTEGER, segment_id INTEGER, segment_name VARCHAR, grid_name VARCHAR, name_reason VARCHAR,"
+            " stability DOUBLE, share DOUBLE, rule VARCHAR, rule_precision DOUBLE, rule_recall DOUBLE)[]",
+            "Segment of each cluster, its name, its share of the buyers it was fitted on, and its rule in words",
+        ),
+        Column(
+            "rule_fidelity",
+            "DOUBLE",
+            "Share of the buyers it was fitted on whose rule names their segment",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
+        Column(
+            "training",
+            "STRUCT(feature VARCHAR, cuts DOUBLE[], shares DOUBLE[])[]",
+            "Deciles of each feature when it was fitted, and the share of the buyers between them",
+        ),
+    ),
+    rules=(
+        Rule(
+            "segment_ids_agree",
+            "Within a champion a segment id has one name, and a name one id.",
+            "SELECT number FROM (SELECT number, unnest(segments) AS segment FROM {batch}) GROUP BY number"
+            " HAVING count(DISTINCT segment.segment_id) != count(DISTINCT segment.segment_name)"
+            " OR count(DISTINCT segment.segment_id)"
+            " != count(DISTINCT segment.segment_id || segment.segment_name)",
+        ),
+    ),
+)
+
+CHAMPION_DECISIONS = Table(
+    "models.champion_decisions",
+    "One row per night with a fit: the night's model against the champion, the decision, and its figures.",
+    nightly=True,
+    key=("challenger_id",),
+    may_be_empty=True,
+    columns=(
+        AS_OF,
+        Column("challenger_id", "VARCHAR", "Model that was chosen on the night"),
+        Column("incumbent_id", "VARCHAR", "Champion that it had to beat", nullable=True),
+        Column(
+            "decision",
+            "VARCHAR",
+            "first (there was none), replaced, kept, or past (a later champion is in force already)",
+            values=("first", "replaced", "kept", "past"),
+        ),
+        Column("reason", "VARCHAR", "Why"),
+        Column("challenger_score", "DOUBLE", "Weighted mean as in the choice, on the night's customers"),
+        Column("incumbent_score", "DOUBLE", "The same of the champion, on the same customers", nullable=True),
+        Column("challenger_silhouette", "DOUBLE", "Silhouette on the night's customers", nullable=True),
+        Column("incumbent_silhouette", "DOUBLE", "The same of the champion", nullable=True),
+        Column("challenger_explained_share", "DOUBLE", "Explained share on the night's customers", nullable=True),
+        Column("incumbent_explained_share", "DOUBLE", "The same of the champion", nullable=True),
+        Column("agreement", "DOUBLE", "Adjusted Rand index between both on the night's customers", nullable=True),
+        Column(
+            "kept_share",
+            "DOUBLE",
+            "Share of the customers who keep their segment id from one to the other",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
+        Column(
+            "kept_share_unmatched",
+            "DOUBLE",
+            "What that share would be if segments were numbered anew by spend",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
+    ),
+)
+
+FEATURE_DRIFT = Table(
+    "models.feature_drift",
+    "How far the night's buyers are from those that the champion was fitted on: a row per feature of the champion.",
+    nightly=True,
+    key=("feature",),
+    may_be_empty=True,
+    columns=(
+        AS_OF,
+        Column("feature", "VARCHAR", "Column of rfm_features"),
+        Column("psi", "DOUBLE", "Population stability index over the training deciles; 0 is no change", min_value=0),
+        Column("model_id", "VARCHAR", "The champion"),
+        Column("fitted_as_of", "DATE", "Night that the champion was fitted on"),
+    ),
+    rules=(
+        Rule(
+            "features_as_when_fitted",
+            "No feature has drifted beyond drift.psi_warning since the champion was fitted; beyond it a refit is due.",
+            "SELECT feature, psi, model_id FROM {batch} WHERE psi > :drift.psi_warning",
+            "warning",
+        ),
+        Rule(
+            "features_credible",
+            "No feature has drifted beyond drift.psi_critical since the champion was fitted: more likely a fault in the"
+            " data. If it is real, raise drift.psi_critical for one run and fit anew.",
+            # A night before the champion is scored by what came later; that it differs is no fault.
+            "SELECT feature, psi, model_id FROM {batch} WHERE psi > :drift.psi_critical AND fitted_as_of <= :as_of",
+        ),
+    ),
+)

@@ -1,6 +1,5 @@
 """The door of this room: assignments and profiles, strategies, and the published files."""
 
-import datetime
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -9,18 +8,34 @@ import dagster as dg
 
 from seg_pipeline.evaluation.cluster_map import principal_plane
 from seg_pipeline.evaluation.selection import rule_in_words
-from seg_pipeline.evaluation.tables import CHOICE_SENSITIVITY, EVALUATION_REPORT
+from seg_pipeline.evaluation.tables import (
+    CHOICE_SENSITIVITY,
+    EVALUATION_REPORT,
+    VALUE_BY_SEGMENT,
+    VALUE_TEST,
+    VALUE_WINDOW,
+)
 from seg_pipeline.features.assets import feature_transforms, rfm_features
-from seg_pipeline.features.tables import FEATURE_TRANSFORMS
 from seg_pipeline.models.assets import coreset
-from seg_pipeline.models.store import read_coreset, read_model
+from seg_pipeline.models.champions import SHAPING, Champion, champion_of, champions_overview
+from seg_pipeline.models.tables import CHAMPION_DECISIONS, CHAMPIONS, FEATURE_DRIFT
 from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.quality import checks_of
-from seg_pipeline.segments.assignment import cell_clusters
-from seg_pipeline.segments.labelling import label_night
+from seg_pipeline.segments.appointment import appoint
+from seg_pipeline.segments.appointment import rule_in_words as takeover_in_words
+from seg_pipeline.segments.assignment import assign_night
+from seg_pipeline.segments.migration import migrate_night
 from seg_pipeline.segments.publishing import damaged_files, publish
 from seg_pipeline.segments.strategies import strategies
-from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_STRATEGIES
+from seg_pipeline.segments.tables import (
+    SEGMENT_ASSIGNMENTS,
+    SEGMENT_HISTORY,
+    SEGMENT_IDENTITY,
+    SEGMENT_MIGRATION,
+    SEGMENT_MOVES,
+    SEGMENT_PROFILES,
+    SEGMENT_STRATEGIES,
+)
 from seg_pipeline.settings import Settings, flattened
 from seg_pipeline.tables import OWNER, markdown, rows_built
 from seg_pipeline.warehouse import Warehouse
@@ -28,21 +43,10 @@ from seg_pipeline.warehouse import Warehouse
 if TYPE_CHECKING:
     import pandas as pd
 
-PUBLISHED_TABLES = (SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_STRATEGIES)
+PUBLISHED_TABLES = (SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_STRATEGIES, SEGMENT_MIGRATION, SEGMENT_MOVES)
 REPORT_PAGE = "report.html"
 # What of the settings the report shows: what shapes the numbers, not where things lie on this machine.
-SHAPING = (
-    "returns",
-    "duplicates",
-    "zero_prices",
-    "excluded_products",
-    "cancellations",
-    "plausible_dates",
-    "features",
-    "models",
-    "selection",
-    "strategies",
-)
+SHOWN = (*SHAPING, "champions", "drift", "strategies", "value")
 PACKAGES = ("seg-pipeline", "dagster", "duckdb", "great-expectations", "scikit-learn", "pandas")
 
 
@@ -50,7 +54,55 @@ PACKAGES = ("seg-pipeline", "dagster", "duckdb", "great-expectations", "scikit-l
     specs=[
         dg.AssetSpec(deps=deps, partitions_def=NIGHTS, **table.asset(kinds={"python"}))
         for table, deps in (
-            (SEGMENT_ASSIGNMENTS, [rfm_features, feature_transforms, coreset, EVALUATION_REPORT.asset_key]),
+            (CHAMPIONS, [EVALUATION_REPORT.asset_key, rfm_features, feature_transforms, coreset]),
+            (CHAMPION_DECISIONS, [CHAMPIONS.asset_key]),
+            (SEGMENT_IDENTITY, [CHAMPIONS.asset_key]),
+        )
+    ]
+)
+def appointed_champion(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> Iterator[dg.MaterializeResult]:
+    as_of = night_of(context)
+    decision = appoint(warehouse, settings, as_of)
+    overview = champions_overview(warehouse)
+    changes = warehouse.night(SEGMENT_IDENTITY, as_of)
+    figures = decision.dropna(axis=1).drop(columns=["reason"]).T.reset_index().set_axis(["what", "value"], axis=1)
+    yield dg.MaterializeResult(
+        asset_key=CHAMPIONS.asset_key,
+        metadata={
+            "dagster/row_count": len(overview),
+            "decision": decision["decision"].iloc[0],
+            "reason": decision["reason"].iloc[0],
+            "champions": dg.MetadataValue.md(markdown(overview)),
+        },
+    )
+    yield dg.MaterializeResult(
+        asset_key=CHAMPION_DECISIONS.asset_key,
+        metadata={
+            **rows_built(len(decision), as_of),
+            "decision": decision["decision"].iloc[0],
+            "reason": decision["reason"].iloc[0],
+            "rule": takeover_in_words(settings),
+            "figures": dg.MetadataValue.md(markdown(figures)),
+        },
+    )
+    yield dg.MaterializeResult(
+        asset_key=SEGMENT_IDENTITY.asset_key,
+        metadata={
+            **rows_built(len(changes), as_of),
+            "changes": dg.MetadataValue.md(
+                markdown(changes[["segment_id", "change", "segment_name", "previous_name", "overlap", "customers"]])
+            ),
+        },
+    )
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(deps=deps, partitions_def=NIGHTS, **table.asset(kinds={"python"}))
+        for table, deps in (
+            (SEGMENT_ASSIGNMENTS, [rfm_features, FEATURE_DRIFT.asset_key, CHAMPIONS.asset_key]),
             (SEGMENT_PROFILES, [SEGMENT_ASSIGNMENTS.asset_key]),
         )
     ]
@@ -61,15 +113,16 @@ def labelled_customers(
     from seg_pipeline.evaluation import plots
 
     as_of = night_of(context)
-    chosen = warehouse.night(EVALUATION_REPORT, as_of, columns=("algorithm", "k"), where="chosen").iloc[0]
-    model_id = label_night(warehouse, chosen["algorithm"], int(chosen["k"]), as_of)
+    champion = champion_of(warehouse, as_of)
+    assign_night(warehouse, champion, as_of)
     profiles = warehouse.night(SEGMENT_PROFILES, as_of)
     yield dg.MaterializeResult(
         asset_key=SEGMENT_ASSIGNMENTS.asset_key,
         metadata={
             **rows_built(int(profiles["customers"].sum()), as_of),
             "customers": int(profiles["customers"].sum()),
-            "model_id": model_id,
+            "model_id": champion.model_id,
+            "fitted_as_of": champion.fitted_as_of.isoformat(),
             "mean_confidence": round(float((profiles["mean_confidence"] * profiles["share"]).sum()), 4),
         },
     )
@@ -81,12 +134,60 @@ def labelled_customers(
             **rows_built(len(profiles), as_of),
             "segments": dg.MetadataValue.md(markdown(profiles[columns])),
             "names": dg.MetadataValue.md(markdown(profiles[["segment_name", "name_reason"]])),
+            "rules": dg.MetadataValue.md(markdown(profiles[["segment_name", "rule", "rule_precision", "rule_recall"]])),
+            "rule_fidelity": round(champion.rule_fidelity, 4),
             "sizes_and_revenue": dg.MetadataValue.md(
                 plots.markdown_image(plots.sizes_and_revenue(profiles), "Sizes and revenue")
             ),
             "feature_profiles": dg.MetadataValue.md(
                 plots.markdown_image(plots.feature_profiles(profiles, currency=currency), "Feature profiles")
             ),
+        },
+    )
+
+
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(deps=[SEGMENT_ASSIGNMENTS.asset_key], partitions_def=NIGHTS, **table.asset(kinds={"sql"}))
+        for table in (SEGMENT_HISTORY, SEGMENT_MIGRATION, SEGMENT_MOVES)
+    ]
+)
+def migrated_customers(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
+    from seg_pipeline.evaluation import plots
+
+    as_of = night_of(context)
+    migrate_night(warehouse, as_of)
+    nights = warehouse.read(
+        "SELECT as_of, count(*) AS customers FROM segments.segment_history GROUP BY ALL ORDER BY ALL"
+    )
+    yield dg.MaterializeResult(
+        asset_key=SEGMENT_HISTORY.asset_key,
+        metadata={"dagster/row_count": int(nights["customers"].sum()), "nights": len(nights)},
+    )
+    migration = warehouse.night(SEGMENT_MIGRATION, as_of)
+    flow = migration[migration["from_as_of"] == migration["from_as_of"].min()]
+    stayed = migration[migration["from_segment_id"] == migration["to_segment_id"]]
+    pictures = {"flow": dg.MetadataValue.md(plots.markdown_image(plots.flow(flow), "Who moved"))} if len(flow) else {}
+    yield dg.MaterializeResult(
+        asset_key=SEGMENT_MIGRATION.asset_key,
+        metadata={
+            **rows_built(len(migration), as_of),
+            "moved": int(migration["customers"].sum() - stayed["customers"].sum()),
+            "migration": dg.MetadataValue.md(markdown(migration.drop(columns=["as_of", "to_as_of"]))),
+            **pictures,
+        },
+    )
+    lists = warehouse.read(
+        "SELECT segment_name AS newly, from_segment_name AS before, count(*) AS customers,"
+        f" CAST(sum(monetary) AS DOUBLE) AS monetary FROM {SEGMENT_MOVES.name} WHERE as_of = $as_of"
+        " GROUP BY ALL ORDER BY customers DESC, newly, before",
+        {"as_of": as_of},
+    )
+    yield dg.MaterializeResult(
+        asset_key=SEGMENT_MOVES.asset_key,
+        metadata={
+            **rows_built(int(lists["customers"].sum()), as_of),
+            "lists": dg.MetadataValue.md(markdown(lists)),
         },
     )
 
@@ -101,7 +202,25 @@ def segment_strategies(
     return dg.MaterializeResult(
         metadata={
             **rows_built(len(plan), as_of),
-            "budget": dg.MetadataValue.md(markdown(plan[["segment_name", "budget_share", "budget", "arithmetic"]])),
+            "budget": dg.MetadataValue.md(
+                markdown(
+                    plan[
+                        [
+                            "segment_name",
+                            "contact_cost",
+                            "spendable",
+                            "budget_share",
+                            "budget",
+                            "contacts",
+                            "reached_share",
+                            "arithmetic",
+                        ]
+                    ]
+                )
+            ),
+            "holdout": dg.MetadataValue.md(
+                markdown(plan[["segment_name", "base_rate", "holdout_customers", "smallest_effect"]])
+            ),
             "actions": dg.MetadataValue.md(
                 markdown(plan[["segment_name", "objective", "marketing", "sales", "service"]])
             ),
@@ -119,7 +238,7 @@ def segment_strategies(
     # The columns of the file that most readers open.
     metadata=SEGMENT_ASSIGNMENTS.asset(kinds=())["metadata"],
     partitions_def=NIGHTS,
-    deps=[*(table.asset_key for table in (*PUBLISHED_TABLES, EVALUATION_REPORT, CHOICE_SENSITIVITY))],
+    deps=[*(table.asset_key for table in (*PUBLISHED_TABLES, EVALUATION_REPORT, CHOICE_SENSITIVITY, VALUE_BY_SEGMENT))],
 )
 def published_files(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
@@ -128,12 +247,11 @@ def published_files(
     from seg_pipeline.evaluation.report import Report, render
 
     as_of = night_of(context)
-    evaluation = warehouse.night(EVALUATION_REPORT, as_of)
+    champion = champion_of(warehouse, as_of)
+    # What was compared on the night that the champion was fitted.
+    evaluation = warehouse.night(EVALUATION_REPORT, champion.fitted_as_of)
     profiles = warehouse.night(SEGMENT_PROFILES, as_of)
-    model_id = warehouse.value(
-        "SELECT min(model_id) FROM segments.segment_assignments WHERE as_of = $as_of", {"as_of": as_of}
-    )
-    cells, axis_labels = _cluster_map(warehouse, as_of, evaluation, profiles)
+    cells, axis_labels = _cluster_map(champion)
     report = Report(
         as_of=as_of,
         source=", ".join(settings.source.path),
@@ -149,15 +267,18 @@ def published_files(
             " UNION ALL (SELECT 'rejected', reason, count(*) AS lines FROM prepared.rejected_orders GROUP BY reason"
             " ORDER BY lines DESC, reason)"
         ),
-        settings={key: value for key, value in flattened(settings).items() if key.split(".")[0] in SHAPING},
-        model_id=model_id,
+        settings={key: value for key, value in flattened(settings).items() if key.split(".")[0] in SHOWN},
+        model_id=champion.model_id,
         versions={name: version(name) for name in PACKAGES},
         timings=None,
         rule=rule_in_words(settings.selection),
-        sensitivity=warehouse.night(CHOICE_SENSITIVITY, as_of),
+        sensitivity=warehouse.night(CHOICE_SENSITIVITY, champion.fitted_as_of),
+        value_window=warehouse.night(VALUE_WINDOW, champion.fitted_as_of),
+        value_test=warehouse.night(VALUE_TEST, champion.fitted_as_of),
+        value_by_segment=warehouse.night(VALUE_BY_SEGMENT, champion.fitted_as_of),
     )
     folder, is_latest = publish(
-        warehouse, PUBLISHED_TABLES, {REPORT_PAGE: render(report)}, as_of, model_id, settings.output.path
+        warehouse, PUBLISHED_TABLES, {REPORT_PAGE: render(report)}, as_of, champion.model_id, settings.output.path
     )
     metadata: dict[str, Any] = {
         **rows_built(warehouse.count(SEGMENT_ASSIGNMENTS, as_of), as_of),
@@ -182,24 +303,29 @@ def published_set_is_whole(settings: dg.ResourceParam[Settings]) -> dg.AssetChec
     )
 
 
-def _cluster_map(
-    warehouse: Warehouse, as_of: datetime.date, evaluation: "pd.DataFrame", profiles: "pd.DataFrame"
-) -> "tuple[pd.DataFrame, tuple[str, str]]":
-    """The night's cells on two axes, each in the segment of its cluster."""
+def _cluster_map(champion: Champion) -> "tuple[pd.DataFrame, tuple[str, str]]":
+    """The cells that the champion was fitted on, on two axes, each in the segment of its cluster."""
     import pandas as pd
 
-    chosen = evaluation[evaluation["chosen"]].iloc[0]
-    summary, cells = read_coreset(warehouse, as_of)
-    model = read_model(warehouse, chosen["algorithm"], int(chosen["k"]), as_of)
-    features = warehouse.night(FEATURE_TRANSFORMS, as_of).sort_values("position")["feature"].to_list()
-    places, axis_labels = principal_plane(summary.points, summary.weights, features)
+    coreset = champion.scorer.coreset
+    features = champion.scorer.transforms.sort_values("position")["feature"].to_list()
+    places, axis_labels = principal_plane(coreset.points, coreset.weights, features)
     table = pd.DataFrame(
-        {"x": places[:, 0], "y": places[:, 1], "customers": summary.weights, "cluster": cell_clusters(model, cells)}
+        {
+            "x": places[:, 0],
+            "y": places[:, 1],
+            "customers": coreset.weights,
+            "cluster": champion.scorer.model.cell_labels,
+        }
     )
-    return table.merge(profiles[["cluster", "segment_id", "segment_name"]], on="cluster"), axis_labels
+    return table.merge(champion.segments[["cluster", "segment_id", "segment_name"]], on="cluster"), axis_labels
 
 
 defs = dg.Definitions(
-    assets=[labelled_customers, segment_strategies, published_files],
-    asset_checks=[*(checks_of(table) for table in PUBLISHED_TABLES), published_set_is_whole],
+    assets=[appointed_champion, labelled_customers, migrated_customers, segment_strategies, published_files],
+    asset_checks=[
+        *(checks_of(table) for table in (CHAMPIONS, CHAMPION_DECISIONS, SEGMENT_IDENTITY, SEGMENT_HISTORY)),
+        *(checks_of(table) for table in PUBLISHED_TABLES),
+        published_set_is_whole,
+    ],
 )

@@ -1,95 +1,50 @@
-"""A segment and a confidence for every customer of a night, from a fitted model."""
+"""One night's segments: every customer scored with the champion, the segments measured, both tables replaced."""
 
 import datetime
-import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-import numpy as np
+from seg_pipeline.models.champions import Champion
+from seg_pipeline.models.scoring import label_customers
+from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
+from seg_pipeline.warehouse import Warehouse, execute, replace_night, temporary, transaction
 
-from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
-from seg_pipeline.features.transforms import apply_transforms
-from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
-from seg_pipeline.models.model import ClusterModel
-from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
-from seg_pipeline.warehouse import batches
-
-if TYPE_CHECKING:
-    import duckdb
-    import pandas as pd
-
-# Of customers without a purchase.
-NO_CLUSTER = -1
+PROFILES = Path(__file__).with_name("segment_profiles.sql")
 
 
-@dataclass(frozen=True, slots=True)
-class Scorer:
-    """A model with all that labelling takes: `transforms` as rows of feature_transforms, and the model's coreset."""
+def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date) -> None:
+    """Replaces the night's rows of segment_assignments and segment_profiles in one transaction; nothing is fitted.
 
-    model: ClusterModel
-    transforms: "pd.DataFrame"
-    coreset: Coreset
-
-    @property
-    def columns(self) -> list[str]:
-        """What of rfm_features it looks at."""
-        return ["rfm_segment"] if self.model.algorithm == RFM_GRID_NAME else self.transforms["feature"].to_list()
-
-    def label(self, buyers: "pd.DataFrame") -> tuple[IntArray, FloatArray]:
-        """Cluster and confidence, both (buyers,). The R x F grid is a rule, not distances: its confidence is 1."""
-        if self.model.algorithm == RFM_GRID_NAME:
-            return _grid_clusters(buyers), np.ones(len(buyers))
-        points = apply_transforms(buyers, self.transforms)
-        clusters, confidence = ALGORITHMS[self.model.algorithm].predict(self.model, points, self.coreset)
-        return clusters, np.clip(confidence, 0.0, 1.0)
-
-
-def label_customers(connection: "duckdb.DuckDBPyConnection", scorer: Scorer, as_of: datetime.date) -> None:
-    """Makes the temporary table `labelled` of a night: customer_id, cluster, confidence, a row per customer.
-
-    Who has bought nothing is in cluster -1 with confidence 1. Customers pass through Python some at a time, so memory
-    does not grow with them. A place in the table (DuckDB form: rowid) stands for the customer meanwhile.
+    Ids and names are the champion's. A segment that is nobody's on this night has no profile.
     """
-    import pandas as pd
-
-    connection.execute("CREATE OR REPLACE TEMP TABLE labels (place BIGINT, cluster INTEGER, confidence DOUBLE)")
-    for buyers in batches(
-        connection,
-        f"SELECT rowid AS place, {', '.join(scorer.columns)} FROM {RFM_FEATURES.name}"
-        " WHERE as_of = $as_of AND frequency > 0",
-        {"as_of": as_of},
-    ):
-        clusters, confidence = scorer.label(buyers)
-        connection.register(
-            "batch", pd.DataFrame({"place": buyers["place"], "cluster": clusters, "confidence": confidence})
-        )
-        connection.execute("INSERT INTO labels SELECT * FROM batch")
-    connection.unregister("batch")
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE labelled AS SELECT customer_id, coalesce(cluster, $none) AS cluster,"
-        f" coalesce(confidence, 1.0) AS confidence FROM {RFM_FEATURES.name} AS features"
-        " LEFT JOIN labels ON labels.place = features.rowid WHERE as_of = $as_of",
-        {"as_of": as_of, "none": NO_CLUSTER},
-    )
-    connection.execute("DROP TABLE labels")
-
-
-def cell_clusters(model: ClusterModel, cells: "pd.DataFrame") -> IntArray:
-    """Cluster (cells,) of each row of models.coreset, numbered as `Scorer` numbers the customers'."""
-    return _grid_clusters(cells) if model.algorithm == RFM_GRID_NAME else model.cell_labels
-
-
-def _grid_clusters(rows: "pd.DataFrame") -> IntArray:
-    """The grid as cluster numbers: the place of rfm_segment in the list of the grid's names."""
-    place = {name: number for number, name in enumerate(RFM_GRID)}
-    return np.asarray(rows["rfm_segment"].map(place), dtype=np.int64)
-
-
-def model_id(model: ClusterModel, as_of: object) -> str:
-    """Names a model: algorithm, k, night, and a digest of its numbers."""
-    digest = hashlib.sha256()
-    for numbers in (model.centers, model.weights, model.covariances, model.cell_labels):
-        if numbers is not None:
-            digest.update(np.ascontiguousarray(numbers).tobytes())
-    return f"{model.algorithm}-{model.k}-{as_of}-{digest.hexdigest()[:8]}"
+    of_champion = {
+        "as_of": as_of,
+        "model_id": champion.model_id,
+        "fitted_as_of": champion.fitted_as_of,
+    }
+    with warehouse.get_connection() as connection:
+        # Outside the transaction: what it has not committed yet is read by one thread only.
+        label_customers(connection, champion.scorer, as_of)
+        temporary(connection, "numbered", champion.segments)
+        profiles = PROFILES.read_text(encoding="utf-8")
+        execute(connection, f"CREATE OR REPLACE TEMP TABLE profiled AS {profiles}", {"as_of": as_of})
+        with transaction(connection):
+            replace_night(
+                connection,
+                SEGMENT_ASSIGNMENTS,
+                "SELECT $as_of AS as_of, customer_id, segment_id, segment_name, confidence, $model_id AS model_id,"
+                " $fitted_as_of AS fitted_as_of FROM labelled JOIN numbered USING (cluster)",
+                as_of,
+                of_champion,
+            )
+            replace_night(
+                connection,
+                SEGMENT_PROFILES,
+                "SELECT $as_of AS as_of, profiled.*, named.* EXCLUDE (segment_id), $fitted_as_of AS fitted_as_of"
+                " FROM profiled JOIN (SELECT DISTINCT ON (segment_id) segment_id, segment_name, grid_name, name_reason,"
+                " stability, share AS fitted_share, rule, rule_precision, rule_recall FROM numbered"
+                " ORDER BY segment_id, cluster) AS named USING (segment_id) ORDER BY segment_id",
+                as_of,
+                of_champion,
+            )
+        for made in ("profiled", "numbered", "labelled"):
+            connection.execute(f"DROP TABLE {made}")

@@ -23,6 +23,7 @@ SELECT
     sum(members.monetary) / nullif(sum(sum(members.monetary)) OVER (), 0) AS revenue_share,
     CASE WHEN members.segment_id = 0 THEN 0
         ELSE sum(greatest(reachable.monetary - members.monetary, 0)) END AS headroom,
+    count(*) FILTER (recency_days <= 90) / count(*) AS active_share,
     -- Sums of whole numbers over a count: exact, whatever the order of the rows.
     sum(r_score) / count(r_score) AS mean_r_score,
     sum(f_score) / count(f_score) AS mean_f_score,

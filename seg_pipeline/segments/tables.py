@@ -36,6 +36,7 @@ SEGMENT_ASSIGNMENTS = Table(
             max_value=1,
         ),
         Column("model_id", "VARCHAR", "Model that assigned it: algorithm, k, night and a digest of its numbers"),
+        Column("fitted_as_of", "DATE", "Night the model was fitted on; after the night itself where none was before"),
     ),
     rules=(
         Rule(
@@ -51,6 +52,14 @@ SEGMENT_ASSIGNMENTS = Table(
             " USING (customer_id, as_of) WHERE (segment_id = 0) != (frequency = 0)",
         ),
     ),
+)
+
+# The index of models/drift.py over the segments; those that have lost all their customers have no row and are one bin.
+SHARE_DRIFT = (
+    "SELECT sum((now - fitted) * ln(now / fitted)) + (max(gone) - 0.0001) * ln(max(gone) / 0.0001) AS psi FROM"
+    " (SELECT fitted_as_of, greatest(customers / sum(customers) OVER (), 0.0001) AS now,"
+    " greatest(fitted_share, 0.0001) AS fitted, greatest(1 - sum(fitted_share) OVER (), 0.0001) AS gone"
+    " FROM {batch} WHERE segment_id > 0) HAVING psi"
 )
 
 SEGMENT_PROFILES = Table(
@@ -76,6 +85,13 @@ SEGMENT_PROFILES = Table(
             "Revenue gained if those below the segment's own upper quartile of monetary came up to it",
             min_value=0,
         ),
+        Column(
+            "active_share",
+            "DOUBLE",
+            "Share of its customers who bought within the last 90 days",
+            min_value=0,
+            max_value=1,
+        ),
         Column("mean_r_score", "DOUBLE", "Mean recency score, 1 to 5", nullable=True, min_value=1, max_value=5),
         Column("mean_f_score", "DOUBLE", "Mean frequency score, 1 to 5", nullable=True, min_value=1, max_value=5),
         Column("mean_m_score", "DOUBLE", "Mean monetary score, 1 to 5", nullable=True, min_value=1, max_value=5),
@@ -90,6 +106,37 @@ SEGMENT_PROFILES = Table(
             max_value=1,
         ),
         Column("name_reason", "VARCHAR", "Why it has this name"),
+        Column(
+            "rule",
+            "VARCHAR",
+            "The segment as a short rule, close to the model and not it; NULL where none is short enough",
+            nullable=True,
+        ),
+        Column(
+            "rule_precision",
+            "DOUBLE",
+            "Share of the customers under the rule who are in the segment, on the night of the fit",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
+        Column(
+            "rule_recall",
+            "DOUBLE",
+            "Share of the segment's customers who are under the rule, on the night of the fit",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
+        Column("fitted_as_of", "DATE", "Night the model was fitted on"),
+        Column(
+            "fitted_share",
+            "DOUBLE",
+            "Share of the buyers on that night; NULL of segment 0",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
     ),
     rules=(
         Rule(
@@ -110,11 +157,103 @@ SEGMENT_PROFILES = Table(
             " features.rfm_features WHERE as_of = :as_of) AS monetary) WHERE profiled != monetary",
         ),
         Rule(
+            "shares_as_when_fitted",
+            "The segments' shares of the buyers are those of the night of the fit, but for drift.psi_warning"
+            " (population stability index).",
+            SHARE_DRIFT + " > :drift.psi_warning",
+            "warning",
+        ),
+        Rule(
+            "shares_credible",
+            "The segments' shares of the buyers have not drifted beyond drift.psi_critical since the night of the fit.",
+            # A night before the champion is scored by what came later; that it differs is no fault.
+            SHARE_DRIFT + " > :drift.psi_critical AND max(fitted_as_of) <= :as_of",
+        ),
+        Rule(
             "no_segment_too_large",
             "No segment holds more than nine of ten customers.",
             "SELECT segment_id, share FROM {batch} WHERE share > 0.9",
             "warning",
         ),
+    ),
+)
+
+SEGMENT_HISTORY = Table(
+    "segments.segment_history",
+    "The segment of every customer on every night that is kept: a view of segment_assignments.",
+    nightly=True,
+    key=("customer_id",),
+    columns=(AS_OF, Column("customer_id", "VARCHAR", "Customer"), SEGMENT_ID, SEGMENT_NAME),
+)
+
+SEGMENT_IDENTITY = Table(
+    "segments.segment_identity",
+    "What became of each segment on a night when a new model took over: kept, renamed, new or dissolved.",
+    nightly=True,
+    key=("segment_id",),
+    may_be_empty=True,
+    columns=(
+        AS_OF,
+        SEGMENT_ID,
+        Column("change", "VARCHAR", "What became of it", values=("kept", "renamed", "new", "dissolved")),
+        Column("segment_name", "VARCHAR", "Its name from now on; NULL where it dissolved", nullable=True),
+        Column("previous_name", "VARCHAR", "Its name until now; NULL where it is new", nullable=True),
+        Column(
+            "overlap",
+            "DOUBLE",
+            "Customers in both over customers in either, before and after",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
+        Column("customers", "BIGINT", "Customers in it on the night, by the new model", min_value=0),
+        Column("model_id", "VARCHAR", "The new champion"),
+        Column("previous_model_id", "VARCHAR", "The one before; NULL for the first", nullable=True),
+    ),
+)
+
+SEGMENT_MIGRATION = Table(
+    "segments.segment_migration",
+    "Who moved from where to where: customers by their segment on an earlier night and on this one. Compared are the"
+    " night before in the warehouse and the last one that is a week or more ago.",
+    nightly=True,
+    key=("from_as_of", "from_segment_id", "to_segment_id"),
+    may_be_empty=True,
+    columns=(
+        AS_OF,
+        Column("from_as_of", "DATE", "The earlier night"),
+        Column("to_as_of", "DATE", "This night"),
+        Column("from_segment_id", "INTEGER", "Segment then; -1 of who was no customer yet", min_value=-1),
+        Column("from_segment_name", "VARCHAR", "Its name then"),
+        Column("to_segment_id", "INTEGER", "Segment now; -1 of who is no customer any more", min_value=-1),
+        Column("to_segment_name", "VARCHAR", "Its name now"),
+        Column("customers", "BIGINT", "Customers who went that way", min_value=1),
+    ),
+    rules=(
+        Rule(
+            "customers_add_up",
+            "Those who came from anywhere are the night's customers.",
+            "SELECT from_as_of, sum(customers) AS moved FROM {batch} WHERE to_segment_id >= 0 GROUP BY from_as_of"
+            " HAVING sum(customers) != (SELECT count(*) FROM segments.segment_assignments WHERE as_of = :as_of)",
+        ),
+    ),
+)
+
+SEGMENT_MOVES = Table(
+    "segments.segment_moves",
+    "The lists that teams act on: every customer whose segment is another than a week ago, or who is new since.",
+    nightly=True,
+    key=("customer_id",),
+    may_be_empty=True,
+    columns=(
+        AS_OF,
+        Column("customer_id", "VARCHAR", "Customer"),
+        Column("from_as_of", "DATE", "The night that is compared with"),
+        Column("from_segment_id", "INTEGER", "Segment then; -1 of who was no customer yet", min_value=-1),
+        Column("from_segment_name", "VARCHAR", "Its name then"),
+        SEGMENT_ID,
+        SEGMENT_NAME,
+        Column("monetary", "DECIMAL(18, 4)", "Value of all lines, net of returns, in the shop's currency"),
     ),
 )
 
@@ -132,15 +271,68 @@ SEGMENT_STRATEGIES = Table(
         Column("sales", "VARCHAR", "Action for sales"),
         Column("service", "VARCHAR", "Action for service"),
         Column("headroom", "DOUBLE", "Revenue within reach, see segment_profiles", min_value=0),
+        Column("contact_cost", "DOUBLE", "Cost of one contact with one customer: by the actions' effort", min_value=0),
+        Column(
+            "spendable",
+            "DOUBLE",
+            "Most that contacts with its customers can cost; 0 where it has no claim; missing where contacts are free",
+            nullable=True,
+            min_value=0,
+        ),
         Column("budget_share", "DOUBLE", "Part of the budget", min_value=0, max_value=1),
         Column("budget", "DOUBLE", "Budget in the shop's currency", min_value=0),
+        Column("contacts", "BIGINT", "Contacts that its budget pays; missing where free", nullable=True, min_value=0),
+        Column(
+            "reached_share",
+            "DOUBLE",
+            "Share of its customers whom these contacts reach once; missing where free",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
         Column("arithmetic", "VARCHAR", "How the part of the budget came about"),
+        Column(
+            "base_rate",
+            "DOUBLE",
+            "Share taken to buy within the next 90 days: between active_share and all buyers', the nearest to one half",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
+        Column(
+            "holdout_customers",
+            "BIGINT",
+            "Customers to leave out at random to measure a rise of strategies.effect; missing where half are too few",
+            nullable=True,
+            min_value=1,
+        ),
+        Column(
+            "smallest_effect",
+            "DOUBLE",
+            "Smallest rise of the share who buy that leaving out half would measure; missing where there is none",
+            nullable=True,
+            min_value=0,
+            max_value=1,
+        ),
     ),
     rules=(
         Rule(
             "budget_is_split",
-            "The parts of the budget add up to the whole.",
-            "SELECT sum(budget_share) AS parts FROM {batch} HAVING abs(sum(budget_share) - 1) > 0.000001",
+            "The parts of the budget add up to the whole; only where each segment has all it can spend to less.",
+            "SELECT sum(budget_share) AS parts, sum(spendable) AS spendable FROM {batch}"
+            " HAVING sum(budget_share) > 1.000001 OR sum(budget_share) < 0.999999"
+            " AND bool_or(spendable IS NULL OR budget < spendable * 0.999999)",
+        ),
+        Rule(
+            "budget_can_be_spent",
+            "No segment has more budget than contacts with all its customers can cost.",
+            "SELECT segment_id, budget, spendable FROM {batch} WHERE budget > spendable * 1.000001",
+        ),
+        Rule(
+            "holdouts_leave_half",
+            "A holdout is at most half of its segment.",
+            "SELECT segment_id, holdout_customers, customers FROM {batch} JOIN segments.segment_profiles"
+            " USING (segment_id, as_of) WHERE 2 * holdout_customers > customers",
         ),
     ),
 )

@@ -54,7 +54,7 @@ def plot(sizes: Sequence[int], runs: Sequence[Measured], file: Path) -> None:
     seconds.set(
         yticks=list(places), yticklabels=labels, xlabel="seconds of the whole process", title="Wall time by stage"
     )
-    seconds.legend(fontsize="small", loc="lower right")
+    seconds.legend(fontsize="small", loc="upper right", frameon=False)
     memory.barh(places, [run.peak_mib / 1024 for run in runs], height=0.6, color="0.45")
     memory.set(yticks=list(places), yticklabels=[], xlabel="GiB", title="Peak memory")
     for axes in (seconds, memory):

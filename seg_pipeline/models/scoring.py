@@ -1,0 +1,82 @@
+"""A fitted model applied to every customer of a night: the same transforms and the same numbers that fitting used."""
+
+import datetime
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
+from seg_pipeline.features.transforms import apply_transforms
+from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.model import ClusterModel
+from seg_pipeline.models.registry import ALGORITHMS
+from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
+from seg_pipeline.warehouse import batches
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+# Of customers without a purchase.
+NO_CLUSTER = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A model with all that labelling takes: `transforms` as rows of feature_transforms, and the model's coreset."""
+
+    model: ClusterModel
+    transforms: "pd.DataFrame"
+    coreset: Coreset
+
+    @property
+    def columns(self) -> list[str]:
+        """What of rfm_features it looks at."""
+        return ["rfm_segment"] if self.model.algorithm == RFM_GRID_NAME else self.transforms["feature"].to_list()
+
+    def label(self, buyers: "pd.DataFrame") -> tuple[IntArray, FloatArray]:
+        """Cluster and confidence, both (buyers,). The R x F grid is a rule, not distances: its confidence is 1."""
+        if self.model.algorithm == RFM_GRID_NAME:
+            return grid_clusters(buyers), np.ones(len(buyers))
+        points = apply_transforms(buyers, self.transforms)
+        clusters, confidence = ALGORITHMS[self.model.algorithm].predict(self.model, points, self.coreset)
+        return clusters, np.clip(confidence, 0.0, 1.0)
+
+
+def label_customers(
+    connection: "duckdb.DuckDBPyConnection", scorer: Scorer, as_of: datetime.date, into: str = "labelled"
+) -> None:
+    """Makes a temporary table of a night: customer_id, cluster, confidence, a row per customer.
+
+    Who has bought nothing is in cluster -1 with confidence 1. Customers pass through Python some at a time, so memory
+    does not grow with them. A place in the table (DuckDB form: rowid) stands for the customer meanwhile.
+    """
+    import pandas as pd
+
+    connection.execute("CREATE OR REPLACE TEMP TABLE labels (place BIGINT, cluster INTEGER, confidence DOUBLE)")
+    for buyers in batches(
+        connection,
+        f"SELECT rowid AS place, {', '.join(scorer.columns)} FROM {RFM_FEATURES.name}"
+        " WHERE as_of = $as_of AND frequency > 0",
+        {"as_of": as_of},
+    ):
+        clusters, confidence = scorer.label(buyers)
+        connection.register(
+            "batch", pd.DataFrame({"place": buyers["place"], "cluster": clusters, "confidence": confidence})
+        )
+        connection.execute("INSERT INTO labels SELECT * FROM batch")
+    connection.unregister("batch")
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT customer_id, coalesce(cluster, $none) AS cluster,"
+        f" coalesce(confidence, 1.0) AS confidence FROM {RFM_FEATURES.name} AS features"
+        " LEFT JOIN labels ON labels.place = features.rowid WHERE as_of = $as_of",
+        {"as_of": as_of, "none": NO_CLUSTER},
+    )
+    connection.execute("DROP TABLE labels")
+
+
+def grid_clusters(rows: "pd.DataFrame") -> IntArray:
+    """The grid as cluster numbers (rows,): the place of rfm_segment in the list of the grid's names."""
+    place = {name: number for number, name in enumerate(RFM_GRID)}
+    return np.asarray(rows["rfm_segment"].map(place), dtype=np.int64)

@@ -1,0 +1,39 @@
+"""Who moved from where to where since an earlier night, and the lists that teams act on."""
+
+import datetime
+from pathlib import Path
+
+from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_HISTORY, SEGMENT_MIGRATION, SEGMENT_MOVES
+from seg_pipeline.warehouse import Warehouse, create, execute, transaction
+
+SQL = Path(__file__).parent
+WEEK = datetime.timedelta(days=7)
+
+
+def earlier_nights(warehouse: Warehouse, as_of: datetime.date) -> list[datetime.date]:
+    """The nights that this one is compared with: the one before it, and the last that is a week or more ago.
+
+    None, or one, where the warehouse has no others.
+    """
+    query = f"SELECT max(as_of) FROM {SEGMENT_ASSIGNMENTS.name} WHERE as_of <= $latest"
+    found = {warehouse.value(query, {"latest": as_of - back}) for back in (datetime.timedelta(days=1), WEEK)}
+    return sorted(found - {None}, reverse=True)
+
+
+def migrate_night(warehouse: Warehouse, as_of: datetime.date) -> None:
+    """Replaces the night's rows of segment_migration and segment_moves in one transaction; makes the view too."""
+    nights = earlier_nights(warehouse, as_of)
+    history = ", ".join(column.name for column in SEGMENT_HISTORY.columns)
+    with warehouse.get_connection() as connection, transaction(connection):
+        connection.execute(
+            f"CREATE OR REPLACE VIEW {SEGMENT_HISTORY.name} AS SELECT {history} FROM {SEGMENT_ASSIGNMENTS.name}"
+        )
+        for table, file, compared in (
+            (SEGMENT_MIGRATION, "migration.sql", nights),
+            (SEGMENT_MOVES, "moves.sql", nights[-1:]),
+        ):
+            create(connection, table, or_replace=False)
+            execute(connection, f"DELETE FROM {table.name} WHERE as_of = $as_of", {"as_of": as_of})
+            rows = (SQL / file).read_text(encoding="utf-8")
+            for night in compared:
+                execute(connection, f"INSERT INTO {table.name} BY NAME {rows}", {"as_of": as_of, "from_as_of": night})

@@ -1,0 +1,313 @@
+"""Nights that score, fits that challenge, and what neither may do: on half a year of the demo shop."""
+
+import csv
+import datetime
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seg_pipeline.cli import main
+from seg_pipeline.definitions import defs
+from seg_pipeline.models.cadence import refit_due
+from seg_pipeline.models.champions import champion_of, champions_overview, newest_champion
+from seg_pipeline.models.tables import CHAMPION_DECISIONS, FEATURE_DRIFT
+from seg_pipeline.segments.tables import (
+    SEGMENT_ASSIGNMENTS,
+    SEGMENT_IDENTITY,
+    SEGMENT_MIGRATION,
+    SEGMENT_MOVES,
+    SEGMENT_PROFILES,
+)
+from seg_pipeline.settings import load_settings
+from seg_pipeline.warehouse import Warehouse
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, Run, run_pipeline
+
+LAST = DEMO_UNTIL + datetime.timedelta(days=1)
+# What run_pipeline sets, which shapes the model.
+QUICK = ("--set", "models.bootstraps=3", "--set", "models.gap_references=2")
+BY_NIGHT = (SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_MIGRATION, SEGMENT_MOVES, FEATURE_DRIFT)
+
+
+def night(back):
+    return LAST - datetime.timedelta(days=back)
+
+
+@pytest.fixture
+def run(shop_run, tmp_path):
+    """A copy of the finished run of the shop, to go on with."""
+    shutil.copy(shop_run.warehouse.database, tmp_path / "warehouse.duckdb")
+    shutil.copytree(shop_run.output, tmp_path / "published", symlinks=True)
+    return Run(0, Warehouse(database=str(tmp_path / "warehouse.duckdb")), tmp_path / "published")
+
+
+def command(run, *words):
+    """The command line on that warehouse."""
+    verb, *options = map(str, words)
+    place = ["--warehouse", run.warehouse.database]
+    if verb != "champions":
+        place += ["--output", str(run.output), *QUICK]
+    return main([verb, *options, *place])
+
+
+def published(run):
+    return {file.name: file.read_bytes() for file in (run.output / "latest").iterdir()}
+
+
+def nights_of(warehouse, *as_ofs):
+    return [warehouse.night(table, as_of).to_csv() for as_of in as_ofs for table in BY_NIGHT]
+
+
+def champions(run):
+    return champions_overview(run.warehouse)["model_id"].to_list()
+
+
+def test_the_first_fit_makes_the_champion_and_says_so(shop_run):
+    decision = shop_run.warehouse.night(CHAMPION_DECISIONS, LAST).iloc[0]
+    champion = newest_champion(shop_run.warehouse)
+
+    assert (decision["decision"], decision["challenger_id"]) == ("first", champion.model_id)
+    assert champion.fitted_as_of == champion.in_force_from == LAST
+    profiles = shop_run.warehouse.night(SEGMENT_PROFILES, LAST)
+    assert set(profiles["segment_id"]) - {0} == set(champion.segments["segment_id"]) - {0}
+    identity = shop_run.warehouse.night(SEGMENT_IDENTITY, LAST)
+    assert set(identity["change"]) == {"new"}
+
+
+def test_the_stored_champion_labels_as_the_plain_numbers_say(shop_run):
+    champion = champion_of(shop_run.warehouse, LAST)
+    assert champion.scorer.model.algorithm == "kmeans"
+    rows = shop_run.warehouse.read(
+        "SELECT * FROM features.rfm_features JOIN segments.segment_assignments USING (as_of, customer_id)"
+        " WHERE frequency > 0"
+    )
+
+    columns = []
+    for one in champion.scorer.transforms.sort_values("position").to_dict("records"):
+        values = rows[one["feature"]].to_numpy(float)
+        columns.append((np.sign(values) * np.log1p(np.abs(values)) - one["center"]) / one["scale"])
+    distances = np.linalg.norm(np.column_stack(columns)[:, None] - champion.scorer.model.centers, axis=2)
+    segment_of = dict(zip(champion.segments["cluster"], champion.segments["segment_id"], strict=True))
+
+    assert rows["segment_id"].to_list() == [segment_of[cluster] for cluster in distances.argmin(axis=1)]
+
+
+def test_a_later_night_scores_and_fits_nothing(shop, shop_run, run):
+    before = run.warehouse.night(SEGMENT_PROFILES, LAST)
+    later = LAST + datetime.timedelta(days=1)
+
+    assert command(run, "backfill", later) == 0
+
+    assert champions(run) == champions(shop_run)
+    assert run.warehouse.value("SELECT count(DISTINCT as_of) FROM models.kmeans_candidates") == 1
+    now = run.warehouse.night(SEGMENT_PROFILES, later)
+    assert dict(zip(now["segment_id"], now["segment_name"], strict=True)) == dict(
+        zip(before["segment_id"], before["segment_name"], strict=True)
+    )
+    assert set(run.warehouse.night(SEGMENT_ASSIGNMENTS, later)["fitted_as_of"]) == {pd.Timestamp(LAST)}
+    assert len(run.warehouse.night(FEATURE_DRIFT, later)) == 3
+
+
+def test_backfilled_nights_are_what_they_were_and_move_nothing(shop, run, tmp_path):
+    """Orders dated on or after a night are planted between the two: they must not count."""
+    nights = [night(back) for back in (12, 11, 10, 3)]
+    command(run, "backfill", nights[0], nights[-1])
+    then, latest, known = nights_of(run.warehouse, *nights), published(run), champions(run)
+    planted = tmp_path / "planted"
+    shutil.copytree(shop, planted)
+    with sorted(planted.glob("*.csv"))[-1].open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        # New customers and old ones, each with an order on the day of the last night.
+        old = run.warehouse.night(SEGMENT_ASSIGNMENTS, nights[0])["customer_id"].head(40)
+        for name in (*old, *(f"NEW{number}" for number in range(40))):
+            writer.writerow(_line(planted, customer_id=name, day=nights[-1]))
+
+    assert command(run, "run", "--source", planted, "--as-of", nights[0]) == 0
+    assert run.warehouse.value("SELECT count(*) FROM prepared.clean_orders WHERE customer_id = 'NEW1'") == 1
+    assert command(run, "backfill", nights[0], nights[-1]) == 0
+
+    assert nights_of(run.warehouse, *nights) == then
+    assert published(run) == latest
+    assert champions(run) == known
+    assert set(run.warehouse.night(SEGMENT_ASSIGNMENTS, nights[0])["fitted_as_of"]) == {pd.Timestamp(LAST)}
+
+
+def _line(folder, customer_id, day):
+    """A line of the shop's last file with another customer, order and day."""
+    with sorted(folder.glob("*.csv"))[-1].open(newline="") as file:
+        header, first, *_ = csv.reader(file)
+    given = {"customer_id": customer_id, "order_id": f"PLANTED{customer_id}", "order_date": f"{day} 00:00:00"}
+    return [given.get(name, value) for name, value in zip(header, first, strict=True)]
+
+
+def test_changed_settings_replace_the_champion_and_segments_keep_their_ids(shop, run):
+    first = newest_champion(run.warehouse)
+    other = 5 if first.scorer.model.k != 5 else 6
+
+    assert command(run, "run", "--source", shop, "--set", f"selection.k={other}") == 0
+
+    champion = newest_champion(run.warehouse)
+    decision = run.warehouse.night(CHAMPION_DECISIONS, LAST, where=f"challenger_id = '{champion.model_id}'").iloc[0]
+    assert (decision["decision"], decision["reason"]) == (
+        "replaced",
+        "The settings that shape a model have changed.",
+    )
+    changes = run.warehouse.night(SEGMENT_IDENTITY, LAST)
+    new = changes.loc[changes["change"] == "new", "segment_id"]
+    assert new.min() > first.segments["segment_id"].max()
+    assert set(changes["change"]) <= {"kept", "renamed", "new", "dissolved"}
+    assert decision["kept_share"] >= decision["kept_share_unmatched"]
+    # Once more the same: nothing is appended, nothing moves.
+    then = published(run)
+    assert command(run, "run", "--source", shop, "--set", f"selection.k={other}", "--refit") == 0
+    assert len(champions(run)) == 2
+    assert published(run) == then
+
+
+def test_a_pinned_champion_stays_until_it_is_unpinned(shop, run, capsys):
+    [first] = champions(run)
+    assert command(run, "champions", "--pin", first) == 0
+    settings = ("--set", "selection.k=5")
+
+    assert command(run, "run", "--source", shop, "--refit", *settings) == 0
+
+    assert newest_champion(run.warehouse).model_id == first
+    assert run.warehouse.night(CHAMPION_DECISIONS, LAST)["decision"].iloc[-1] == "kept"
+    assert command(run, "champions", "--unpin") == 0
+    assert command(run, "run", "--source", shop, "--refit", *settings) == 0
+    second = newest_champion(run.warehouse).model_id
+    assert second != first
+    # Back to the older one.
+    assert command(run, "champions", "--pin", first) == 0
+    assert champion_of(run.warehouse, LAST).model_id == first
+    capsys.readouterr()
+    assert command(run, "champions", "--pin", first[:-1]) == 2
+    assert f"did you mean {first}?" in capsys.readouterr().err
+
+
+def test_a_fit_of_a_past_night_does_not_move_the_champion(run):
+    known = champions(run)
+
+    assert command(run, "backfill", night(20), "--refit") == 0
+
+    assert champions(run) == known
+    assert run.warehouse.night(CHAMPION_DECISIONS, night(20))["decision"].to_list() == ["past"]
+
+
+def test_a_fit_is_due_by_age_drift_or_settings_and_not_for_a_past_night(shop_run):
+    quick = ["models.bootstraps=3", "models.gap_references=2"]
+
+    def due(as_of, *overrides):
+        return refit_due(shop_run.warehouse, load_settings([*quick, *overrides], environment={}), as_of)
+
+    assert due(LAST) is None
+    assert due(LAST, "models.k_max=9") == "the settings that shape a model have changed"
+    assert due(LAST - datetime.timedelta(days=1), "models.k_max=9") is None
+    assert due(LAST + datetime.timedelta(days=30)).endswith("is 30 days old")
+    assert due(LAST + datetime.timedelta(days=1), "drift.psi_warning=0") is None
+
+
+def test_migration_adds_up_and_the_lists_name_who_moved(run):
+    nights = [night(back) for back in (9, 8, 1)]
+    for one in nights:
+        assert command(run, "backfill", one) == 0
+
+    migration = run.warehouse.night(SEGMENT_MIGRATION, nights[-1])
+    moves = run.warehouse.night(SEGMENT_MOVES, nights[-1])
+    then, now = (
+        run.warehouse.night(SEGMENT_ASSIGNMENTS, one).set_index("customer_id")["segment_id"] for one in nights[1:]
+    )
+    both = pd.concat([then.rename("then"), now.rename("now")], axis=1)
+
+    assert set(migration["from_as_of"]) == {pd.Timestamp(nights[1])}
+    assert migration["customers"].sum() == len(both)
+    changed = both[both["now"].notna() & (both["then"] != both["now"])]
+    assert sorted(moves["customer_id"]) == sorted(changed.index)
+    assert run.warehouse.value("SELECT count(DISTINCT as_of) FROM segments.segment_history") == 4
+
+
+def lines_of(folder):
+    for file in sorted(folder.glob("*.csv")):
+        with file.open(newline="") as opened:
+            yield file, list(csv.reader(opened))
+
+
+def rewrite(folder, change):
+    """Each file of a shop with its data rows changed."""
+    for file, (header, *rows) in lines_of(folder):
+        with file.open("w", newline="") as opened:
+            csv.writer(opened, lineterminator="\n").writerows([header, *change(header, rows)])
+
+
+def half_of_the_customers(header, rows):
+    place = header.index("customer_id")
+    return [row for row in rows if row[place][-1:] in "02468"]
+
+
+def prices_times_100(header, rows):
+    place = header.index("unit_price")
+
+    def raised(price):
+        try:
+            return f"{float(price) * 100:.2f}"
+        except ValueError:  # some of the shop's prices are no numbers
+            return price
+
+    return [[*row[:place], raised(row[place]), *row[place + 1 :]] for row in rows]
+
+
+def nothing(header, rows):
+    return []
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (half_of_the_customers, "customers_kept"),
+        (prices_times_100, "features_credible"),
+        (nothing, "no line has a customer_id"),
+    ],
+)
+def test_a_bad_night_stops_in_one_line_and_keeps_what_is_published(shop, run, tmp_path, capsys, fault, said):
+    then, known = published(run), champions(run)
+    bad = tmp_path / "bad"
+    shutil.copytree(shop, bad)
+    rewrite(bad, fault)
+
+    status = command(run, "run", "--source", bad, "--as-of", LAST + datetime.timedelta(days=1), "--refit")
+
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert status == 1
+    assert line.startswith("seg-pipeline: ") and said in line
+    assert published(run) == then
+    assert champions(run) == known
+
+
+def test_prices_times_100_on_the_last_day_alone_are_noticed(shop, run, tmp_path, capsys):
+    bad = tmp_path / "bad"
+    shutil.copytree(shop, bad)
+    *_, (last, (header, *rows)) = lines_of(bad)
+    with last.open("w", newline="") as opened:
+        csv.writer(opened, lineterminator="\n").writerows([header, *prices_times_100(header, rows)])
+
+    assert command(run, "run", "--source", bad) == 1
+
+    assert "prices_as_before" in capsys.readouterr().err
+
+
+def test_the_schedule_leaves_out_the_fit_where_none_is_due():
+    keys = {key.to_user_string() for key in defs.resolve_job_def("night").asset_layer.executable_asset_keys}
+
+    assert "segments/segment_assignments" in keys and "features/rfm_features" in keys
+    assert not keys & {"models/coreset", "models/champions", "evaluation/evaluation_report"}
+
+
+def test_run_pipeline_fits_once_and_scores_the_next_night(shop, tmp_path, capsys):
+    run_pipeline(tmp_path, shop, "--as-of", night(5))
+    capsys.readouterr()
+
+    again = run_pipeline(tmp_path, shop, "--as-of", night(4))
+
+    assert "fitted anew" not in capsys.readouterr().out
+    assert again.warehouse.value("SELECT count(DISTINCT model_id) FROM segments.segment_assignments") == 1

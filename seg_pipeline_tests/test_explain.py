@@ -1,0 +1,249 @@
+"""Why a customer is in a segment: on a small shop with each algorithm, and on whole runs."""
+
+import datetime
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seg_pipeline.errors import DataError, UsageError
+from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.transforms import apply_transforms, fit_transforms
+from seg_pipeline.models.champions import Champion, append_champion, find_champion
+from seg_pipeline.models.coreset import summarise
+from seg_pipeline.models.model import model_from_labels
+from seg_pipeline.models.registry import ALGORITHMS
+from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
+from seg_pipeline.models.scoring import NO_CLUSTER, Scorer, grid_clusters
+from seg_pipeline.segments.assignment import assign_night
+from seg_pipeline.segments.explain import explain
+from seg_pipeline.settings import load_settings
+from seg_pipeline.warehouse import Warehouse, replace_night, transaction
+from seg_pipeline_tests.test_segments import SQL
+
+NIGHT = datetime.date(2024, 7, 1)
+FEATURES_SQL = SQL.parent / "features" / "rfm_features.sql"
+
+
+def shop_lines(customers=60, seed=3):
+    """Two kinds of buyers, one who only returned (R), one whose lines are all rejected (X), one too late (L)."""
+    rng = np.random.default_rng(seed)
+    for customer in range(customers):
+        often = customer % 2
+        for _ in range(rng.integers(6, 12) if often else rng.integers(1, 3)):
+            day = NIGHT - datetime.timedelta(days=int(rng.integers(1, 40) if often else rng.integers(90, 300)))
+            price = rng.integers(50, 90) if often else rng.integers(5, 20)
+            yield (f"{customer}-{day}", f"{100 + customer}", f"{day}", 1, int(price))
+    yield from (
+        ("a", "101.0", "2024-06-30", 2, 10),
+        ("b", "101", "2024-07-02", 1, 10),
+        ("c", "101", "soon", 1, 10),
+        ("d", "R", "2024-06-01", -1, 10),
+        ("e", "X", "2024-06-01", 1, "dear"),
+        ("f", "X", "2024-06-01", 0, 5),
+        ("g", "L", "2024-07-05", 1, 5),
+    )
+
+
+@pytest.fixture
+def scored_shop(clean_lines):
+    """A function: the shop, its night scored with a champion of an algorithm."""
+
+    def scored(algorithm="kmeans", columns="recency_days,frequency,monetary", k=3):
+        cleaned = clean_lines(
+            "order_id customer_id ordered_at quantity unit_price",
+            *([str(value) for value in line] for line in shop_lines()),
+        )
+        connection = cleaned.connection
+        [(path,)] = connection.execute("SELECT path FROM duckdb_databases() WHERE path IS NOT NULL").fetchall()
+        with transaction(connection):
+            replace_night(connection, RFM_FEATURES, FEATURES_SQL, NIGHT)
+        warehouse = Warehouse(database=path)
+        buyers = warehouse.night(RFM_FEATURES, NIGHT, where="frequency > 0")
+        transforms = fit_transforms(buyers, load_settings([f"features.columns={columns}"], environment={}).features)
+        coreset, cells = summarise(apply_transforms(buyers, transforms))
+        if algorithm == RFM_GRID_NAME:
+            first = np.unique(cells, return_index=True)[1]
+            model = model_from_labels(algorithm, coreset, grid_clusters(buyers.iloc[first]))
+            clusters = range(10)
+        else:
+            [model] = ALGORITHMS[algorithm].fit_range(coreset, [k], seed=1, n_init=2)
+            clusters = range(model.k)
+        rows = [(NO_CLUSTER, 0), *((cluster, cluster + 1) for cluster in clusters)]
+        segments = pd.DataFrame(rows, columns=["cluster", "segment_id"])
+        segments["segment_name"] = [f"segment {one}" for one in segments["segment_id"]]
+        segments = segments.assign(grid_name="At Risk", name_reason="", stability=1.0, share=0.1)
+        segments = segments.assign(rule="monetary > 1", rule_precision=1.0, rule_recall=1.0)
+        training = pd.DataFrame({"feature": transforms["feature"], "cuts": [[1.0]] * len(transforms)})
+        training["shares"] = [[0.5, 0.5]] * len(transforms)
+        champion = Champion(
+            model_id="model",
+            fitted_as_of=NIGHT,
+            in_force_from=NIGHT,
+            pinned=False,
+            settings_digest="digest",
+            why="first",
+            scorer=Scorer(model, transforms, coreset),
+            segments=segments,
+            training=training,
+            customers=len(buyers),
+            stability=1.0,
+        )
+        with transaction(connection):
+            append_champion(connection, champion)
+        assign_night(warehouse, champion, NIGHT)
+        return warehouse
+
+    return scored
+
+
+def labelled_with(warehouse, customer, feature, value):
+    """The segment that the champion gives the customer with another value of one feature."""
+    decision = explain(warehouse, customer).decision
+    champion = find_champion(warehouse, decision.model_id)
+    row = warehouse.night(RFM_FEATURES, explain(warehouse, customer).as_of, where=f"customer_id = '{customer}'")
+    cluster = champion.scorer.label(row.assign(**{feature: value}))[0][0]
+    return int(champion.segments.set_index("cluster").loc[cluster, "segment_id"])
+
+
+@pytest.mark.parametrize("algorithm", [*ALGORITHMS, RFM_GRID_NAME])
+def test_what_is_computed_is_what_is_stored_with_each_algorithm(scored_shop, algorithm):
+    warehouse = scored_shop(algorithm)
+    for customer in ("100", "101", "117"):
+        decision = explain(warehouse, customer).decision
+        stored = warehouse.read(f"SELECT * FROM segments.segment_assignments WHERE customer_id = '{customer}'").iloc[0]
+
+        assert (decision.segment_id, decision.confidence) == (stored["segment_id"], stored["confidence"])
+        assert (algorithm == RFM_GRID_NAME) == (decision.affinities == []) == (decision.runner_up is None)
+        if decision.affinities:
+            assert decision.affinities[0].segment_id == stored["segment_id"]
+        if "mixture" in algorithm:
+            assert decision.affinities[0].probability == pytest.approx(stored["confidence"])
+            assert sum(one.probability for one in decision.affinities) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("algorithm", ["kmeans", "hierarchical", "gaussian_mixture"])
+@pytest.mark.parametrize("customer", ["100", "101", "110", "117"])
+def test_a_change_moves_the_customer_and_one_step_less_does_not(scored_shop, algorithm, customer):
+    warehouse = scored_shop(algorithm)
+    decision = explain(warehouse, customer).decision
+
+    assert [change.feature for change in decision.changes] == ["recency_days", "frequency", "monetary"]
+    # Elsewhere it may take two features at once.
+    assert algorithm != "kmeans" or any(change.to is not None for change in decision.changes)
+    for change in (one for one in decision.changes if one.to is not None):
+        step = (0.01 if change.feature == "monetary" else 1) * np.sign(change.now - change.to)
+        assert labelled_with(warehouse, customer, change.feature, change.to) == change.segment_id
+        assert labelled_with(warehouse, customer, change.feature, change.to + step) == decision.segment_id
+        assert change.feature == "monetary" or change.to == int(change.to)
+
+
+def test_the_grid_moves_at_a_score_of_the_night(scored_shop):
+    warehouse = scored_shop(RFM_GRID_NAME)
+    decision = explain(warehouse, "100").decision
+    cuts = {
+        name: warehouse.value(
+            f"SELECT quantile_disc({name}, [0.2, 0.4, 0.6, 0.8]) FROM {RFM_FEATURES.name} WHERE frequency > 0"
+        )
+        for name in ("recency_days", "frequency")
+    }
+
+    assert decision.grid.startswith("R ")
+    for change in decision.changes:
+        assert change.to is None or {change.to, change.to - 1} & set(cuts[change.feature])
+
+
+def test_a_missing_feature_is_told_with_what_stands_for_it(scored_shop):
+    warehouse = scored_shop(columns="recency_days,monetary,days_between_orders")
+    once = warehouse.value(
+        f"SELECT min(customer_id) FROM {RFM_FEATURES.name} WHERE days_between_orders IS NULL AND frequency > 0"
+    )
+
+    [_, _, step] = explain(warehouse, once).decision.steps
+
+    assert step.raw is None
+    assert step.transformed == pytest.approx(np.log1p(step.filled))
+    assert step.weighted == pytest.approx((step.transformed - step.center) / step.scale * step.weight)
+
+
+def test_lines_are_found_however_the_id_was_written_and_each_has_its_fate(scored_shop):
+    warehouse = scored_shop()
+    found = explain(warehouse, " 101.0 ", lines=100)
+
+    fates = {line.order_id: line.fate for line in found.first_lines}
+    assert (fates["a"], fates["b"], fates["c"]) == ("counts", "on or after the night", "unparseable_date")
+    assert found.lines == len(found.first_lines) == found.lines_counting + 2
+    assert [(one.reason, one.lines) for one in found.rejections] == [("unparseable_date", 1)]
+    assert "soon" in found.rejections[0].examples[0]
+    assert explain(warehouse, "101", lines=100) == found
+
+
+def test_who_only_returned_is_told_so(scored_shop):
+    found = explain(scored_shop(), "R")
+
+    assert (found.decision.segment_id, found.decision.changes, found.decision.steps) == (0, [], [])
+    assert "only returns" in found.decision.why
+
+
+@pytest.mark.parametrize(("customer", "lines", "too_late", "reasons"), [("X", 2, 0, 2), ("L", 1, 1, 0)])
+def test_who_has_no_clean_line_before_the_night_has_no_segment_and_an_answer(
+    scored_shop, customer, lines, too_late, reasons
+):
+    found = explain(scored_shop(), customer)
+
+    assert (found.decision, found.history) == (None, [])
+    assert (found.lines, found.lines_too_late, len(found.rejections)) == (lines, too_late, reasons)
+
+
+def test_an_unknown_customer_is_told_who_is_alike(scored_shop):
+    with pytest.raises(DataError, match=r"no line of customer '1O1'; did you mean 101\b"):
+        explain(scored_shop(), "1O1")
+
+
+def test_features_that_lead_elsewhere_than_what_is_stored_are_an_error(scored_shop):
+    warehouse = scored_shop()
+    with warehouse.get_connection() as connection:
+        connection.execute(f"UPDATE {RFM_FEATURES.name} SET frequency = 40, monetary = 90000 WHERE customer_id = '100'")
+
+    with pytest.raises(DataError, match="seg-pipeline backfill 2024-07-01 scores it anew"):
+        explain(warehouse, "100")
+
+
+def test_nights_in_a_row_in_one_segment_are_told_as_one(scored_shop):
+    warehouse = scored_shop()
+    decision = explain(warehouse, "100").decision
+    with warehouse.get_connection() as connection:
+        for back, segment in ((1, decision.segment_id), (2, 77), (3, 77)):
+            connection.execute(
+                "INSERT INTO segments.segment_assignments SELECT * REPLACE (as_of - $back AS as_of, $segment AS"
+                " segment_id) FROM segments.segment_assignments WHERE as_of = $night AND customer_id = '100'",
+                {"back": back, "segment": segment, "night": NIGHT},
+            )
+
+    history = explain(warehouse, "100").history
+
+    assert [(stay.segment_id, stay.nights) for stay in history] == [(77, 2), (decision.segment_id, 2)]
+
+
+def test_a_night_that_is_not_scored_and_a_missing_warehouse_are_wrong_usage(scored_shop, tmp_path):
+    with pytest.raises(UsageError, match="the newest is 2024-07-01"):
+        explain(scored_shop(), "100", datetime.date(2024, 1, 1))
+    with pytest.raises(UsageError, match="no such file"):
+        explain(Warehouse(database=str(tmp_path / "none.duckdb")), "100")
+
+
+def test_an_explanation_is_json(scored_shop):
+    told = json.loads(json.dumps(asdict(explain(scored_shop(), "101")), default=str, allow_nan=False))
+
+    assert told["decision"]["segment_name"].startswith("segment ")
+
+
+def test_every_customer_of_the_shop_has_an_explanation_that_agrees(shop_run):
+    customers = shop_run.warehouse.read(
+        "SELECT customer_id FROM segments.segment_assignments ORDER BY hash(customer_id) LIMIT 25"
+    )["customer_id"]
+
+    for customer in customers:
+        assert explain(shop_run.warehouse, customer).decision is not None

@@ -39,6 +39,8 @@ class Report:
         timings: seconds by step; without them the page carries no durations at all and is the same on every run.
         rule: how the choice is made, in words.
         sensitivity: the winner under other settings of the rule; nothing is said of it without.
+        fitted_as_of: the night that the model was fitted on; evaluation, sensitivity and value are of that night.
+        migration: who moved from where to where since one earlier night; nothing is said of it without.
         value_window, value_test, value_by_segment: tables of that night; nothing is said of the test without the first.
     """
 
@@ -60,6 +62,8 @@ class Report:
     value_window: pd.DataFrame | None = None
     value_test: pd.DataFrame | None = None
     value_by_segment: pd.DataFrame | None = None
+    fitted_as_of: date | None = None
+    migration: pd.DataFrame | None = None
 
 
 def render(report: Report) -> str:
@@ -77,6 +81,7 @@ def render(report: Report) -> str:
         "money": partial(plots.money, currency=report.currency),
         "day": day,
         "setting": setting,
+        "present": present,
         "algorithm": plots.algorithm_label,
         "sureness": sureness,
         "against_grid": against_grid,
@@ -99,10 +104,16 @@ def render(report: Report) -> str:
         by_silhouette=_by_silhouette(report.evaluation),
         rows=_row_balance(report.rows),
         images=_images(report),
+        moved=_moved(report.migration),
         value=_value(report),
         targeted=TARGETED,
         winners=0 if report.sensitivity is None else len(report.sensitivity.drop_duplicates(["algorithm", "k"])),
     )
+
+
+def present(value: Any) -> bool:
+    """Whether there is a value: neither undefined nor missing."""
+    return not isinstance(value, jinja2.Undefined) and not bool(pd.isna(value))
 
 
 def number(value: Any, decimals: int = 0) -> str:
@@ -146,6 +157,15 @@ def _segments(report: Report) -> list[dict[Any, Any]]:
         {**row, "strategy": strategies.get(int(row["segment_id"])), "colour": styles[int(row["segment_id"])][0]}
         for row in plots.by_revenue(report.profiles).to_dict("records")
     ]
+
+
+def _moved(migration: pd.DataFrame | None) -> dict[str, Any]:
+    """The ways that customers went, the most travelled first; who stayed is left out."""
+    if migration is None or migration.empty:
+        return {"ways": []}
+    ways = migration[migration["from_segment_id"] != migration["to_segment_id"]]
+    ways = ways.sort_values(["customers", "from_segment_id", "to_segment_id"], ascending=[False, True, True])
+    return {"since": migration["from_as_of"].iloc[0], "ways": ways.to_dict("records")}
 
 
 def _candidates(evaluation: pd.DataFrame) -> list[dict[Any, Any]]:
@@ -232,6 +252,8 @@ def _images(report: Report) -> dict[str, str]:
         "map": plots.cluster_map(report.cells, report.axis_labels),
         "profiles": plots.feature_profiles(report.profiles, currency=report.currency),
     }
+    if report.migration is not None and len(report.migration):
+        figures["flow"] = plots.flow(report.migration)
     if report.value_by_segment is not None and len(report.value_by_segment):
         figures["value"] = plots.value_curves(report.value_by_segment, _tested_choice(report))
     return {name: f"data:image/png;base64,{plots.png_base64(figure)}" for name, figure in figures.items()}

@@ -47,6 +47,10 @@ PUBLISHED_TABLES = (SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_STRATEGIES, S
 REPORT_PAGE = "report.html"
 # What of the settings the report shows: what shapes the numbers, not where things lie on this machine.
 SHOWN = (*SHAPING, "champions", "drift", "strategies", "value")
+SOURCE_IN_WORDS = (
+    "SELECT min(source_file) || CASE count(DISTINCT source_file) WHEN 1 THEN ''"
+    " ELSE ' to ' || max(source_file) || ' (' || count(DISTINCT source_file) || ' files)' END FROM raw.raw_orders"
+)
 PACKAGES = ("seg-pipeline", "dagster", "duckdb", "great-expectations", "scikit-learn", "pandas")
 
 
@@ -165,7 +169,7 @@ def migrated_customers(context: dg.AssetExecutionContext, warehouse: Warehouse) 
         metadata={"dagster/row_count": int(nights["customers"].sum()), "nights": len(nights)},
     )
     migration = warehouse.night(SEGMENT_MIGRATION, as_of)
-    flow = migration[migration["from_as_of"] == migration["from_as_of"].min()]
+    flow = _farthest(migration)
     stayed = migration[migration["from_segment_id"] == migration["to_segment_id"]]
     pictures = {"flow": dg.MetadataValue.md(plots.markdown_image(plots.flow(flow), "Who moved"))} if len(flow) else {}
     yield dg.MaterializeResult(
@@ -254,7 +258,7 @@ def published_files(
     cells, axis_labels = _cluster_map(champion)
     report = Report(
         as_of=as_of,
-        source=", ".join(settings.source.path),
+        source=warehouse.value(SOURCE_IN_WORDS),
         currency=settings.strategies.currency,
         evaluation=evaluation,
         profiles=profiles,
@@ -276,6 +280,8 @@ def published_files(
         value_window=warehouse.night(VALUE_WINDOW, champion.fitted_as_of),
         value_test=warehouse.night(VALUE_TEST, champion.fitted_as_of),
         value_by_segment=warehouse.night(VALUE_BY_SEGMENT, champion.fitted_as_of),
+        fitted_as_of=champion.fitted_as_of,
+        migration=_farthest(warehouse.night(SEGMENT_MIGRATION, as_of)),
     )
     folder, is_latest = publish(
         warehouse, PUBLISHED_TABLES, {REPORT_PAGE: render(report)}, as_of, champion.model_id, settings.output.path
@@ -301,6 +307,11 @@ def published_set_is_whole(settings: dg.ResourceParam[Settings]) -> dg.AssetChec
     return dg.AssetCheckResult(
         passed=not damaged, description=", ".join(damaged) or None, metadata={"damaged": damaged}
     )
+
+
+def _farthest(migration: "pd.DataFrame") -> "pd.DataFrame":
+    """The rows that compare with the earliest of the nights."""
+    return migration[migration["from_as_of"] == migration["from_as_of"].min()]
 
 
 def _cluster_map(champion: Champion) -> "tuple[pd.DataFrame, tuple[str, str]]":

@@ -368,3 +368,23 @@ def test_a_night_without_a_choice_a_strategy_or_a_revenue_still_renders() -> Non
 )
 def test_settings_read_as_one_would_write_them(value: object, expected: str) -> None:
     assert setting(value) == expected
+
+
+def test_the_page_tells_who_moved_since_an_earlier_night_and_leaves_out_who_stayed():
+    then, now = date(2011, 12, 3), date(2011, 12, 10)
+    ways = [
+        (1, "Champions", 1, "Champions", 50),
+        (1, "Champions", 2, "At Risk", 7),
+        (-1, "Not yet a customer", 1, "Champions", 9),
+    ]
+    migration = pd.DataFrame(
+        ways, columns=["from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers"]
+    ).assign(from_as_of=pd.Timestamp(then), to_as_of=pd.Timestamp(now))
+
+    page = render(dataclasses.replace(make_report(), migration=migration))
+
+    moved = page.split('id="moved"')[1].split("</section>")[0]
+    assert "since 3 December 2011" in moved
+    assert moved.index("Not yet a customer") < moved.index("At Risk")
+    assert ">50<" not in moved
+    assert 'id="moved"' not in render(make_report())

@@ -3,6 +3,7 @@
 import csv
 import datetime
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -75,22 +76,52 @@ def test_the_first_fit_makes_the_champion_and_says_so(shop_run):
     assert set(identity["change"]) == {"new"}
 
 
-def test_the_stored_champion_labels_as_the_plain_numbers_say(shop_run):
-    champion = champion_of(shop_run.warehouse, LAST)
+def by_plain_numbers(champion, rows):
+    """Segments of rows of rfm_features, from the champion's numbers and nothing else of the package's."""
     assert champion.scorer.model.algorithm == "kmeans"
-    rows = shop_run.warehouse.read(
-        "SELECT * FROM features.rfm_features JOIN segments.segment_assignments USING (as_of, customer_id)"
-        " WHERE frequency > 0"
-    )
-
     columns = []
     for one in champion.scorer.transforms.sort_values("position").to_dict("records"):
         values = rows[one["feature"]].to_numpy(float)
         columns.append((np.sign(values) * np.log1p(np.abs(values)) - one["center"]) / one["scale"])
     distances = np.linalg.norm(np.column_stack(columns)[:, None] - champion.scorer.model.centers, axis=2)
     segment_of = dict(zip(champion.segments["cluster"], champion.segments["segment_id"], strict=True))
+    return [segment_of[cluster] for cluster in distances.argmin(axis=1)]
 
-    assert rows["segment_id"].to_list() == [segment_of[cluster] for cluster in distances.argmin(axis=1)]
+
+BUYERS = (
+    "SELECT * FROM features.rfm_features JOIN segments.segment_assignments USING (as_of, customer_id)"
+    " WHERE frequency > 0 AND as_of = $as_of ORDER BY customer_id"
+)
+
+
+def test_the_stored_champion_labels_as_the_plain_numbers_say(shop_run):
+    rows = shop_run.warehouse.read(BUYERS, {"as_of": LAST})
+
+    assert rows["segment_id"].to_list() == by_plain_numbers(champion_of(shop_run.warehouse, LAST), rows)
+
+
+def test_on_real_orders_unchanged_customers_keep_their_segment_unless_recency_crosses_a_border(
+    online_retail_run, tmp_path
+):
+    shutil.copy(online_retail_run.warehouse.database, tmp_path / "warehouse.duckdb")
+    run = Run(0, Warehouse(database=str(tmp_path / "warehouse.duckdb")), tmp_path / "published")
+    nights = [datetime.date(2011, 12, day) for day in (7, 8, 9)]
+    assert command(run, "backfill", nights[0], nights[-1]) == 0
+
+    champion = champion_of(run.warehouse, nights[0])
+    tables = [run.warehouse.read(BUYERS, {"as_of": one}).set_index("customer_id") for one in nights]
+    for then, now in pairwise(tables):
+        both = then.join(now, suffixes=("", "_now"), how="inner")
+        unchanged = both[
+            (both["frequency"] == both["frequency_now"]) & (both["monetary"] == both["monetary_now"])
+        ].copy()
+        changed = unchanged[unchanged["segment_id"] != unchanged["segment_id_now"]]
+        one_day_on = unchanged.assign(recency_days=unchanged["recency_days"] + 1)
+        crossed = unchanged[np.array(by_plain_numbers(champion, one_day_on)) != unchanged["segment_id"]]
+        assert len(unchanged) > 4000
+        assert sorted(changed.index) == sorted(crossed.index)
+    names = run.warehouse.read("SELECT DISTINCT segment_id, segment_name FROM segments.segment_history")
+    assert names["segment_id"].is_unique and names["segment_name"].is_unique
 
 
 def test_a_later_night_scores_and_fits_nothing(shop, shop_run, run):

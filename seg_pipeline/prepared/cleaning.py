@@ -40,15 +40,16 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
         "duplicates": settings.duplicates,
         "zero_prices": settings.zero_prices,
     }
+    # Outside the transaction: what it has not committed yet is read by one thread only.
+    execute(
+        connection,
+        f"CREATE OR REPLACE TEMP TABLE parsed_lines AS {(SQL / 'parsed_lines.sql').read_text(encoding='utf-8')}",
+        policies,
+    )
     with transaction(connection):
-        execute(
-            connection,
-            f"CREATE OR REPLACE TEMP TABLE parsed_lines AS {(SQL / 'parsed_lines.sql').read_text(encoding='utf-8')}",
-            policies,
-        )
         replace_table(connection, CLEAN_ORDERS, SQL / "clean_orders.sql")
         replace_table(connection, REJECTED_ORDERS, SQL / "rejected_orders.sql")
-        connection.execute("DROP TABLE parsed_lines")
+    connection.execute("DROP TABLE parsed_lines")
     return dates
 
 

@@ -61,6 +61,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench
 	$(BIN)/python -m seg_pipeline_tests.bench.core
 	$(BIN)/python -m seg_pipeline_tests.bench.accuracy
+	$(BIN)/python -m seg_pipeline_tests.bench.scoring
 
 # Up to 50 million lines: some minutes, 6 GB of disk.
 growth: .venv/installed-dev

@@ -174,3 +174,19 @@ def test_the_report_has_one_row_per_candidate_in_order_with_one_chosen():
     assert report["reason"].notna().all()
     # The report can be judged again, as for other weights.
     assert [one.refusal is None for one in candidates_of(report)] == [False, True, False]
+
+
+def test_within_the_tolerance_what_the_champion_has_is_kept():
+    three, four = candidate("kmeans", 3, 0.30, 0.6, 0.9), candidate("kmeans", 4, 0.30, 0.63, 0.9)
+
+    def choice(settled, *candidates):
+        verdicts = judge([*candidates, GRID], SelectionSettings(tolerance=0.02), settled)
+        return next(
+            (one.k, verdict.reason) for one, verdict in zip(candidates, verdicts, strict=False) if verdict.chosen
+        )
+
+    assert choice(None, three, four)[0] == 3
+    assert choice(("kmeans", 4), three, four)[0] == 4
+    assert choice(("gaussian_mixture", 4), three, four)[0] == 3
+    assert choice(("kmeans", 3), three, four)[1].endswith("and what the champion has.")
+    assert choice(("kmeans", 3), candidate("kmeans", 3, 0.1, 0.6, 0.9), four)[0] == 4

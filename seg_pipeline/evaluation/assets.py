@@ -15,6 +15,7 @@ from seg_pipeline.evaluation.tables import (
 )
 from seg_pipeline.evaluation.value import value_rows, with_value
 from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.models.champions import settled_on
 from seg_pipeline.models.tables import CANDIDATES, METRICS
 from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
@@ -78,8 +79,9 @@ def evaluated_candidates(
         for table in CANDIDATES.values()
     )
     candidates = with_value(warehouse.read(sweeps, {"as_of": as_of}), warehouse.night(VALUE_TEST, as_of))
-    report = evaluate_candidates(candidates, settings.selection)
-    scenarios = pd.DataFrame(sensitivity(candidates_of(candidates), settings.selection))
+    settled = settled_on(warehouse, settings, as_of)
+    report = evaluate_candidates(candidates, settings.selection, settled)
+    scenarios = pd.DataFrame(sensitivity(candidates_of(candidates), settings.selection, settled))
     warehouse.replace_night(EVALUATION_REPORT, report, as_of)
     warehouse.replace_night(CHOICE_SENSITIVITY, scenarios, as_of)
     chosen = report[report["chosen"]].iloc[0]

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Of silhouette, explained share, stability and value.
 Weights = tuple[float, float, float, float]
+# Algorithm and number of segments.
+Settled = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +81,28 @@ def rule_in_words(selection: SelectionSettings) -> str:
         f" stability of at least {selection.smallest_stability:g}. 2. Its score is the mean of silhouette, explained"
         " share, stability and value (what share of the next period's revenue it would have explained), weighted"
         f" {' : '.join(f'{weight:g}' for weight in weights_of(selection))}; what was not measured does not count."
-        f" 3. Of the candidates whose score is at most {selection.tolerance:g} below the best, the one with the fewest"
-        " segments is chosen, of equal ones the one with the higher score. 4. selection.algorithm and selection.k force"
-        " the choice. 5. Where nothing is eligible, the public R x F grid is used, with a warning."
+        f" 3. Of the candidates whose score is at most {selection.tolerance:g} below the best, the one with the algorithm"
+        " and number of segments of the champion is chosen, or else the one with the fewest segments, of equal ones the"
+        " one with the higher score. 4. selection.algorithm and selection.k force the choice. 5. Where nothing is"
+        " eligible, the public R x F grid is used, with a warning."
     )
 
 
-def evaluate_candidates(table: "pd.DataFrame", selection: SelectionSettings) -> "pd.DataFrame":
+def evaluate_candidates(
+    table: "pd.DataFrame", selection: SelectionSettings, settled: Settled | None = None
+) -> "pd.DataFrame":
     """The rows of evaluation_report, in order of algorithm and k.
 
     Args:
         table: One row per candidate: algorithm, k, the metrics and the value, eligible, and the reason where it is not;
             the grid is one row.
         selection: The gates, the weights and the forced choice.
+        settled: Algorithm and number of segments that the teams know, if they do: kept within the tolerance.
     """
     import pandas as pd
 
     table = table.sort_values(["algorithm", "k"], ignore_index=True)
-    verdicts = pd.DataFrame(judge(candidates_of(table), selection)).astype({"rank": "Int64"})
+    verdicts = pd.DataFrame(judge(candidates_of(table), selection, settled)).astype({"rank": "Int64"})
     return pd.concat([table.drop(columns="reason"), verdicts], axis=1)
 
 
@@ -118,7 +124,9 @@ def candidates_of(table: "pd.DataFrame") -> list[Candidate]:
     ]
 
 
-def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Verdict]:
+def judge(
+    candidates: Sequence[Candidate], selection: SelectionSettings, settled: Settled | None = None
+) -> list[Verdict]:
     """A verdict for each candidate, in their order; the grid must be among them, as the last resort."""
     sweeps: dict[str, list[Candidate]] = {}
     for candidate in candidates:
@@ -128,18 +136,19 @@ def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list
     best_silhouettes = [_best_by_silhouette(sweep) for sweep in sweeps.values()]
     weights = weights_of(selection)
     ranking = _ranking(candidates, selection)
-    chosen = _winner(candidates, selection)
+    chosen = _winner(candidates, selection, settled)
 
     def reason(candidate: Candidate) -> str:
         if candidate == chosen:
-            return _why(chosen, ranking, selection)
+            return _why(chosen, ranking, selection, settled)
         if candidate.algorithm == RFM_GRID:
             return "The baseline: the public R x F grid, scored for comparison."
         if candidate not in ranking:
             return candidate.refusal or f"Eligible, but not what {_forced(selection)} asks for."
         behind = chosen.score(weights) - candidate.score(weights)
         if behind < 0:
-            return f"Scores {-behind:.3f} above {chosen.name}, within the tolerance, but has more segments."
+            why = "is not what the champion has" if _has(chosen, settled) else "has more segments"
+            return f"Scores {-behind:.3f} above {chosen.name}, within the tolerance, but {why}."
         return f"Scores {behind:.3f} below {chosen.name}."
 
     return [
@@ -155,14 +164,16 @@ def judge(candidates: Sequence[Candidate], selection: SelectionSettings) -> list
     ]
 
 
-def sensitivity(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Scenario]:
+def sensitivity(
+    candidates: Sequence[Candidate], selection: SelectionSettings, settled: Settled | None = None
+) -> list[Scenario]:
     """The winner as the settings are, with each weight at zero and at twice its value, and without the tolerance."""
     moved = {"as set": selection}
     for name in ("silhouette_weight", "explained_weight", "stability_weight", "value_weight"):
         for weight in (0.0, 2 * getattr(selection, name)):
             moved[f"{name} = {weight:g}"] = selection.model_copy(update={name: weight})
     moved["tolerance = 0"] = selection.model_copy(update={"tolerance": 0.0})
-    winners = {scenario: _winner(candidates, settings) for scenario, settings in moved.items()}
+    winners = {scenario: _winner(candidates, settings, settled) for scenario, settings in moved.items()}
     return [Scenario(scenario, winner.algorithm, winner.k) for scenario, winner in winners.items()]
 
 
@@ -182,15 +193,20 @@ def _ranking(candidates: Sequence[Candidate], selection: SelectionSettings) -> l
     return sorted(_admitted(candidates, selection), key=lambda one: (-one.score(weights), one.k, one.algorithm))
 
 
-def _winner(candidates: Sequence[Candidate], selection: SelectionSettings) -> Candidate:
-    """The fewest segments within the tolerance of the best score; the grid where nothing is admitted."""
+def _has(candidate: Candidate, settled: Settled | None) -> bool:
+    return (candidate.algorithm, candidate.k) == settled
+
+
+def _winner(candidates: Sequence[Candidate], selection: SelectionSettings, settled: Settled | None) -> Candidate:
+    """Within the tolerance of the best score what is settled, else the fewest segments; the grid if none is admitted."""
     ranking = _ranking(candidates, selection)
     if not ranking:
         return next(one for one in candidates if one.algorithm == RFM_GRID)
     weights = weights_of(selection)
     enough = ranking[0].score(weights) - selection.tolerance
     # Of as few segments the first in the ranking, which has the higher score.
-    return min((one for one in ranking if one.score(weights) >= enough), key=lambda one: one.k)
+    good = [one for one in ranking if one.score(weights) >= enough]
+    return next((one for one in good if _has(one, settled)), min(good, key=lambda one: one.k))
 
 
 def _forced(selection: SelectionSettings) -> str:
@@ -210,7 +226,7 @@ def _admitted(candidates: Sequence[Candidate], selection: SelectionSettings) -> 
     return asked_for if _forced(selection) and not eligible else eligible
 
 
-def _why(chosen: Candidate, ranking: Sequence[Candidate], selection: SelectionSettings) -> str:
+def _why(chosen: Candidate, ranking: Sequence[Candidate], selection: SelectionSettings, settled: Settled | None) -> str:
     """Why this candidate was chosen."""
     forced = _forced(selection)
     if chosen.algorithm == RFM_GRID:
@@ -225,10 +241,8 @@ def _why(chosen: Candidate, ranking: Sequence[Candidate], selection: SelectionSe
     score = f"Score {chosen.score(weights):.3f}"
     if chosen == best:
         return f"{score}, the best of {len(ranking)} eligible candidates."
-    return (
-        f"{score}, within {selection.tolerance:g} of the best ({best.name}, {best.score(weights):.3f}), and the fewest"
-        " segments of those."
-    )
+    preferred = "what the champion has" if _has(chosen, settled) else "the fewest segments of those"
+    return f"{score}, within {selection.tolerance:g} of the best ({best.name}, {best.score(weights):.3f}), and {preferred}."
 
 
 def elbow(sweep: Sequence[Candidate]) -> Candidate | None:

@@ -138,6 +138,16 @@ def incumbent_of(warehouse: Warehouse, as_of: datetime.date, challenger: str) ->
     )
 
 
+def settled_on(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> tuple[str, int] | None:
+    """Algorithm and number of clusters of the champion before a night, if the settings that shape it are the same."""
+    champion = _last(
+        warehouse,
+        "in_force_from < $as_of AND settings_digest = $digest",
+        {"as_of": as_of, "digest": settings_digest(settings)},
+    )
+    return None if champion is None else (champion.scorer.model.algorithm, champion.scorer.model.k)
+
+
 def newest_champion(warehouse: Warehouse) -> Champion | None:
     """The champion of today: the last row. None before the first fit."""
     return _last(warehouse, "true", {})

@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from seg_pipeline.errors import SegPipelineError
+from seg_pipeline.errors import MachineError, SegPipelineError
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS
-from seg_pipeline.models.cadence import refit_due
 from seg_pipeline.models.tables import CANDIDATES, CHAMPION_DECISIONS, CHAMPIONS, CORESET
 from seg_pipeline.nights import as_of_of
+from seg_pipeline.segments.cadence import refit_due
 from seg_pipeline.segments.tables import SEGMENT_IDENTITY
 from seg_pipeline.settings import AutomationSettings, Settings
 from seg_pipeline.warehouse import Warehouse
@@ -70,7 +70,11 @@ def nightly_schedule(settings: Settings, warehouse: Warehouse) -> dg.ScheduleDef
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         day = day_just_ended(context.scheduled_execution_time, settings.automation.timezone)
-        due = refit_due(warehouse, settings, as_of_of(day))
+        try:
+            due = refit_due(warehouse, settings, as_of_of(day))
+        except MachineError as error:
+            # The night must not be lost because the warehouse is busy just now.
+            due = f"not known: {error}"
         return dg.RunRequest(
             run_key=day,
             partition_key=day,

@@ -149,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     pinning.add_argument("--pin", metavar="MODEL_ID", help="put this one in force; no challenger replaces it")
     pinning.add_argument("--unpin", action="store_true", help="let challengers replace the champion again")
     champions.add_argument(
-        "--from", dest="start", metavar="DATE", type=_date, help="first night it scores; default: the newest night"
+        "--from", dest="start", metavar="DATE", type=_date, help="first night it scores; default: the last night scored"
     )
     champions.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
     champions.set_defaults(command=_champions)
@@ -264,13 +264,15 @@ def _champions(options: argparse.Namespace) -> int:
 
     from seg_pipeline.definitions import warehouse_of
     from seg_pipeline.models.champions import champions_overview, pin, unpin
+    from seg_pipeline.segments.cadence import last_scored
 
     warehouse = warehouse_of(_load(options).warehouse)
     with warehouse.held():
+        start = options.start or last_scored(warehouse) or datetime.date.today()
         if options.pin:
-            pin(warehouse, options.pin, options.start)
+            pin(warehouse, options.pin, start)
         elif options.unpin:
-            unpin(warehouse, options.start)
+            unpin(warehouse, start)
         found = champions_overview(warehouse)
     table = Table(title="Champions, the last in force", title_justify="left")
     for heading in ("in force from", "model", "fitted on", "pinned", "why"):

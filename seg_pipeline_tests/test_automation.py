@@ -60,7 +60,7 @@ def test_the_schedule_asks_for_a_fit_only_where_one_is_due(shop_run):
     assert fit not in tomorrow.asset_selection
     assert dg.AssetKey(["segments", "segment_assignments"]) in tomorrow.asset_selection
     assert next_month.asset_selection is None
-    assert "days old" in next_month.tags["seg_pipeline/fit"]
+    assert "was fitted on" in next_month.tags["seg_pipeline/fit"]
 
 
 def tick(folder, cursor):

@@ -11,9 +11,9 @@ import pytest
 
 from seg_pipeline.cli import main
 from seg_pipeline.definitions import defs
-from seg_pipeline.models.cadence import refit_due
 from seg_pipeline.models.champions import champion_of, champions_overview, newest_champion
 from seg_pipeline.models.tables import CHAMPION_DECISIONS, FEATURE_DRIFT
+from seg_pipeline.segments.cadence import refit_due
 from seg_pipeline.segments.tables import (
     SEGMENT_ASSIGNMENTS,
     SEGMENT_IDENTITY,
@@ -235,8 +235,31 @@ def test_a_fit_is_due_by_age_drift_or_settings_and_not_for_a_past_night(shop_run
     assert due(LAST) is None
     assert due(LAST, "models.k_max=9") == "the settings that shape a model have changed"
     assert due(LAST - datetime.timedelta(days=1), "models.k_max=9") is None
-    assert due(LAST + datetime.timedelta(days=30)).endswith("is 30 days old")
-    assert due(LAST + datetime.timedelta(days=1), "drift.psi_warning=0") is None
+    assert due(LAST + datetime.timedelta(days=29)) is None
+    assert due(LAST + datetime.timedelta(days=30)).endswith(f"was fitted on {LAST} and last challenged on {LAST}")
+
+
+def test_a_challenge_that_was_lost_is_not_repeated_every_night(shop, run):
+    settings = ("--set", "champions.refit_every_days=5", "--set", "champions.margin=1")
+    later = LAST + datetime.timedelta(days=6)
+
+    for as_of, fits in ((later, 2), (later + datetime.timedelta(days=1), 2)):
+        # Nothing is ordered after the last day, so customers only grow older.
+        assert command(run, "run", "--source", shop, "--as-of", as_of, *settings) == 0
+        assert run.warehouse.value("SELECT count(DISTINCT as_of) FROM models.kmeans_candidates") == fits
+    assert run.warehouse.night(CHAMPION_DECISIONS, later)["decision"].to_list() == ["kept"]
+
+
+def test_a_fit_of_a_night_before_the_last_scored_one_moves_nothing(shop, tmp_path):
+    early = run_pipeline(tmp_path, shop, "--as-of", night(20))
+    run_pipeline(tmp_path, shop)
+    then, known = published(early), champions(early)
+
+    assert command(early, "backfill", night(10), "--refit", "--set", "champions.margin=-1") == 0
+
+    assert champions(early) == known
+    assert published(early) == then
+    assert early.warehouse.night(CHAMPION_DECISIONS, night(10))["decision"].to_list() == ["past"]
 
 
 def test_migration_adds_up_and_the_lists_name_who_moved(run):
@@ -306,13 +329,15 @@ def test_a_bad_night_stops_in_one_line_and_keeps_what_is_published(shop, run, tm
     shutil.copytree(shop, bad)
     rewrite(bad, fault)
 
-    status = command(run, "run", "--source", bad, "--as-of", LAST + datetime.timedelta(days=1), "--refit")
+    # On the second night the first bad one is no measure of what is usual.
+    for days in (1, 2):
+        status = command(run, "run", "--source", bad, "--as-of", LAST + datetime.timedelta(days=days), "--refit")
 
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert status == 1
-    assert line.startswith("seg-pipeline: ") and said in line
-    assert published(run) == then
-    assert champions(run) == known
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert status == 1
+        assert line.startswith("seg-pipeline: ") and said in line
+        assert published(run) == then
+        assert champions(run) == known
 
 
 def test_prices_times_100_on_the_last_day_alone_are_noticed(shop, run, tmp_path, capsys):

@@ -252,7 +252,7 @@ def _images(report: Report) -> dict[str, str]:
         "map": plots.cluster_map(report.cells, report.axis_labels),
         "profiles": plots.feature_profiles(report.profiles, currency=report.currency),
     }
-    if _moved(report.migration)["ways"]:
+    if report.migration is not None and _moved(report.migration)["ways"]:
         figures["flow"] = plots.flow(report.migration)
     if report.value_by_segment is not None and len(report.value_by_segment):
         figures["value"] = plots.value_curves(report.value_by_segment, _tested_choice(report))

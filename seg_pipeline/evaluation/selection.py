@@ -81,10 +81,10 @@ def rule_in_words(selection: SelectionSettings) -> str:
         f" stability of at least {selection.smallest_stability:g}. 2. Its score is the mean of silhouette, explained"
         " share, stability and value (what share of the next period's revenue it would have explained), weighted"
         f" {' : '.join(f'{weight:g}' for weight in weights_of(selection))}; what was not measured does not count."
-        f" 3. Of the candidates whose score is at most {selection.tolerance:g} below the best, the one with the algorithm"
-        " and number of segments of the champion is chosen, or else the one with the fewest segments, of equal ones the"
-        " one with the higher score. 4. selection.algorithm and selection.k force the choice. 5. Where nothing is"
-        " eligible, the public R x F grid is used, with a warning."
+        f" 3. Of the candidates whose score is at most {selection.tolerance:g} below the best, the one with the"
+        " champion's algorithm and number of segments is chosen, or else the one with the fewest segments, of equal"
+        " ones the one with the higher score. 4. selection.algorithm and selection.k force the choice. 5. Where nothing"
+        " is eligible, the public R x F grid is used, with a warning."
     )
 
 
@@ -198,7 +198,7 @@ def _has(candidate: Candidate, settled: Settled | None) -> bool:
 
 
 def _winner(candidates: Sequence[Candidate], selection: SelectionSettings, settled: Settled | None) -> Candidate:
-    """Within the tolerance of the best score what is settled, else the fewest segments; the grid if none is admitted."""
+    """Within the tolerance of the best what is settled, else the fewest segments; the grid if none is admitted."""
     ranking = _ranking(candidates, selection)
     if not ranking:
         return next(one for one in candidates if one.algorithm == RFM_GRID)
@@ -242,7 +242,8 @@ def _why(chosen: Candidate, ranking: Sequence[Candidate], selection: SelectionSe
     if chosen == best:
         return f"{score}, the best of {len(ranking)} eligible candidates."
     preferred = "what the champion has" if _has(chosen, settled) else "the fewest segments of those"
-    return f"{score}, within {selection.tolerance:g} of the best ({best.name}, {best.score(weights):.3f}), and {preferred}."
+    within = f"within {selection.tolerance:g} of the best ({best.name}, {best.score(weights):.3f})"
+    return f"{score}, {within}, and {preferred}."
 
 
 def elbow(sweep: Sequence[Candidate]) -> Candidate | None:

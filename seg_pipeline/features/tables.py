@@ -23,13 +23,6 @@ RFM_GRID: dict[str, frozenset[tuple[int, int]]] = {
 
 AS_OF = Column("as_of", "DATE", "The night: orders before this day count")
 
-LOST_CUSTOMERS = (
-    "SELECT customers_gone, customers_before FROM (SELECT count(*) FILTER (here IS NULL) AS customers_gone,"
-    " count(*) AS customers_before FROM (SELECT customer_id FROM features.rfm_features WHERE as_of ="
-    " (SELECT max(as_of) FROM features.rfm_features WHERE as_of < :as_of)) AS before"
-    " LEFT JOIN (SELECT customer_id, true AS here FROM {batch}) AS now USING (customer_id)) WHERE customers_gone"
-)
-
 RFM_FEATURES = Table(
     "features.rfm_features",
     "One row per customer and night: how recently, how often and for how much they bought, and how they buy.",
@@ -85,17 +78,6 @@ RFM_FEATURES = Table(
             "The customers' monetary adds up to the clean lines before the night, to the last digit.",
             "SELECT * FROM (SELECT (SELECT sum(monetary) FROM {batch}) AS of_customers, (SELECT sum(amount) FROM"
             " prepared.clean_orders WHERE ordered_at < :as_of) AS of_lines) WHERE of_customers != of_lines",
-        ),
-        Rule(
-            "customers_kept",
-            "At most drift.lost_customers_critical of the customers of the night before are gone.",
-            LOST_CUSTOMERS + " > :drift.lost_customers_critical * customers_before",
-        ),
-        Rule(
-            "nearly_all_customers_kept",
-            "At most drift.lost_customers_warning of the customers of the night before are gone.",
-            LOST_CUSTOMERS + " > :drift.lost_customers_warning * customers_before",
-            "warning",
         ),
         Rule(
             "prices_as_before",

@@ -9,7 +9,7 @@ from seg_pipeline.errors import UsageError, did_you_mean
 from seg_pipeline.features.assets import feature_transforms, rfm_features
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
-from seg_pipeline.models.champions import find_champion_of
+from seg_pipeline.models.champions import find_champion_of, settings_digest
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.drift import drift_rows
 from seg_pipeline.models.gap import Gap, gap_statistic
@@ -41,15 +41,20 @@ def check_algorithms(settings: ModelSettings) -> None:
 
 
 @dg.asset(**FEATURE_DRIFT.asset(kinds={"python"}), partitions_def=NIGHTS, deps=[rfm_features])
-def drifted_features(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult:
+def drifted_features(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
     as_of = night_of(context)
     champion = find_champion_of(warehouse, as_of)
+    # By other settings customers look different though nothing has happened to them.
+    if champion and champion.settings_digest != settings_digest(settings):
+        champion = None
     drift = drift_rows(warehouse, champion, as_of)
     warehouse.replace_night(FEATURE_DRIFT, drift, as_of)
     return dg.MaterializeResult(
         metadata={
             **rows_built(len(drift), as_of),
-            "champion": champion.model_id if champion else "none yet",
+            "champion": champion.model_id if champion else "none with these settings",
             **{f"psi_{row['feature']}": round(float(row["psi"]), 4) for row in drift.to_dict("records")},
         }
     )

@@ -202,8 +202,8 @@ def append_champion(connection: "duckdb.DuckDBPyConnection", champion: Champion)
     connection.unregister("given_champion")
 
 
-def pin(warehouse: Warehouse, name: str, start: datetime.date | None = None) -> None:
-    """Puts a champion in force by hand, from `start` (the newest night of its kind if None), until it is unpinned.
+def pin(warehouse: Warehouse, name: str, start: datetime.date) -> None:
+    """Puts a champion in force by hand, from the night `start` on, until it is unpinned.
 
     Raises
     ------
@@ -217,8 +217,8 @@ def pin(warehouse: Warehouse, name: str, start: datetime.date | None = None) -> 
     _put(warehouse, replace(champion, pinned=True, why="Pinned by hand."), start)
 
 
-def unpin(warehouse: Warehouse, start: datetime.date | None = None) -> None:
-    """Lets challengers replace the champion again; it stays in force until one does.
+def unpin(warehouse: Warehouse, start: datetime.date) -> None:
+    """Lets challengers replace the champion again from the night `start` on; it stays in force until one does.
 
     Raises
     ------
@@ -231,13 +231,13 @@ def unpin(warehouse: Warehouse, start: datetime.date | None = None) -> None:
     _put(warehouse, replace(champion, pinned=False, why="Unpinned by hand."), start)
 
 
-def _put(warehouse: Warehouse, champion: Champion, start: datetime.date | None) -> None:
+def _put(warehouse: Warehouse, champion: Champion, start: datetime.date) -> None:
     newest = newest_champion(warehouse)
     assert newest is not None  # there is one at least: the caller found it
-    if start is not None and start < newest.in_force_from:
+    if start < newest.in_force_from:
         raise UsageError(f"{newest.model_id} is in force from {newest.in_force_from}: not before that")
     with _table(warehouse) as connection:
-        append_champion(connection, replace(champion, in_force_from=start or newest.in_force_from))
+        append_champion(connection, replace(champion, in_force_from=start))
 
 
 def largest_segment_id(warehouse: Warehouse) -> int:

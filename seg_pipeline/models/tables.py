@@ -186,8 +186,9 @@ CHAMPIONS = Table(
     rules=(
         Rule(
             "segment_ids_agree",
-            "Within a champion a segment id has one name, and a name one id.",
-            "SELECT number FROM (SELECT number, unnest(segments) AS segment FROM {batch}) GROUP BY number"
+            "Within the newest champion a segment id has one name, and a name one id.",
+            "SELECT number FROM (SELECT number, unnest(segments) AS segment FROM"
+            " (SELECT * FROM {batch} ORDER BY number DESC LIMIT 1)) GROUP BY number"
             " HAVING count(DISTINCT segment.segment_id) != count(DISTINCT segment.segment_name)"
             " OR count(DISTINCT segment.segment_id)"
             " != count(DISTINCT segment.segment_id || segment.segment_name)",

@@ -35,12 +35,13 @@ from seg_pipeline.models.scoring import NO_CLUSTER, Scorer, grid_clusters, label
 from seg_pipeline.models.stability import adjusted_rand
 from seg_pipeline.models.store import read_coreset, read_jaccard, read_model
 from seg_pipeline.models.tables import CHAMPION_DECISIONS
+from seg_pipeline.segments.cadence import is_past
 from seg_pipeline.segments.identity import identified, matched
 from seg_pipeline.segments.names import keep_names, name_segments
 from seg_pipeline.segments.rules import segment_rules
 from seg_pipeline.segments.tables import SEGMENT_IDENTITY
 from seg_pipeline.settings import SelectionSettings, Settings
-from seg_pipeline.warehouse import Warehouse, execute, replace_night, temporary, transaction
+from seg_pipeline.warehouse import Warehouse, create, execute, replace_night, temporary, transaction
 
 if TYPE_CHECKING:
     import duckdb
@@ -92,7 +93,7 @@ def rule_in_words(settings: Settings) -> str:
         "The night's model takes over where there is no champion, where the settings that shape a model have changed,"
         " where the champion fails a gate of the selection on the night's customers, or where the model's score there"
         f" is at least {settings.champions.margin:g} above the champion's (the score of the choice, without value). A"
-        " pinned champion stays, and a night before the newest champion's changes nothing."
+        " pinned champion stays, and a night changes nothing once a later one is scored."
     )
 
 
@@ -122,7 +123,11 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "
     if incumbent is not None:
         customers = invert_transforms(coreset.points, transforms).assign(rfm_segment=cells["rfm_segment"])
         theirs = _figures_of_incumbent(incumbent, scorer, customers, settings.selection)
-    decision, reason = _decision(newest, known, incumbent, ours, theirs, settings, as_of)
+    past = newest is not None and is_past(warehouse, as_of)
+    decision, reason = _by_rule(incumbent, ours, theirs, settings)
+    # A model that took over on its night did so, whatever came later.
+    if past and decision != "kept" and known is None:
+        decision, reason = "past", "Later nights are scored already: a past night changes nothing."
 
     with warehouse.get_connection() as connection:
         label_customers(connection, scorer, as_of)
@@ -139,6 +144,7 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "
                     connection,
                     scorer,
                     ids,
+                    largest,
                     incumbent,
                     read_jaccard(warehouse, chosen["algorithm"], int(chosen["k"]), as_of),
                     as_of,
@@ -180,34 +186,20 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "
             }
         )
         taking_over = decision in ("first", "replaced")
-        changes = _changes(challenger, incumbent, meeting, overlaps).iloc[: None if taking_over else 0]
-        is_latest = newest is None or (newest.model_id != name and newest.in_force_from <= as_of)
+        changes = _changes(challenger, incumbent, meeting, overlaps)
         with transaction(connection):
             replace_night(connection, CHAMPION_DECISIONS, row, as_of)
-            replace_night(connection, SEGMENT_IDENTITY, changes, as_of)
-            if taking_over and is_latest:
+            create(connection, SEGMENT_IDENTITY, or_replace=False)
+            # A takeover stays on record, whatever is decided on its night later.
+            if taking_over:
+                replace_night(connection, SEGMENT_IDENTITY, changes, as_of)
+            if taking_over and not past and (newest is None or newest.model_id != name):
                 append_champion(connection, challenger)
     return row
 
 
-def _decision(
-    newest: Champion | None,
-    known: Champion | None,
-    incumbent: Champion | None,
-    ours: Figures,
-    theirs: Figures | None,
-    settings: Settings,
-    as_of: datetime.date,
-) -> tuple[str, str]:
-    """The decision and why, see `rule_in_words`."""
-    decision, reason = _by_rule(incumbent, ours, theirs, settings)
-    # A model that took over on its night did so, whatever came later.
-    if decision != "kept" and known is None and newest is not None and newest.in_force_from > as_of:
-        return "past", f"{newest.model_id} is in force from {newest.in_force_from}: a past night changes nothing."
-    return decision, reason
-
-
 def _by_rule(incumbent: Champion | None, ours: Figures, theirs: Figures | None, settings: Settings) -> tuple[str, str]:
+    """The decision and why, see `rule_in_words`."""
     if incumbent is None or theirs is None:
         return "first", "There was no champion."
     if incumbent.pinned:
@@ -297,6 +289,7 @@ def _segments(
     connection: "duckdb.DuckDBPyConnection",
     scorer: Scorer,
     ids: Mapping[int, int],
+    largest_id: int,
     incumbent: Champion | None,
     jaccard: "npt.NDArray[np.float64] | None",
     as_of: datetime.date,
@@ -324,10 +317,10 @@ def _segments(
         float("nan") if jaccard is None or cluster == NO_CLUSTER else jaccard[cluster]
         for cluster in segments["cluster"]
     ]
-    return pd.concat([segments, _unoccupied(scorer, segments)], ignore_index=True)
+    return pd.concat([segments, _unoccupied(scorer, segments, largest_id)], ignore_index=True)
 
 
-def _unoccupied(scorer: Scorer, segments: "pd.DataFrame") -> "pd.DataFrame":
+def _unoccupied(scorer: Scorer, segments: "pd.DataFrame", largest_id: int) -> "pd.DataFrame":
     """Rows for clusters that are nobody's on the night of the fit, since a customer may come to be in one later.
 
     A part of the grid is a segment of its own; a component of a mixture goes with the nearest that has customers.
@@ -337,7 +330,7 @@ def _unoccupied(scorer: Scorer, segments: "pd.DataFrame") -> "pd.DataFrame":
     model, used = scorer.model, segments["cluster"].to_list()
     if model.algorithm == RFM_GRID_NAME:
         unused = [(place, name) for place, name in enumerate(RFM_GRID) if place not in used]
-        largest = int(segments["segment_id"].max())
+        largest = max(largest_id, int(segments["segment_id"].max()))
         return pd.DataFrame(
             [
                 {

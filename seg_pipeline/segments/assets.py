@@ -16,15 +16,16 @@ from seg_pipeline.evaluation.tables import (
     VALUE_WINDOW,
 )
 from seg_pipeline.features.assets import feature_transforms, rfm_features
+from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.assets import coreset
 from seg_pipeline.models.champions import SHAPING, Champion, champion_of, champions_overview
 from seg_pipeline.models.tables import CHAMPION_DECISIONS, CHAMPIONS, FEATURE_DRIFT
-from seg_pipeline.nights import NIGHTS, night_of
+from seg_pipeline.nights import NIGHTS, as_of_of, night_of
 from seg_pipeline.quality import checks_of
 from seg_pipeline.segments.appointment import appoint
 from seg_pipeline.segments.appointment import rule_in_words as takeover_in_words
 from seg_pipeline.segments.assignment import assign_night
-from seg_pipeline.segments.migration import migrate_night
+from seg_pipeline.segments.migration import lost_customers, migrate_night
 from seg_pipeline.segments.publishing import damaged_files, publish
 from seg_pipeline.segments.strategies import strategies
 from seg_pipeline.segments.tables import (
@@ -298,6 +299,29 @@ def published_files(
 
 
 @dg.asset_check(
+    asset=RFM_FEATURES.asset_key,
+    description="At most drift.lost_customers_critical of the customers of the last night with segments are gone; from"
+    " drift.lost_customers_warning it warns. If they are meant to be gone, raise the limit for one run. (critical)",
+    blocking=True,
+)
+def customers_kept(
+    context: dg.AssetCheckExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
+) -> dg.AssetCheckResult:
+    run = context.op_execution_context
+    # By itself, without a partition, it looks at the newest night.
+    newest = f"SELECT max(as_of) FROM {RFM_FEATURES.name}"
+    as_of = as_of_of(run.partition_key) if run.has_partition_key else warehouse.value(newest)
+    gone, before = lost_customers(warehouse, as_of)
+    critical = gone > settings.drift.lost_customers_critical * before
+    return dg.AssetCheckResult(
+        passed=gone <= settings.drift.lost_customers_warning * before,
+        severity=dg.AssetCheckSeverity.ERROR if critical else dg.AssetCheckSeverity.WARN,
+        description=f"{gone:,} of the {before:,} customers of the last night with segments are gone",
+        metadata={"gone": gone, "before": before},
+    )
+
+
+@dg.asset_check(
     asset=published_files,
     description="Every published file is there, and its content is what the manifest says. (critical)",
     blocking=True,
@@ -337,6 +361,7 @@ defs = dg.Definitions(
     asset_checks=[
         *(checks_of(table) for table in (CHAMPIONS, CHAMPION_DECISIONS, SEGMENT_IDENTITY, SEGMENT_HISTORY)),
         *(checks_of(table) for table in PUBLISHED_TABLES),
+        customers_kept,
         published_set_is_whole,
     ],
 )

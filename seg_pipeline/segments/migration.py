@@ -20,6 +20,25 @@ def earlier_nights(warehouse: Warehouse, as_of: datetime.date) -> list[datetime.
     return sorted(found - {None}, reverse=True)
 
 
+def lost_customers(warehouse: Warehouse, as_of: datetime.date) -> tuple[int, int]:
+    """How many customers of the last night with segments are gone, and how many there were; (0, 0) without one.
+
+    A night that a check stopped has no segments, so it is no measure for the next.
+    """
+    with warehouse.get_connection() as connection:
+        create(connection, SEGMENT_ASSIGNMENTS, or_replace=False)
+        row = execute(
+            connection,
+            "SELECT count(*) FILTER (now.customer_id IS NULL), count(*)"
+            " FROM (SELECT customer_id FROM segments.segment_assignments WHERE as_of ="
+            " (SELECT max(as_of) FROM segments.segment_assignments WHERE as_of < $as_of)) AS before"
+            " LEFT JOIN (SELECT customer_id FROM features.rfm_features WHERE as_of = $as_of) AS now"
+            " USING (customer_id)",
+            {"as_of": as_of},
+        ).fetchone()
+    return (int(row[0]), int(row[1])) if row else (0, 0)
+
+
 def migrate_night(warehouse: Warehouse, as_of: datetime.date) -> None:
     """Replaces the night's rows of segment_migration and segment_moves in one transaction; makes the view too."""
     nights = earlier_nights(warehouse, as_of)

@@ -46,6 +46,7 @@ examples:
 
 Each night gets the numbers of that night: orders on or after it do not count, and it is scored by the champion that was
 in force, or by the first one after. What is published for a later night stays, and so does the champion of today.
+Give the settings (--preset, --config, --set) that the nights were run with.
 """
 
 CHAMPIONS_EPILOG = """\
@@ -106,9 +107,14 @@ def _parser() -> argparse.ArgumentParser:
         "--set", metavar="KEY=VALUE", action="append", default=[], help="override a setting; may be given again"
     )
 
+    warehouse = argparse.ArgumentParser(add_help=False)
+    warehouse.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
+    output = argparse.ArgumentParser(add_help=False)
+    output.add_argument("--output", metavar="DIR", help="folder of the published files; default: published")
+
     run = commands.add_parser(
         "run",
-        parents=[shared],
+        parents=[shared, warehouse, output],
         help="load, clean and segment a source; publish the result",
         epilog=RUN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -119,14 +125,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--as-of", metavar="DATE", help="orders before this day count; default: the day after the last order"
     )
-    run.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
-    run.add_argument("--output", metavar="DIR", help="folder of the published files; default: published")
     run.add_argument("--refit", action="store_true", help="fit models although none are due")
     run.set_defaults(command=_run)
 
     backfill = commands.add_parser(
         "backfill",
-        parents=[shared],
+        parents=[shared, warehouse, output],
         help="score past nights from the orders that are loaded",
         epilog=BACKFILL_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -134,13 +138,11 @@ def _parser() -> argparse.ArgumentParser:
     backfill.add_argument("first", metavar="FIRST", type=_date, help="the first night (orders before this day count)")
     backfill.add_argument("last", metavar="LAST", type=_date, nargs="?", help="the last night; default: the first")
     backfill.add_argument("--refit", action="store_true", help="fit models on every night too")
-    backfill.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
-    backfill.add_argument("--output", metavar="DIR", help="folder of the published files; default: published")
     backfill.set_defaults(command=_backfill)
 
     champions = commands.add_parser(
         "champions",
-        parents=[shared],
+        parents=[shared, warehouse],
         help="list the models that customers are scored with, pin one, or go back to one",
         epilog=CHAMPIONS_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -151,19 +153,17 @@ def _parser() -> argparse.ArgumentParser:
     champions.add_argument(
         "--from", dest="start", metavar="DATE", type=_date, help="first night it scores; default: the last night scored"
     )
-    champions.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
     champions.set_defaults(command=_champions)
 
     explain = commands.add_parser(
         "explain",
-        parents=[shared],
+        parents=[shared, warehouse],
         help="show how a customer came to a segment, from the raw lines on, and what would change it",
         epilog=EXPLAIN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     explain.add_argument("customer", metavar="CUSTOMER", help="customer id")
     explain.add_argument("--as-of", metavar="DATE", help="the night; default: the newest one that is scored")
-    explain.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
     explain.add_argument("--lines", metavar="N", type=_count, default=10, help="raw lines to show; default: 10")
     explain.add_argument("--json", action="store_true", help="print JSON")
     explain.set_defaults(command=_explain)

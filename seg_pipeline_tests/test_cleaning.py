@@ -160,10 +160,10 @@ def test_products_are_excluded_by_id_and_by_pattern(clean_lines):
     assert cleaned.rejected("product_id") == ["POST", "GIFT_1", "A.C", "a(b"]
 
 
-def test_no_pattern_matches_nothing():
-    assert duckdb.execute(
-        "SELECT regexp_full_match('', $p), regexp_full_match('x', $p)", {"p": one_regex(())}
-    ).fetchall() == [(False, False)]
+def test_no_pattern_matches_nothing(clean_lines):
+    assert one_regex(()) is None
+    cleaned = clean_lines(HEADER, "1 A 2024-01-01 P1 1 1", settings=["excluded_products=", "cancellations="])
+    assert cleaned.connection.execute("SELECT is_return FROM prepared.clean_orders").fetchall() == [(False,)]
 
 
 def test_money_is_exact_to_the_last_digit(clean_lines):

@@ -1,4 +1,4 @@
 -- The lines that count.
-SELECT * EXCLUDE (reason)
+SELECT * EXCLUDE (line, reason)
 FROM parsed_lines
 WHERE reason IS NULL

@@ -53,10 +53,9 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
     return dates
 
 
-def one_regex(patterns: Sequence[str]) -> str:
-    """One regular expression for patterns in which `*` is any text and `?` any character; none matches nothing."""
+def one_regex(patterns: Sequence[str]) -> str | None:
+    """One regular expression for patterns in which `*` is any text and `?` any character; None for no pattern."""
     if not patterns:
-        # At least one character where the end must be: no text has it, not even the empty one.
-        return "$."
+        return None
     alternatives = [re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".") for pattern in patterns]
     return "(?s)(" + "|".join(alternatives) + ")"

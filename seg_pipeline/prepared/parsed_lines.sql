@@ -7,11 +7,14 @@ delivered AS (
 ),
 trimmed AS (
     SELECT
+        rowid AS line,
         source_file,
         source_row,
         nullif(trim(order_id), '') AS order_text,
+        -- Most ids are digits alone; what the others may need is costly to look for.
+        regexp_full_match(customer_id, '[0-9]+') AS has_plain_id,
         -- Ids must not differ by a tab at their end. DuckDB form: trim alone takes blanks of every width, but no tab.
-        trim(customer_id, $blanks) AS customer_text,
+        CASE WHEN has_plain_id THEN customer_id ELSE trim(customer_id, $blanks) END AS customer_text,
         -- The shop's own time counts, as it is written: an offset at its end is dropped.
         regexp_replace(trim(ordered_at), $offset, '\1') AS date_text,
         nullif(trim(product_id), '') AS product_text,
@@ -26,12 +29,15 @@ trimmed AS (
 ),
 parsed AS (
     SELECT
+        line,
+        has_plain_id,
         source_file,
         source_row,
         order_text,
         product_text,
         unit_price_text,
         CASE
+            WHEN has_plain_id THEN customer_text
             -- Exports write a missing id as one of these words.
             WHEN lower(customer_text) IN ('', 'nan', 'null', 'none', 'na', 'n/a', '#n/a', '<na>') THEN NULL
             -- A spreadsheet's 17850.0 is the id 17850; leading zeros stay.
@@ -46,8 +52,9 @@ parsed AS (
         CASE WHEN delivered.quantity THEN try_cast(trimmed.quantity AS DECIMAL(18, 4)) ELSE 1 END AS units,
         try_cast(unit_price_text AS DECIMAL(18, 4)) AS price,
         try_cast(amount AS DECIMAL(18, 4)) AS delivered_amount,
-        regexp_full_match(coalesce(order_text, ''), $cancellations) AS is_cancellation,
-        regexp_full_match(coalesce(product_text, ''), $excluded_products) AS is_excluded
+        -- NULL where the settings name none.
+        coalesce(regexp_full_match(order_text, $cancellations), false) AS is_cancellation,
+        coalesce(regexp_full_match(product_text, $excluded_products), false) AS is_excluded
     FROM trimmed, (SELECT quantity FROM delivered) AS delivered
 ),
 valued AS (
@@ -76,7 +83,7 @@ suspects AS (
 ),
 repeated AS (
     -- The first delivered one stays.
-    SELECT source_file, source_row
+    SELECT rowid AS line
     FROM raw.raw_orders
     WHERE
         hash(order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description)
@@ -99,10 +106,11 @@ SELECT
     is_return,
     source_file,
     source_row,
+    line,
     CASE
         WHEN customer_text IS NULL THEN 'missing_customer_id'
         -- 5.94773E+23: a spreadsheet has eaten the digits. 12E4 may well be an id.
-        WHEN regexp_full_match(customer_text, '-?[0-9]([.,][0-9]+)?[eE]\+[0-9]+|-?[0-9][.,][0-9]+[eE][0-9]+')
+        WHEN NOT has_plain_id AND regexp_full_match(customer_text, '-?[0-9]([.,][0-9]+)?[eE]\+[0-9]+|-?[0-9][.,][0-9]+[eE][0-9]+')
             THEN 'mangled_customer_id'
         WHEN parsed_at IS NULL THEN 'unparseable_date'
         WHEN CAST(parsed_at AS DATE) NOT BETWEEN $earliest AND $latest THEN 'implausible_date'
@@ -110,7 +118,7 @@ SELECT
         WHEN coalesce(price, delivered_amount) IS NULL OR (unit_price_text IS NOT NULL AND price IS NULL)
             THEN 'unparseable_price'
         WHEN line_amount IS NULL THEN 'amount_out_of_range'
-        WHEN repeated.source_row IS NOT NULL THEN 'duplicate_line'
+        WHEN repeated.line IS NOT NULL THEN 'duplicate_line'
         WHEN is_excluded THEN 'excluded_product'
         WHEN units = 0 THEN 'zero_quantity'
         WHEN is_return AND $returns = 'drop' THEN 'return_dropped'
@@ -118,4 +126,4 @@ SELECT
         WHEN line_amount = 0 AND $zero_prices = 'reject' THEN 'non_positive_price'
     END AS reason
 FROM valued
-LEFT JOIN repeated USING (source_file, source_row)
+LEFT JOIN repeated USING (line)

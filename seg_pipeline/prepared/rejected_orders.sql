@@ -1,5 +1,4 @@
 -- The lines that do not count, as delivered, each with the first reason that applies.
 SELECT delivered.*, rejected.reason
 FROM raw.raw_orders AS delivered
-JOIN (SELECT source_file, source_row, reason FROM parsed_lines WHERE reason IS NOT NULL) AS rejected
-    USING (source_file, source_row)
+JOIN (SELECT line, reason FROM parsed_lines WHERE reason IS NOT NULL) AS rejected ON delivered.rowid = rejected.line

@@ -462,6 +462,8 @@ def _inspect(options: argparse.Namespace) -> int:
         unused = [name for name in delivery.header if name not in delivery.columns.values()]
         if unused:
             console.print(f"not used: {', '.join(unused)}", soft_wrap=True, markup=False)
+    for line in found.refused:
+        console.print(f"set aside: {line}", soft_wrap=True, markup=False)
     console.print(f"dates are read as: {found.dates}")
     console.print(f"of the first {found.lines:,} lines {found.clean:,} would count")
     for reason, meaning, lines, example in found.problems:

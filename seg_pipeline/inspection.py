@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import ORDER_COLUMNS
-from seg_pipeline.raw.sources import Delivery, deliveries, load
-from seg_pipeline.raw.tables import RAW_ORDERS
+from seg_pipeline.raw.ingestion import sample
+from seg_pipeline.raw.sources import Delivery
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import Warehouse, create
+from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,6 +23,7 @@ class Inspection:
 
     Attributes:
         deliveries: The files by shape, with the column of the file for each column of raw_orders.
+        refused: Why each file that cannot be read is set aside.
         examples: For each of the deliveries, the values of its first line by column of raw_orders.
         dates: How the dates are read.
         lines: Lines looked at: the first ones of each shape.
@@ -31,6 +32,7 @@ class Inspection:
     """
 
     deliveries: list[Delivery]
+    refused: list[str]
     examples: list[dict[str, str | None]]
     dates: str
     lines: int
@@ -44,13 +46,10 @@ def inspect(settings: Settings) -> Inspection:
     Raises:
         SegPipelineError: what a run would stop at, in the same line.
     """
-    found = deliveries(settings.source)
     with Warehouse(database=":memory:").get_connection() as connection:
-        create(connection, RAW_ORDERS)
-        for delivery in found:
-            load(connection, delivery, settings.source.encoding, RAW_ORDERS.name, limit=SAMPLE_LINES)
+        found = sample(connection, settings.source, SAMPLE_LINES)
         dates = clean(connection, settings)
-        examples = [_first_line(connection, delivery) for delivery in found]
+        examples = [_first_line(connection, delivery) for delivery in found.deliveries]
         lines = connection.execute("SELECT count(*) FROM raw.raw_orders").fetchall()[0][0]
         kept = connection.execute("SELECT count(*) FROM prepared.clean_orders").fetchall()[0][0]
         problems = connection.execute(
@@ -59,7 +58,8 @@ def inspect(settings: Settings) -> Inspection:
             " FROM prepared.rejected_orders GROUP BY reason ORDER BY lines DESC, reason"
         ).fetchall()
     return Inspection(
-        deliveries=found,
+        deliveries=found.deliveries,
+        refused=[str(error) for error in found.refused.values()],
         examples=examples,
         dates=dates.name,
         lines=lines,

@@ -77,6 +77,11 @@ class SourceSettings(Section):
         ".", description="What stands before the cents; with a comma, dots are thousands"
     )
     date_format: str = Field("auto", description="auto (detected; ambiguous is an error), iso, or a strptime format")
+    removed_files: Literal["keep", "drop"] = Field(
+        "keep", description="Whether the lines of a file that is gone from a folder stay; one no longer named goes"
+    )
+    currency: str | None = Field(None, description="Of several currencies the one that counts; lines of others do not")
+    shop: str | None = Field(None, description="Of several shops the one that counts; lines of others do not")
 
 
 class WarehouseSettings(Section):

@@ -219,6 +219,13 @@ def replace_table(
 ) -> None:
     """Replaces a table within the caller's transaction."""
     create(connection, table)
+    insert(connection, table, query, parameters)
+
+
+def insert(
+    connection: duckdb.DuckDBPyConnection, table: Table, query: "str | Path", parameters: Parameters | None = None
+) -> None:
+    """Appends what a query gives, columns matched by name."""
     execute(connection, f"INSERT INTO {table.name} BY NAME {_text(query)}", parameters)
 
 

@@ -9,10 +9,9 @@ import duckdb
 import pytest
 
 from seg_pipeline.prepared.cleaning import clean
-from seg_pipeline.raw.sources import deliveries, load
-from seg_pipeline.raw.tables import RAW_ORDERS
+from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import load_settings
-from seg_pipeline.warehouse import Warehouse, create, transaction
+from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.whole_runs import online_retail_night, online_retail_run, shop, shop_run
 
 __all__ = ["online_retail_night", "online_retail_run", "shop", "shop_run"]
@@ -53,10 +52,7 @@ def load_orders(tmp_path):
             )
         warehouse = Warehouse(database=str(tmp_path / "warehouse" / f"{next(files)}.duckdb"))
         connection = opened.enter_context(warehouse.get_connection())
-        with transaction(connection):
-            create(connection, RAW_ORDERS)
-            for delivery in deliveries(given.source):
-                load(connection, delivery, given.source.encoding, RAW_ORDERS.name)
+        ingest(connection, given.source)
         return Cleaned(connection), given
 
     with opened:

@@ -5,22 +5,25 @@ from collections.abc import Iterator
 import dagster as dg
 
 from seg_pipeline.prepared.cleaning import clean
-from seg_pipeline.prepared.tables import CLEAN_ORDERS, REASONS, REJECTED_ORDERS
+from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REASONS, REJECTED_ORDERS
 from seg_pipeline.quality import checks_of
-from seg_pipeline.raw.assets import raw_orders
+from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown
 from seg_pipeline.warehouse import Warehouse
 
 
 @dg.multi_asset(
-    specs=[dg.AssetSpec(deps=[raw_orders], **table.asset(kinds={"sql"})) for table in (CLEAN_ORDERS, REJECTED_ORDERS)]
+    specs=[
+        dg.AssetSpec(deps=[RAW_ORDERS.asset_key, DELIVERIES.asset_key], **table.asset(kinds={"sql"}))
+        for table in (CLEAN_ORDERS, REJECTED_ORDERS, CLEANED_FILES)
+    ]
 )
 def prepared_orders(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
     with warehouse.get_connection() as connection:
-        clean(connection, settings)
+        dates = clean(connection, settings)
     summary = warehouse.read(
         "SELECT count(*) AS lines, count(DISTINCT customer_id) AS customers,"
         " count(*) FILTER (is_return) AS returned_lines, CAST(sum(amount) AS VARCHAR) AS revenue,"
@@ -52,5 +55,13 @@ def prepared_orders(
         },
     )
 
+    yield dg.MaterializeResult(
+        asset_key=CLEANED_FILES.asset_key,
+        metadata={"dagster/row_count": warehouse.count(CLEANED_FILES), "dates": dates.name},
+    )
 
-defs = dg.Definitions(assets=[prepared_orders], asset_checks=[checks_of(CLEAN_ORDERS), checks_of(REJECTED_ORDERS)])
+
+defs = dg.Definitions(
+    assets=[prepared_orders],
+    asset_checks=[checks_of(table) for table in (CLEAN_ORDERS, REJECTED_ORDERS, CLEANED_FILES)],
+)

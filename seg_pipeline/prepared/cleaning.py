@@ -1,37 +1,102 @@
-"""Cleaning raw orders: the policies of the settings bound to the SQL beside this file."""
+"""Cleaning raw orders: the policies of the settings bound to the SQL beside this file, on the lines that need it.
 
+A night cleans the lines of files that are new, and those that they can change: lines of the same order, which may be
+equal to them. The tables are what cleaning everything anew would give.
+"""
+
+import hashlib
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
-from seg_pipeline.prepared.dates import OFFSET, Reading, date_reading
-from seg_pipeline.prepared.tables import CLEAN_ORDERS, REJECTED_ORDERS
+from seg_pipeline.errors import DataError, UsageError
+from seg_pipeline.prepared.dates import OFFSET, Reading, count_read, date_reading
+from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REJECTED_ORDERS
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import execute, replace_table, transaction
+from seg_pipeline.warehouse import create, execute, insert, replace_table, transaction
 
 SQL = Path(__file__).parent
+TABLES = {CLEAN_ORDERS: SQL / "clean_orders.sql", REJECTED_ORDERS: SQL / "rejected_orders.sql"}
 # What may stand around a customer id, and is no part of it.
 BLANKS = " \t\r\n\v\f\u00a0\u3000\ufeff"
 
+# A number with a decimal comma, and dots between its thousands.
+COMMA_NUMBER = r"[-+]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]*)?"
+
 
 def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
-    """Replaces clean_orders and rejected_orders in one transaction, so that their rows always add up to raw_orders.
+    """Brings clean_orders and rejected_orders up to date with raw_orders, in one transaction.
 
-    Returns how the dates were read.
+    So their rows always add up to raw_orders. Returns how the dates were read.
 
     Raises:
         UsageError: the dates could be day-first or month-first, and no setting says which.
-        DataError: no date format fits any line.
+        DataError: no date format fits any line; several currencies or shops, and no setting says which counts.
     """
-    dates = date_reading(connection, settings.source.date_format)
-    policies = {
+    for table in (*TABLES, CLEANED_FILES):
+        create(connection, table, or_replace=False)
+    policies = _policies(settings)
+    work = hashlib.sha256(
+        json.dumps([policies, settings.source.date_format], sort_keys=True, default=str).encode()
+        + b"".join(path.read_bytes() for path in sorted(SQL.glob("*.sql")))
+    ).hexdigest()
+    loaded = dict(
+        connection.execute(
+            "SELECT source_file, content_hash FROM raw.deliveries WHERE status IN ('loaded', 'kept')"
+        ).fetchall()
+    )
+    cleaned, reading = _cleaned(connection, work)
+    new = sorted(name for name, content in loaded.items() if cleaned.get(name) != content)
+    old = sorted(name for name, content in cleaned.items() if loaded.get(name) != content)
+    if reading is not None and not new and not old:
+        return reading
+    dates = _same_reading(connection, settings, reading, new) if reading else None
+    if dates is None:
+        _look_at(connection, "true")
+        dates = date_reading(connection, settings.source.date_format)
+    everything = dates.name != (reading.name if reading else None)
+    if not everything:
+        _find_touched(connection, new, old)
+        _look_at(connection, "rowid IN (SELECT line FROM touched_lines)")
+    _refuse_mixtures(connection, settings)
+    # Outside the transaction: what it has not committed yet is read by one thread only.
+    execute(
+        connection,
+        f"CREATE OR REPLACE TEMP TABLE parsed_lines AS {(SQL / 'parsed_lines.sql').read_text(encoding='utf-8')}",
+        {**policies, "is_iso": dates.is_iso, "date_formats": dates.formats},
+    )
+    if settings.source.decimal == ".":
+        _refuse_commas(connection)
+    with transaction(connection):
+        for table, query in TABLES.items():
+            if everything:
+                replace_table(connection, table, query)
+            else:
+                _forget_touched(connection, table.name, old)
+                insert(connection, table, query)
+        replace_table(
+            connection,
+            CLEANED_FILES,
+            "SELECT source_file, content_hash, $work AS work, $dates AS dates FROM raw.deliveries"
+            " WHERE status IN ('loaded', 'kept')",
+            {"work": work, "dates": json.dumps(asdict(dates))},
+        )
+    connection.execute("DROP TABLE parsed_lines")
+    connection.execute("DROP VIEW lines_to_clean")
+    return dates
+
+
+def _policies(settings: Settings) -> dict[str, Any]:
+    """What the SQL binds, but for the dates."""
+    return {
         "blanks": BLANKS,
         "offset": OFFSET,
-        "decimal_comma": settings.source.decimal == ",",
-        "is_iso": dates.is_iso,
-        "date_formats": dates.formats,
+        "comma_number": COMMA_NUMBER if settings.source.decimal == "," else None,
         "cancellations": one_regex(settings.cancellations),
         "excluded_products": one_regex(settings.excluded_products),
         "earliest": settings.plausible_dates.earliest,
@@ -39,18 +104,107 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
         "returns": settings.returns,
         "duplicates": settings.duplicates,
         "zero_prices": settings.zero_prices,
+        "currency": settings.source.currency,
+        "shop": settings.source.shop,
     }
-    # Outside the transaction: what it has not committed yet is read by one thread only.
-    execute(
-        connection,
-        f"CREATE OR REPLACE TEMP TABLE parsed_lines AS {(SQL / 'parsed_lines.sql').read_text(encoding='utf-8')}",
-        policies,
+
+
+def _cleaned(connection: duckdb.DuckDBPyConnection, work: str) -> tuple[dict[str, str], Reading | None]:
+    """Files whose lines are cleaned, with the hash of their content, and how dates were read; none of other work."""
+    rows = connection.execute(
+        f"SELECT source_file, content_hash, dates FROM {CLEANED_FILES.name} WHERE work = $work", {"work": work}
+    ).fetchall()
+    reading = Reading(**json.loads(rows[0][2])) if rows else None
+    return {name: content for name, content, _ in rows}, reading
+
+
+def _look_at(connection: duckdb.DuckDBPyConnection, where: str, parameters: Mapping[str, object] | None = None) -> None:
+    """Makes lines_to_clean: the raw lines that a condition holds for, each with its place in the table as `line`."""
+    rows = f"SELECT rowid AS line, * FROM raw.raw_orders WHERE {where}"
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW lines_to_clean AS {rows}", parameters or {})
+
+
+def _same_reading(
+    connection: duckdb.DuckDBPyConnection, settings: Settings, reading: Reading, new: Sequence[str]
+) -> Reading | None:
+    """The reading of the dates so far with what new files need besides; None where they look otherwise."""
+    connection.execute("CREATE OR REPLACE TEMP TABLE new_files AS SELECT unnest($new::VARCHAR[]) AS name", {"new": new})
+    _look_at(connection, "source_file IN (SELECT name FROM new_files)")
+    # As all others are read: so new dates that fit both ways are, too.
+    same = date_reading(connection, reading.name)
+    filled, read = count_read(connection, same)
+    if read < filled and settings.source.date_format == "auto":
+        try:
+            if date_reading(connection, "auto").name != reading.name:
+                return None
+        except (UsageError, DataError):
+            return None
+    return Reading(reading.name, list(dict.fromkeys((*reading.formats, *same.formats))))
+
+
+def _find_touched(connection: duckdb.DuckDBPyConnection, new: Sequence[str], old: Sequence[str]) -> None:
+    """Makes touched_lines: lines of new files, and of orders that lines of new, changed or dropped files belong to."""
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE touched_lines AS
+        WITH
+        touched_orders AS (
+            SELECT trim(order_id) AS order_text FROM raw.raw_orders WHERE source_file IN (SELECT unnest($new))
+            UNION
+            SELECT order_id FROM prepared.clean_orders WHERE source_file IN (SELECT unnest($old))
+            UNION
+            SELECT trim(order_id) FROM prepared.rejected_orders WHERE source_file IN (SELECT unnest($old))
+        )
+        SELECT rowid AS line, source_file, source_row
+        FROM raw.raw_orders
+        WHERE source_file IN (SELECT unnest($new)) OR trim(order_id) IN (SELECT order_text FROM touched_orders)
+        """,
+        {"new": list(new) or [""], "old": list(old) or [""]},
     )
-    with transaction(connection):
-        replace_table(connection, CLEAN_ORDERS, SQL / "clean_orders.sql")
-        replace_table(connection, REJECTED_ORDERS, SQL / "rejected_orders.sql")
-    connection.execute("DROP TABLE parsed_lines")
-    return dates
+
+
+def _forget_touched(connection: duckdb.DuckDBPyConnection, table: str, old: Sequence[str]) -> None:
+    """Deletes what is cleaned anew, and the lines of files as they were before."""
+    connection.execute(
+        f"DELETE FROM {table} WHERE source_file IN (SELECT unnest($old)) OR (source_file, source_row) IN"
+        " (SELECT (source_file, source_row) FROM touched_lines)",
+        {"old": list(old) or [""]},
+    )
+
+
+def _refuse_mixtures(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """Raises DataError where lines of several currencies or shops would be added up."""
+    for column, chosen in (("currency", settings.source.currency), ("shop", settings.source.shop)):
+        if chosen is not None:
+            continue
+        found = connection.execute(
+            f"SELECT upper(trim({column})) AS value, count(*) AS lines,"
+            " arg_min(source_file || ' row ' || source_row, (source_file, source_row)) FROM raw.raw_orders"
+            f" WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value"
+        ).fetchall()
+        if len(found) > 1:
+            listed = ", ".join(f"{value} ({lines:,} lines)" for value, lines, _ in found[:5])
+            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+            raise DataError(
+                f"{found[1][2]}: orders of more than one {column} are never added up: {listed}{more}; choose one with"
+                f" --set source.{column}={found[0][0]}, and give each a warehouse and an output of its own"
+            )
+
+
+def _refuse_commas(connection: duckdb.DuckDBPyConnection) -> None:
+    """Raises UsageError where most lines cannot be read for decimal commas."""
+    unread, lines = connection.execute(
+        "SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*) FROM parsed_lines"
+    ).fetchall()[0]
+    if 2 * unread <= lines:
+        return
+    first = connection.execute(
+        "SELECT source_file, source_row, coalesce(unit_price, amount, quantity) FROM lines_to_clean"
+        " WHERE regexp_full_match(trim(coalesce(unit_price, amount, quantity)), '[-+]?[0-9.]*,[0-9]{1,2}')"
+        " ORDER BY source_file, source_row LIMIT 1"
+    ).fetchone()
+    if first:
+        raise UsageError(f"{first[0]} row {first[1]}: {first[2]!r} has a decimal comma; set source.decimal=,")
 
 
 def one_regex(patterns: Sequence[str]) -> str | None:

@@ -24,6 +24,8 @@ FAMILIES: dict[str, list[str]] = {
     "compact": _with_times("%Y%m%d"),
     "year-first": _with_times("%Y/%m/%d", "%Y.%m.%d"),
 }
+# These two read each other's dates.
+AMBIGUOUS = ("day-first", "month-first")
 # Dates in other forms than ISO are few where it is the right reading.
 SURE_SHARE = 0.5
 
@@ -46,14 +48,15 @@ class Reading:
 
 
 def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading:
-    """The reading of raw_orders.ordered_at.
+    """The reading of ordered_at in lines_to_clean, raw_orders or some of its lines.
 
     Args:
-        connection: Of the warehouse, raw_orders in it.
+        connection: Of the warehouse.
         setting: source.date_format: auto, a family's name, or one strptime format.
 
     Raises:
-        UsageError: day-first and month-first fit equally well, or the setting is no format.
+        UsageError: day-first and month-first fit equally well, or each is the only one for some line; or the setting is
+            no format.
         DataError: no family reads any of the dates.
     """
     if setting == "iso":
@@ -64,8 +67,7 @@ def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading
     if setting != "auto":
         # The offset is dropped before the date is read.
         return Reading(setting, [_checked(connection, setting.replace("%z", "").rstrip())])
-    # The database takes 31-12-24 for a day of the year 31.
-    filled, iso = _count(connection, f"nullif(try_cast({WRITTEN} AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)")
+    filled, iso = count_read(connection, Reading("iso", ISO))
     if iso > SURE_SHARE * filled or not filled:
         return Reading("iso", ISO)
     read = {"iso": iso}
@@ -74,7 +76,7 @@ def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading
     for family, formats in FAMILIES.items():
         if family != "iso" and (fitting := _fitting(connection, formats, shapes)):
             readings[family] = Reading(family, fitting)
-            read[family] = _count(connection, f"try_strptime({WRITTEN}, $formats)", fitting)[1]
+            read[family] = count_read(connection, readings[family])[1]
     best = max(read, key=lambda family: read[family])
     if not read[best]:
         raise DataError(
@@ -85,7 +87,26 @@ def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading
             f"{_first(connection, readings['day-first'].formats)}: the dates can be day-first or month-first"
             "; set source.date_format=day-first or source.date_format=month-first"
         )
+    if best in AMBIGUOUS and read[best] < filled:
+        _refuse_both(connection, readings, best)
     return readings[best]
+
+
+def _refuse_both(connection: duckdb.DuckDBPyConnection, readings: dict[str, Reading], best: str) -> None:
+    """Raises UsageError where some line is of the other order: those that fit both ways could be of either."""
+    other = next(name for name in AMBIGUOUS if name != best)
+    if other not in readings:
+        return
+    line = connection.execute(
+        f"SELECT source_file, source_row, ordered_at FROM lines_to_clean WHERE try_strptime({WRITTEN}, $best) IS NULL"
+        f" AND try_strptime({WRITTEN}, $other) IS NOT NULL ORDER BY source_file, source_row LIMIT 1",
+        {"best": readings[best].formats, "other": readings[other].formats},
+    ).fetchone()
+    if line:
+        raise UsageError(
+            f"{line[0]} row {line[1]}: ordered_at {line[2]!r} is {other}, and most dates are {best}; mend it, or set"
+            f" source.date_format={best}, and such lines are rejected"
+        )
 
 
 def _checked(connection: duckdb.DuckDBPyConnection, setting: str) -> str:
@@ -108,7 +129,7 @@ def _shapes(connection: duckdb.DuckDBPyConnection) -> list[str]:
     A format that fails costs far more than one that reads, so only those that fit are tried on every line.
     """
     rows = connection.execute(
-        f"SELECT DISTINCT translate({WRITTEN}, '0123456789', '1111111111') AS shape FROM raw.raw_orders"
+        f"SELECT DISTINCT translate({WRITTEN}, '0123456789', '1111111111') AS shape FROM lines_to_clean"
         f" WHERE {FILLED} ORDER BY shape"
     )
     return [shape for (shape,) in rows.fetchall()]
@@ -121,10 +142,14 @@ def _fitting(connection: duckdb.DuckDBPyConnection, formats: list[str], shapes: 
     return [format_ for format_, fits in zip(formats, row, strict=True) if fits]
 
 
-def _count(connection: duckdb.DuckDBPyConnection, reading: str, formats: list[str] | None = None) -> tuple[int, int]:
-    """Lines with a date, and those of them that the reading can read."""
+def count_read(connection: duckdb.DuckDBPyConnection, reading: Reading) -> tuple[int, int]:
+    """Lines of lines_to_clean with a date, and those of them that the reading can read."""
+    # The database takes 31-12-24 for a day of the year 31.
+    iso = f"nullif(try_cast({WRITTEN} AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)"
+    count = f"count({iso if reading.is_iso else f'try_strptime({WRITTEN}, $formats)'})"
     row = connection.execute(
-        f"SELECT count(*), count({reading}) FROM raw.raw_orders WHERE {FILLED}", {"formats": formats} if formats else {}
+        f"SELECT count(*), {count} FROM lines_to_clean WHERE {FILLED}",
+        {} if reading.is_iso else {"formats": reading.formats},
     ).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
@@ -133,7 +158,7 @@ def _first(connection: duckdb.DuckDBPyConnection, formats: list[str] | None = No
     """The first line with a date, or with one that the formats can read: `FILE row 7: ordered_at '1/2/2011'`."""
     readable = f" AND try_strptime({WRITTEN}, $formats) IS NOT NULL" if formats else ""
     file, line, text = connection.execute(
-        f"SELECT source_file, source_row, ordered_at FROM raw.raw_orders WHERE {FILLED}{readable}"
+        f"SELECT source_file, source_row, ordered_at FROM lines_to_clean WHERE {FILLED}{readable}"
         " ORDER BY source_file, source_row LIMIT 1",
         {"formats": formats} if formats else {},
     ).fetchall()[0]

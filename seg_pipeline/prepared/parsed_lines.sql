@@ -1,13 +1,14 @@
 -- Every raw line with its values parsed and, where it cannot be used, the first reason that applies.
 WITH
--- A table without a column has no fault in it: only what is delivered can be unparseable.
-delivered AS (
-    SELECT count(quantity) > 0 AS quantity
-    FROM raw.raw_orders
+-- A file without a column has no fault in it: only what is delivered can be unparseable.
+files AS (
+    SELECT list(source_file) AS without_quantity
+    FROM raw.deliveries
+    WHERE NOT contains(columns, '"quantity":')
 ),
 trimmed AS (
     SELECT
-        rowid AS line,
+        line,
         source_file,
         source_row,
         nullif(trim(order_id), '') AS order_text,
@@ -18,14 +19,26 @@ trimmed AS (
         -- The shop's own time counts, as it is written: an offset at its end is dropped.
         regexp_replace(trim(ordered_at), $offset, '\1') AS date_text,
         nullif(trim(product_id), '') AS product_text,
-        CASE WHEN $decimal_comma THEN replace(replace(quantity, '.', ''), ',', '.') ELSE quantity END AS quantity,
+        -- With decimal commas a dot stands before three digits, or the number is written otherwise and not read.
+        CASE
+            WHEN $comma_number IS NULL OR coalesce(trim(quantity), '') = '' THEN quantity
+            WHEN regexp_full_match(trim(quantity), $comma_number) THEN replace(replace(quantity, '.', ''), ',', '.')
+            ELSE 'unreadable'
+        END AS quantity,
         -- Where a line has no unit price, its amount is the price of all of it.
         CASE
-            WHEN $decimal_comma THEN nullif(trim(replace(replace(unit_price, '.', ''), ',', '.')), '')
-            ELSE nullif(trim(unit_price), '')
+            WHEN $comma_number IS NULL OR coalesce(trim(unit_price), '') = '' THEN nullif(trim(unit_price), '')
+            WHEN regexp_full_match(trim(unit_price), $comma_number) THEN replace(replace(unit_price, '.', ''), ',', '.')
+            ELSE 'unreadable'
         END AS unit_price_text,
-        CASE WHEN $decimal_comma THEN replace(replace(amount, '.', ''), ',', '.') ELSE amount END AS amount
-    FROM raw.raw_orders
+        CASE
+            WHEN $comma_number IS NULL OR coalesce(trim(amount), '') = '' THEN amount
+            WHEN regexp_full_match(trim(amount), $comma_number) THEN replace(replace(amount, '.', ''), ',', '.')
+            ELSE 'unreadable'
+        END AS amount,
+        upper(trim(currency)) AS currency_text,
+        upper(trim(shop)) AS shop_text
+    FROM lines_to_clean
 ),
 parsed AS (
     SELECT
@@ -36,6 +49,8 @@ parsed AS (
         order_text,
         product_text,
         unit_price_text,
+        currency_text,
+        shop_text,
         CASE
             WHEN has_plain_id THEN customer_text
             -- Exports write a missing id as one of these words.
@@ -49,13 +64,16 @@ parsed AS (
             WHEN $is_iso THEN try_cast(date_text AS TIMESTAMP)
             ELSE try_strptime(date_text, $date_formats)
         END AS parsed_at,
-        CASE WHEN delivered.quantity THEN try_cast(trimmed.quantity AS DECIMAL(18, 4)) ELSE 1 END AS units,
+        CASE
+            WHEN trimmed.quantity IS NULL AND list_contains(files.without_quantity, source_file) THEN 1
+            ELSE try_cast(trimmed.quantity AS DECIMAL(18, 4))
+        END AS units,
         try_cast(unit_price_text AS DECIMAL(18, 4)) AS price,
         try_cast(amount AS DECIMAL(18, 4)) AS delivered_amount,
         -- NULL where the settings name none.
         coalesce(regexp_full_match(order_text, $cancellations), false) AS is_cancellation,
         coalesce(regexp_full_match(product_text, $excluded_products), false) AS is_excluded
-    FROM trimmed, (SELECT quantity FROM delivered) AS delivered
+    FROM trimmed, files
 ),
 valued AS (
     SELECT
@@ -76,15 +94,15 @@ suspects AS (
     SELECT
         hash(order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description)
             AS fingerprint
-    FROM raw.raw_orders
+    FROM lines_to_clean
     WHERE $duplicates = 'drop' AND trim(order_id) != ''
     GROUP BY fingerprint
     HAVING count(*) > 1
 ),
 repeated AS (
     -- The first delivered one stays.
-    SELECT rowid AS line
-    FROM raw.raw_orders
+    SELECT line
+    FROM lines_to_clean
     WHERE
         hash(order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description)
         IN (SELECT fingerprint FROM suspects)
@@ -112,11 +130,16 @@ SELECT
         -- 5.94773E+23: a spreadsheet has eaten the digits. 12E4 may well be an id.
         WHEN NOT has_plain_id AND regexp_full_match(customer_text, '-?[0-9]([.,][0-9]+)?[eE]\+[0-9]+|-?[0-9][.,][0-9]+[eE][0-9]+')
             THEN 'mangled_customer_id'
+        WHEN (contains(order_text, 'E+') OR contains(order_text, 'e+'))
+            AND regexp_full_match(order_text, '[0-9]([.,][0-9]+)?[eE]\+[0-9]+')
+            THEN 'mangled_order_id'
         WHEN parsed_at IS NULL THEN 'unparseable_date'
         WHEN CAST(parsed_at AS DATE) NOT BETWEEN $earliest AND $latest THEN 'implausible_date'
         WHEN units IS NULL THEN 'unparseable_quantity'
         WHEN coalesce(price, delivered_amount) IS NULL OR (unit_price_text IS NOT NULL AND price IS NULL)
             THEN 'unparseable_price'
+        WHEN $currency IS NOT NULL AND currency_text IS DISTINCT FROM upper($currency) THEN 'other_currency'
+        WHEN $shop IS NOT NULL AND shop_text IS DISTINCT FROM upper($shop) THEN 'other_shop'
         WHEN line_amount IS NULL THEN 'amount_out_of_range'
         WHEN repeated.line IS NOT NULL THEN 'duplicate_line'
         WHEN is_excluded THEN 'excluded_product'

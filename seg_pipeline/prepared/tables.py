@@ -8,10 +8,13 @@ from seg_pipeline.tables import Column, Rule, Table
 REASONS = {
     "missing_customer_id": "no customer id",
     "mangled_customer_id": "the customer id lost its digits to scientific notation",
+    "mangled_order_id": "the order id lost its digits to scientific notation",
     "unparseable_date": "the date cannot be read",
     "implausible_date": "the date is outside plausible_dates",
     "unparseable_quantity": "the quantity is no number",
     "unparseable_price": "the price or amount is no number",
+    "other_currency": "the currency is not source.currency",
+    "other_shop": "the shop is not source.shop",
     "amount_out_of_range": "quantity times price has more than 14 digits",
     "duplicate_line": "equal to an earlier line of the same order",
     "excluded_product": "the product is in excluded_products",
@@ -102,4 +105,16 @@ REJECTED_ORDERS = Table(
         ),
     ),
     may_be_empty=True,
+)
+
+CLEANED_FILES = Table(
+    "prepared.cleaned_files",
+    "What clean_orders and rejected_orders were made of: one row per file, with the work that was done on its lines.",
+    key=("source_file",),
+    columns=(
+        Column("source_file", "VARCHAR", "File, as its lines name it"),
+        Column("content_hash", "VARCHAR", "SHA-256 of the bytes that its lines came from"),
+        Column("work", "VARCHAR", "Digest of the settings and of the SQL that cleaned them"),
+        Column("dates", "VARCHAR", "How their dates were read"),
+    ),
 )

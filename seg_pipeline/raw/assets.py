@@ -1,52 +1,72 @@
-"""The door of this room: raw_orders and its checks."""
+"""The door of this room: deliveries and raw_orders, kept together, and their checks."""
 
+import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from seg_pipeline.quality import checks_of
-from seg_pipeline.raw.sources import Delivery, deliveries, load
-from seg_pipeline.raw.tables import RAW_ORDERS
+from seg_pipeline.raw.ingestion import Entry, ingest, read_ledger
+from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown
-from seg_pipeline.warehouse import Warehouse, create, transaction
+from seg_pipeline.warehouse import Warehouse
 
 SQL = Path(__file__).parent
 FILES_SHOWN = 20
 
 
-@dg.asset(**RAW_ORDERS.asset(kinds={"csv", "parquet"}))
-def raw_orders(
+@dg.multi_asset(
+    specs=[
+        dg.AssetSpec(**RAW_ORDERS.asset(kinds={"csv", "parquet"})),
+        dg.AssetSpec(deps=[RAW_ORDERS.asset_key], **DELIVERIES.asset(kinds={"python"})),
+    ]
+)
+def delivered_orders(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
-    found = deliveries(settings.source)
-    with warehouse.get_connection() as connection, transaction(connection):
-        create(connection, RAW_ORDERS)
-        for delivery in found:
-            load(connection, delivery, settings.source.encoding, RAW_ORDERS.name)
-    profile = warehouse.read(SQL / "profile.sql")
+) -> Iterator[dg.MaterializeResult]:
+    with warehouse.get_connection() as connection:
+        brought = ingest(connection, settings.source)
+        ledger = read_ledger(connection)
+    loaded = [entry for entry in ledger if entry.is_loaded]
+    new_lines = sum(entry.lines for entry in ledger if entry.source_file in set(brought.loaded))
+    metadata: dict[str, Any] = {
+        "dagster/row_count": sum(entry.lines for entry in loaded),
+        "files": len(loaded),
+        "new_files": len(brought.loaded),
+        "new_lines": new_lines,
+        "dropped_files": len(brought.dropped),
+    }
+    if new_lines:
+        # Of what is new: a night does not read again what it knows.
+        profile = warehouse.read(SQL / "profile.sql", {"files": brought.loaded})
+        metadata["profile_of_new_lines"] = dg.MetadataValue.md(markdown(profile))
+    yield dg.MaterializeResult(
+        asset_key=RAW_ORDERS.asset_key,
+        metadata={**metadata, "columns_found": dg.MetadataValue.md(_mapping(loaded))},
+    )
     files = warehouse.read(
-        "SELECT source_file AS file, count(*) AS lines FROM raw.raw_orders GROUP BY ALL ORDER BY file DESC"
+        f"SELECT source_file, status, lines, reason FROM {DELIVERIES.name}"
+        f" ORDER BY reason IS NULL, source_file DESC LIMIT {FILES_SHOWN}"
     )
-    return dg.MaterializeResult(
+    yield dg.MaterializeResult(
+        asset_key=DELIVERIES.asset_key,
         metadata={
-            "dagster/row_count": int(files["lines"].sum()),
-            "files": len(files),
-            "columns_found": dg.MetadataValue.md(_mapping(found)),
-            "profile": dg.MetadataValue.md(markdown(profile)),
-            "last_files": dg.MetadataValue.md(markdown(files.head(FILES_SHOWN))),
-        }
+            "dagster/row_count": len(ledger),
+            **Counter(entry.status for entry in ledger),
+            "files": dg.MetadataValue.md(markdown(files)),
+        },
     )
 
 
-def _mapping(found: list[Delivery]) -> str:
+def _mapping(loaded: list[Entry]) -> str:
     """How often each column of raw_orders was read from which column of the files."""
-    pairs = Counter(
-        (column, name) for delivery in found for column, name in delivery.columns.items() for _ in delivery.files
-    )
+    pairs = Counter(pair for entry in loaded for pair in json.loads(entry.columns or "{}").items())
     lines = [f"| {column} | {name} | {files} |" for (column, name), files in pairs.items()]
     return "\n".join(["| raw_orders | file's column | files |", "|---|---|---|", *lines])
 
 
-defs = dg.Definitions(assets=[raw_orders], asset_checks=[checks_of(RAW_ORDERS)])
+defs = dg.Definitions(assets=[delivered_orders], asset_checks=[checks_of(RAW_ORDERS), checks_of(DELIVERIES)])

@@ -18,6 +18,8 @@ ORDER_COLUMNS = (
     "amount",
     "country",
     "description",
+    "currency",
+    "shop",
 )
 
 # Of each of these at least one must be there.

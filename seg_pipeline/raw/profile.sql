@@ -1,4 +1,4 @@
--- What was delivered, column by column: how much is missing, how many values, the span as text. All in one scan: an
+-- What some files delivered, column by column: how much is missing, how many values, the span as text. All in one scan: an
 -- UNPIVOT of the lines would take more than twice as long.
 WITH
 profiled AS (
@@ -40,9 +40,18 @@ profiled AS (
             {
                 'name': 'description', 'filled': count(description), 'values': approx_count_distinct(description),
                 'smallest': min(description), 'largest': max(description)
+            },
+            {
+                'name': 'currency', 'filled': count(currency), 'values': approx_count_distinct(currency),
+                'smallest': min(currency), 'largest': max(currency)
+            },
+            {
+                'name': 'shop', 'filled': count(shop), 'values': approx_count_distinct(shop),
+                'smallest': min(shop), 'largest': max(shop)
             }
         ] AS columns
     FROM raw.raw_orders
+    WHERE source_file IN (SELECT unnest($files))
 )
 SELECT
     profile.name AS "column",

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import duckdb
 
-from seg_pipeline.errors import DataError, UsageError
-from seg_pipeline.raw.columns import ORDER_COLUMNS, ColumnNames, column_names
+from seg_pipeline.errors import DataError, SegPipelineError, UsageError
+from seg_pipeline.raw.columns import ORDER_COLUMNS, column_names
 from seg_pipeline.settings import SourceSettings, read_preset
 
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -78,21 +78,37 @@ def find_files(paths: Iterable[str]) -> list[Path]:
     return sorted({file.resolve(): file for file in sorted(found, reverse=True)}.values())
 
 
-def deliveries(source: SourceSettings) -> list[Delivery]:
-    """The files of the source, those of one shape together.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is to load of some files, and what cannot be read, with the error that says why."""
+
+    deliveries: list[Delivery]
+    refused: dict[Path, SegPipelineError]
+
+
+def deliveries(files: Iterable[Path], source: SourceSettings) -> Found:
+    """The files, those of one shape together.
 
     Raises:
-        UsageError: no such path or preset.
-        DataError: a file is empty or unreadable, or a needed column is not found in it.
+        UsageError: no such preset.
     """
     names = column_names(source.preset, read_preset(source.preset), source.columns)
     shapes: dict[_Shape, list[Path]] = {}
-    for file in find_files(source.path):
-        shapes.setdefault(_shape(file, source), []).append(file)
-    return [
-        Delivery(tuple(files), shape.header, shape.delimiter, _found(names, shape.header, files), shape.compression)
-        for shape, files in shapes.items()
-    ]
+    refused: dict[Path, SegPipelineError] = {}
+    for file in files:
+        try:
+            shapes.setdefault(_shape(file, source), []).append(file)
+        except SegPipelineError as error:
+            refused[file] = error
+    found = []
+    for shape, alike in shapes.items():
+        try:
+            columns = names.find_in(shape.header, str(alike[0]))
+        except SegPipelineError as error:
+            refused |= {file: type(error)(str(error).replace(str(alike[0]), str(file))) for file in alike}
+        else:
+            found.append(Delivery(tuple(alike), shape.header, shape.delimiter, columns, shape.compression))
+    return Found(found, refused)
 
 
 def load(
@@ -223,11 +239,6 @@ def _parquet_shape(file: Path) -> _Shape:
     except duckdb.Error as error:
         raise DataError(f"{file}: not a parquet file: {str(error).splitlines()[0]}") from None
     return _Shape(tuple(column[0] for column in columns), None, tuple(column[1] for column in columns))
-
-
-def _found(names: ColumnNames, header: Sequence[str], files: Sequence[Path]) -> dict[str, str]:
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return names.find_in(header, f"{files[0]}{more}")
 
 
 def _is_readable_kind(file: Path) -> bool:

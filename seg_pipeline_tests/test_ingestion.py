@@ -1,0 +1,369 @@
+"""A folder that receives files: each is loaded once, replaced when it changes, and set aside when it cannot be read."""
+
+import datetime
+import os
+
+import pytest
+
+from seg_pipeline.errors import DataError, UsageError
+from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.raw.ingestion import ingest, read_ledger
+from seg_pipeline.settings import load_settings
+from seg_pipeline.warehouse import Warehouse
+
+HEADER = "order_id,customer_id,date,sku,qty,price\n"
+LINE = "1,A,2024-01-01,P,1,1.50\n"
+
+
+class Shop:
+    """A folder of files and the warehouse that they are loaded into, night by night."""
+
+    def __init__(self, folder, warehouse):
+        self.folder = folder
+        self.warehouse = Warehouse(database=str(warehouse))
+
+    def deliver(self, name, text, header=HEADER):
+        file = self.folder / name
+        file.write_bytes((header + text).encode() if isinstance(text, str) else text)
+        return file
+
+    def night(self, *options, source=None):
+        """Loads and cleans; what was loaded and what dropped."""
+        settings = load_settings([f"source.path={source or self.folder}", *options], environment={})
+        with self.warehouse.get_connection() as connection:
+            brought = ingest(connection, settings.source)
+            clean(connection, settings)
+        return [self._short(brought.loaded), self._short(brought.dropped)]
+
+    def _short(self, names):
+        return [str(os.path.relpath(name, self.folder)) for name in names]
+
+    def read(self, query):
+        with self.warehouse.get_connection() as connection:
+            return connection.execute(query).fetchall()
+
+    def ledger(self):
+        with self.warehouse.get_connection() as connection:
+            return {self._short([entry.source_file])[0]: entry for entry in read_ledger(connection)}
+
+    def statuses(self):
+        return {name: entry.status for name, entry in self.ledger().items()}
+
+    def tables(self):
+        """Every line of the tables that a night leaves, without the folder that they came from."""
+        places = "parse_filename(source_file) AS file, * EXCLUDE (source_file)"
+        return {
+            table: self.read(f"SELECT {places} FROM {table} ORDER BY ALL")
+            for table in ("raw.raw_orders", "prepared.clean_orders", "prepared.rejected_orders")
+        }
+
+
+@pytest.fixture
+def new_shop(tmp_path):
+    """A function: another folder with another warehouse."""
+
+    def make(name):
+        (tmp_path / name).mkdir()
+        return Shop(tmp_path / name, tmp_path / f"{name}.duckdb")
+
+    return make
+
+
+@pytest.fixture
+def shop(new_shop):
+    return new_shop("shop")
+
+
+def test_a_file_is_loaded_once(shop):
+    shop.deliver("a.csv", LINE)
+    assert shop.night() == [["a.csv"], []]
+    assert shop.night() == [[], []]
+    shop.deliver("b.csv", LINE.replace("1,A", "2,B"))
+    assert shop.night() == [["b.csv"], []]
+    assert shop.read("SELECT customer_id FROM prepared.clean_orders ORDER BY ALL") == [("A",), ("B",)]
+
+
+def test_a_file_that_was_only_touched_is_not_loaded_again(shop):
+    os.utime(shop.deliver("a.csv", LINE), (1, 1))
+    shop.night()
+    os.utime(shop.folder / "a.csv", (2, 2))
+    assert shop.night() == [[], []]
+    assert shop.ledger()["a.csv"].seen_modified_ns == 2_000_000_000
+
+
+def test_a_changed_file_replaces_what_it_brought(shop):
+    shop.deliver("a.csv", LINE + LINE.replace("1,A", "2,B"))
+    shop.night()
+    shop.deliver("a.csv", LINE.replace("1,A", "3,C"))
+    assert shop.night() == [["a.csv"], []]
+    assert shop.read("SELECT order_id FROM raw.raw_orders") == [("3",)]
+    assert shop.read("SELECT order_id FROM prepared.clean_orders") == [("3",)]
+
+
+def test_the_same_content_under_another_name_is_not_loaded_again(shop):
+    shop.deliver("a.csv", LINE)
+    shop.night()
+    shop.deliver("again.csv", LINE)
+    assert shop.night() == [[], []]
+    assert shop.ledger()["again.csv"].reason == f"the same content as {shop.folder / 'a.csv'}"
+    assert shop.statuses() == {"a.csv": "loaded", "again.csv": "repeated"}
+
+
+def test_a_repeated_file_is_loaded_once_the_other_has_changed(shop):
+    shop.deliver("a.csv", LINE)
+    shop.deliver("b.csv", LINE)
+    shop.night()
+    shop.deliver("a.csv", LINE.replace("1,A", "3,C"))
+    assert shop.night() == [["a.csv", "b.csv"], []]
+    assert shop.read("SELECT order_id FROM raw.raw_orders ORDER BY ALL") == [("1",), ("3",)]
+
+
+def test_a_renamed_file_is_known_and_not_missed(shop):
+    shop.deliver("a.csv", LINE).rename(shop.folder / "b.csv")
+    shop.deliver("a.csv", LINE)
+    shop.night()
+    (shop.folder / "b.csv").rename(shop.folder / "c.csv")
+    (shop.folder / "a.csv").unlink()
+    for _ in range(2):
+        assert shop.night() == [[], []]
+    entries = shop.ledger()
+    assert (entries["a.csv"].status, entries["a.csv"].reason) == ("kept", f"now {shop.folder / 'c.csv'}")
+    assert entries["a.csv"].seen_hash is not None
+    assert shop.read("SELECT count(*) FROM raw.raw_orders") == [(1,)]
+
+
+def test_a_file_that_is_gone_is_noticed_and_its_lines_stay(shop):
+    shop.deliver("a.csv", LINE)
+    shop.deliver("b.csv", LINE.replace("1,A", "2,B"))
+    shop.night()
+    (shop.folder / "a.csv").unlink()
+    assert shop.night() == [[], []]
+    assert shop.ledger()["a.csv"].reason == "no longer there; its lines stay"
+    assert shop.read("SELECT count(*) FROM prepared.clean_orders") == [(2,)]
+
+
+def test_a_folder_that_was_emptied_keeps_what_it_brought(shop):
+    shop.deliver("a.csv", LINE)
+    shop.night()
+    (shop.folder / "a.csv").unlink()
+    shop.night()
+    assert shop.statuses() == {"a.csv": "kept"}
+    assert shop.read("SELECT count(*) FROM prepared.clean_orders") == [(1,)]
+
+
+def test_where_the_settings_say_so_the_lines_of_a_file_that_is_gone_go(shop):
+    shop.deliver("a.csv", LINE)
+    shop.deliver("b.csv", LINE.replace("1,A", "2,B"))
+    shop.night()
+    (shop.folder / "a.csv").unlink()
+    assert shop.night("source.removed_files=drop") == [[], ["a.csv"]]
+    assert shop.read("SELECT customer_id FROM prepared.clean_orders") == [("B",)]
+
+
+def test_files_that_the_source_no_longer_names_go(shop, tmp_path):
+    shop.deliver("a.csv", LINE)
+    shop.night()
+    other = tmp_path / "other.csv"
+    other.write_text(HEADER + LINE.replace("1,A", "9,Z"))
+    shop.night(source=other)
+    assert shop.read("SELECT order_id FROM raw.raw_orders") == [("9",)]
+    assert shop.read("SELECT order_id FROM prepared.clean_orders") == [("9",)]
+
+
+def test_a_file_that_cannot_be_read_is_set_aside_with_the_reason_and_tried_once(shop):
+    shop.deliver("a.csv", LINE)
+    shop.deliver("b.csv", LINE + "1,A\n")
+    shop.deliver("c.csv", "", header="what,is,this\n")
+    shop.deliver("d.csv", b"\xff\xfe\x00junk")
+    assert shop.night() == [["a.csv"], []]
+    reasons = {name: entry.reason for name, entry in shop.ledger().items()}
+    assert "b.csv: CSV Error on Line: 3" in reasons["b.csv"]
+    assert "c.csv: no column for customer_id, ordered_at, unit_price or amount" in reasons["c.csv"]
+    assert "d.csv: not utf-8 text" in reasons["d.csv"]
+    assert shop.statuses() == {"a.csv": "loaded", "b.csv": "set_aside", "c.csv": "set_aside", "d.csv": "set_aside"}
+    assert shop.night() == [[], []]
+    shop.deliver("b.csv", LINE.replace("1,A", "2,B"))
+    assert shop.night() == [["b.csv"], []]
+
+
+def test_of_a_changed_file_that_cannot_be_read_the_version_before_stays(shop):
+    shop.deliver("a.csv", LINE)
+    shop.night()
+    shop.deliver("a.csv", LINE + "1,A\n")
+    for _ in range(2):
+        assert shop.night() == [[], []]
+        assert shop.statuses() == {"a.csv": "kept"}
+        assert "its new version cannot be read: " in shop.ledger()["a.csv"].reason
+    assert shop.read("SELECT count(*) FROM prepared.clean_orders") == [(1,)]
+    shop.deliver("a.csv", LINE)
+    shop.night()
+    assert shop.statuses() == {"a.csv": "loaded"}
+
+
+def test_where_no_file_can_be_read_the_first_reason_ends_the_run(shop):
+    shop.deliver("a.csv", "", header="what\n")
+    shop.deliver("b.csv", "", header="")
+    with pytest.raises(DataError, match=r"a\.csv: no column for"):
+        shop.night()
+
+
+def test_a_file_without_a_column_that_the_others_have_is_set_aside_where_numbers_hang_on_it(shop):
+    shop.deliver("a.csv", LINE)
+    shop.night()
+    shop.deliver("b.csv", "A,2024-01-01,1\n", header="customer_id,date,price\n")
+    shop.night()
+    assert shop.ledger()["b.csv"].reason == (
+        f"{shop.folder / 'b.csv'}: no column for order_id, which {shop.folder / 'a.csv'} has as 'order_id';"
+        " the file has customer_id, date, price; name it with --set source.columns.order_id=COLUMN"
+    )
+
+
+def test_columns_that_come_go_and_move_are_matched_by_name_and_recorded(shop):
+    shop.deliver("a.csv", LINE)
+    shop.deliver("b.csv", "x,2.50,B,2,2024-01-02,1\n", header="new,price,customer_id,order_id,date,qty\n")
+    shop.night()
+    assert shop.read("SELECT customer_id, unit_price, product_id FROM raw.raw_orders ORDER BY ALL") == [
+        ("A", "1.50", "P"),
+        ("B", "2.50", None),
+    ]
+    assert (shop.ledger()["a.csv"].unused, shop.ledger()["b.csv"].unused) == ("[]", '["new"]')
+
+
+def test_other_settings_for_reading_load_every_file_again(shop):
+    shop.deliver("a.csv", LINE)
+    shop.night()
+    assert shop.night("source.columns.product_id=qty", "source.columns.quantity=sku") == [["a.csv"], []]
+    assert shop.read("SELECT product_id FROM raw.raw_orders") == [("1",)]
+
+
+def test_other_settings_for_cleaning_clean_every_line_again(shop):
+    shop.deliver("a.csv", LINE + "2,A,2024-01-02,POST,1,1\n")
+    shop.night()
+    assert shop.night("excluded_products=POST") == [[], []]
+    assert shop.read("SELECT reason FROM prepared.rejected_orders") == [("excluded_product",)]
+    shop.night()
+    assert shop.read("SELECT reason FROM prepared.rejected_orders") == []
+
+
+def test_an_equal_line_of_an_order_in_a_later_file_is_a_duplicate_and_the_first_by_name_stays(shop):
+    shop.deliver("b.csv", LINE)
+    shop.night()
+    shop.deliver("c.csv", LINE + "7,C,2024-01-07,P,1,1\n")
+    shop.night()
+    assert shop.read("SELECT parse_filename(source_file), reason FROM prepared.rejected_orders") == [
+        ("c.csv", "duplicate_line")
+    ]
+    shop.deliver("a.csv", LINE + "8,C,2024-01-07,P,1,1\n")
+    shop.night()
+    assert shop.read("SELECT parse_filename(source_file) FROM prepared.rejected_orders ORDER BY ALL") == [
+        ("b.csv",),
+        ("c.csv",),
+    ]
+    (shop.folder / "a.csv").unlink()
+    shop.night("source.removed_files=drop")
+    assert shop.read("SELECT parse_filename(source_file), reason FROM prepared.rejected_orders") == [
+        ("c.csv", "duplicate_line")
+    ]
+
+
+def test_late_and_changed_deliveries_give_what_all_at_once_gives(shop, new_shop):
+    nights = [
+        {"d2.csv": "2,A,2024-01-02,P,1,1\n1,A,2024-01-01,P,1,1.50\n"},
+        {"d1.csv": LINE + "3,-,soon,P,1,1\n"},
+        {"d3.csv": LINE + LINE + "4,B,2024-01-03,Q,-1,2\n", "d2.csv": "2,A,2024-01-02,P,1,1\n"},
+        {"d0.csv": "4,B,2024-01-03,Q,-1,2\n5,C,2024-01-09,Q,x,2\n"},
+    ]
+    for files in nights:
+        for name, text in files.items():
+            shop.deliver(name, text)
+        shop.night()
+    once = new_shop("once")
+    for files in nights:
+        for name, text in files.items():
+            once.deliver(name, text)
+    once.night()
+    assert shop.tables() == once.tables()
+
+
+def test_new_dates_that_fit_both_ways_are_read_as_those_before(shop):
+    shop.deliver("a.csv", "1,A,31/01/2024,P,1,1\n")
+    shop.night()
+    shop.deliver("b.csv", "2,A,02/03/2024 10:00,P,1,1\n")
+    shop.night()
+    assert shop.read("SELECT ordered_at FROM prepared.clean_orders ORDER BY ALL") == [
+        (datetime.datetime(2024, 1, 31),),
+        (datetime.datetime(2024, 3, 2, 10),),
+    ]
+
+
+def test_a_file_of_the_other_order_of_day_and_month_is_refused(shop):
+    shop.deliver("a.csv", "1,A,31/01/2024,P,1,1\n2,A,30/01/2024,P,1,1\n")
+    shop.night()
+    before = shop.tables()["prepared.clean_orders"]
+    shop.deliver("b.csv", "3,A,02/03/2024,P,1,1\n4,A,02/28/2024,P,1,1\n")
+    with pytest.raises(
+        UsageError,
+        match=r"b\.csv row 2: ordered_at '02/28/2024' is month-first, and most dates are day-first; mend it, or set"
+        " source.date_format=day-first, and such lines are rejected",
+    ):
+        shop.night()
+    assert shop.tables()["prepared.clean_orders"] == before
+    shop.night("source.date_format=day-first")
+    assert shop.read("SELECT order_id, reason FROM prepared.rejected_orders") == [("4", "unparseable_date")]
+
+
+def test_dates_of_another_form_in_a_later_file_are_read_as_all_at_once(shop, new_shop):
+    files = {"a.csv": "1,A,31/01/2024,P,1,1\n", "b.csv": "".join(f"{n},A,2024-02-0{n},P,1,1\n" for n in range(2, 6))}
+    once = new_shop("once")
+    for name, text in files.items():
+        shop.deliver(name, text)
+        shop.night()
+        once.deliver(name, text)
+    once.night()
+    assert shop.tables() == once.tables()
+
+
+def test_several_currencies_are_refused_or_one_is_chosen(shop):
+    header = HEADER.replace("price", "price,currency")
+    shop.deliver("a.csv", "1,A,2024-01-01,P,1,1,EUR\n2,A,2024-01-01,P,1,1,eur\n", header)
+    shop.night()
+    shop.deliver("b.csv", "3,B,2024-01-02,P,1,1,USD\n", header)
+    with pytest.raises(
+        DataError,
+        match=r"b\.csv row 1: orders of more than one currency are never added up: EUR \(2 lines\), USD \(1 lines\);"
+        " choose one with --set source.currency=EUR, and give each a warehouse and an output of its own",
+    ):
+        shop.night()
+    shop.night("source.currency=EUR")
+    assert shop.read("SELECT order_id, reason FROM prepared.rejected_orders") == [("3", "other_currency")]
+    assert shop.read("SELECT count(*) FROM prepared.clean_orders") == [(2,)]
+
+
+def test_several_shops_are_refused_or_one_is_chosen(shop):
+    shop.deliver(
+        "a.csv", "1,A,2024-01-01,P,1,1,north\n2,A,2024-01-01,P,1,1,south\n", HEADER.replace("price", "price,shop")
+    )
+    with pytest.raises(DataError, match=r"a\.csv row 2: orders of more than one shop are never added up: NORTH"):
+        shop.night()
+    shop.night("source.shop=south")
+    assert shop.read("SELECT order_id FROM prepared.clean_orders") == [("2",)]
+
+
+def test_a_mangled_order_id_is_rejected(shop):
+    shop.deliver("a.csv", "5.94773E+23,A,2024-01-01,P,1,1\nE+1,B,2024-01-01,P,1,1\n")
+    shop.night()
+    assert shop.read("SELECT customer_id, reason FROM prepared.rejected_orders") == [("A", "mangled_order_id")]
+
+
+def test_decimal_commas_without_the_setting_are_told(shop):
+    shop.deliver("a.csv", '1,A,2024-01-01,P,1,"1.234,50"\n')
+    with pytest.raises(UsageError, match=r"a\.csv row 1: '1.234,50' has a decimal comma; set source\.decimal=,"):
+        shop.night()
+    shop.night("source.decimal=,")
+    assert shop.read("SELECT amount FROM prepared.clean_orders")[0][0] == 1234.5
+
+
+def test_a_decimal_point_where_commas_are_set_is_not_read_as_thousands(shop):
+    shop.deliver("a.csv", '1,A,2024-01-01,P,1,12.50\n2,A,2024-01-01,P,1,"12,50"\n')
+    shop.night("source.decimal=,")
+    assert shop.read("SELECT order_id, reason FROM prepared.rejected_orders") == [("1", "unparseable_price")]

@@ -17,6 +17,7 @@ from seg_pipeline.automation import refit as refit_job
 from seg_pipeline.definitions import Loader, build_definitions, check, warehouse_of
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.models.champions import newest_champion
+from seg_pipeline.models.side_by_side import start_early
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
 from seg_pipeline.segments.cadence import refit_due
 from seg_pipeline.segments.publishing import LATEST, published_as_of
@@ -136,6 +137,7 @@ def backfill(
 
 def _import_early() -> None:
     """Loads what takes seconds to load, in the order it is needed, while the database reads the orders."""
+    start_early()
     for module in ("seg_pipeline.great_expectations_duckdb", "sklearn.cluster", "kneed", "matplotlib.figure"):
         importlib.import_module(module)
 

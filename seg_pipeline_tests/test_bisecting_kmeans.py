@@ -25,6 +25,18 @@ def test_labels_are_scikit_learns(name):
         assert adjusted_rand_score(theirs, model.cell_labels) == 1.0, f"k = {model.k}"
 
 
+def test_every_k_of_one_run_is_scikit_learns_run_for_that_k():
+    rng = np.random.default_rng(2)
+    coreset = Coreset(rng.normal(size=(200, 3)), rng.integers(1, 50, 200).astype(float), exact=True)
+    models = BISECTING.fit_range(coreset, range(1, 31), seed=7, n_init=2)
+    assert [model.k for model in models] == list(range(1, 31))
+    for model in models:
+        theirs = BisectingKMeans(model.k, init="k-means++", n_init=2, random_state=7, tol=0.0)
+        with threadpool_limits(1):
+            labels = theirs.fit(coreset.points, sample_weight=coreset.weights).labels_
+        assert adjusted_rand_score(labels, model.cell_labels) == 1.0, f"k = {model.k}"
+
+
 def test_weighted_cells_give_what_repeated_rows_give():
     rows = with_repeated_rows(make_blobs(300, centers=4, cluster_std=0.5, random_state=3)[0])
     coreset, cell_of_row = summarise(rows)

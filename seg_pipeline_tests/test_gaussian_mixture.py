@@ -140,6 +140,15 @@ def test_weighted_cells_give_what_repeated_rows_give():
     assert adjusted_rand_score(on_cells.cell_labels[cell_of_row], on_rows.cell_labels) > 0.98
 
 
+@pytest.mark.parametrize("algorithm", [MIXTURE, DIAGONAL], ids=["full", "diagonal"])
+def test_a_mixture_is_the_same_whether_fitted_alone_or_beside_others(algorithm):
+    coreset, _ = summarise(overlapping_clouds(100))
+    for beside in algorithm.fit_range(coreset, range(1, 6), seed=1, n_init=3):
+        [alone] = algorithm.fit_range(coreset, [beside.k], seed=1, n_init=3)
+        assert beside.log_likelihood == pytest.approx(alone.log_likelihood, rel=1e-9)
+        assert np.array_equal(beside.cell_labels, alone.cell_labels)
+
+
 def test_a_round_cloud_inside_a_wide_one_is_found_where_kmeans_cannot():
     rng = np.random.default_rng(0)
     wide, narrow = rng.normal(scale=5.0, size=(500, 2)), rng.normal(scale=0.2, size=(500, 2))

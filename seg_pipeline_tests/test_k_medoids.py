@@ -35,6 +35,16 @@ def test_the_medoid_of_many_points_has_the_least_sum_of_distances():
     assert medoid(points, weights) == (cdist(points, points) @ weights).argmin()
 
 
+@pytest.mark.parametrize("side", [5, 8, 21, 30])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_the_medoid_of_a_lattice_has_the_least_sum_of_distances(side, sparse):
+    rng = np.random.default_rng(side)
+    points = np.array([(x, y) for x in range(side) for y in range(side)], dtype=float)
+    weights = rng.integers(1, 1000, len(points)).astype(float) ** (3 if sparse else 0)
+    sums = cdist(points, points) @ weights
+    assert sums[medoid(points, weights)] == pytest.approx(sums.min(), rel=1e-12)
+
+
 @pytest.mark.parametrize("k", [2, 3])
 def test_the_best_of_all_medoids_is_found_in_a_small_table(k):
     rng = np.random.default_rng(0)

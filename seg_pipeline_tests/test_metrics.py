@@ -52,6 +52,16 @@ def test_metrics_are_scikit_learns_on_all_rows(algorithm, table):
         assert_equal_to_scikit_learn(metrics, rows, model.cell_labels[cell_of_row])
 
 
+def test_the_number_of_processors_does_not_move_a_bit(monkeypatch):
+    coreset, _ = summarise(rfm_like(20_000), 3000)
+    models = ALGORITHMS["kmeans"].fit_range(coreset, [2, 5], seed=0, n_init=2)
+    figures = []
+    for processors in (1, 2, 5):
+        monkeypatch.setattr("os.cpu_count", lambda processors=processors: processors)
+        figures.append(score(coreset, models))
+    assert figures[0] == figures[1] == figures[2]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_labels_of_weighted_cells_score_as_repeated_rows(data):

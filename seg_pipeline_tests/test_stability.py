@@ -93,6 +93,24 @@ def test_one_real_group_stays_sure_where_the_rest_is_a_cloud():
     assert sure.jaccard[:-1].max() < 0.95
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
+def test_an_algorithm_labels_as_it_predicts(algorithm):
+    rows, others = rfm_like(3000), rfm_like(500)
+    coreset, _ = summarise(rows, 400)
+    models = algorithm.fit_range(coreset, [2, 5], seed=0, n_init=2)
+    assert models
+    for model, labels in zip(models, algorithm.label(models, others, coreset), strict=True):
+        np.testing.assert_array_equal(labels, algorithm.predict(model, others, coreset)[0])
+
+
+@pytest.mark.parametrize("name", [name for name in ALGORITHMS if not ALGORITHMS[name].is_random])
+def test_what_says_that_nothing_is_random_takes_no_notice_of_the_seed(name):
+    coreset, _ = summarise(rfm_like(3000), 400)
+    one, other = (ALGORITHMS[name].fit_range(coreset, [5], seed=seed, n_init=1) for seed in (0, 1))
+    assert one
+    np.testing.assert_array_equal(one[0].cell_labels, other[0].cell_labels)
+
+
 def test_what_has_nothing_random_agrees_with_itself_across_seeds():
     [sure] = measured(RANDOM.normal(size=(300, 2)), "hierarchical", [4])
 

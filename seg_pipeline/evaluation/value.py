@@ -6,6 +6,7 @@ mean spend up to the cutoff, which is how segments are numbered: the outcome dec
 """
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,9 +14,11 @@ import numpy.typing as npt
 
 from seg_pipeline.evaluation.outcomes import DESCRIBED_BY, Outcomes
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
-from seg_pipeline.models.coreset import FloatArray, IntArray, summarise
+from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, summarise
+from seg_pipeline.models.model import ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
+from seg_pipeline.models.side_by_side import side_by_side
 from seg_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,16 +108,22 @@ def segmentations(customers: "pd.DataFrame", groups: IntArray, settings: Setting
     forced = selection.algorithm is not None or selection.k is not None
     ks = [k for k in range(models.k_min, models.k_max + 1) if forced or selection.k_min <= k <= selection.k_max]
     spend = customers["monetary"].to_numpy(dtype=np.float64)
-    found = []
-    for name in models.algorithms:
-        for model in ALGORITHMS[name].fit_range(coreset, ks, seed=models.seed, n_init=models.n_init):
-            found.append(Segmentation(name, model.k, by_spend(model.cell_labels[cell_of_customer], spend)))
+    fit = partial(_fitted, coreset, ks, models.seed, models.n_init)
+    found = [
+        Segmentation(model.algorithm, model.k, by_spend(model.cell_labels[cell_of_customer], spend))
+        for fitted in side_by_side(fit, models.algorithms)
+        for model in fitted
+    ]
     grid = np.unique(customers["grid_place"].to_numpy(dtype=np.int64), return_inverse=True)[1]
     k = int(grid.max()) + 1
     # As many random segments as the grid has, in random order: what so many explain, and reach, by chance. By spend,
     # the one that happens to hold the largest customers would come first.
     chance = dealt(int(groups.max()) + 1, k)[groups]
     return [*found, Segmentation(RFM_GRID, k, by_spend(grid, spend)), Segmentation(RANDOM, k, chance)]
+
+
+def _fitted(coreset: Coreset, ks: Sequence[int], seed: int, n_init: int, algorithm: str) -> list[ClusterModel]:
+    return ALGORITHMS[algorithm].fit_range(coreset, ks, seed=seed, n_init=n_init)
 
 
 def by_spend(labels: IntArray, spend: FloatArray) -> Labels:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
+from itertools import islice
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -27,40 +29,49 @@ class GaussianMixtureAlgorithm:
     title = "Gaussian mixture"
     refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 2, "cells": 1000}
     has_gap = False
+    is_random = True
     covariance_type: CovarianceType = "full"
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model for each k that does not exceed the number of cells.
+        """One model for each k that does not exceed the number of cells, all fitted side by side.
 
         Short runs tell the starts apart, so that MAX_STARTS of them are enough.
         """
-        models = []
-        for k in feasible(ks, coreset):
-            started = time.perf_counter()
-            mixture = WeightedGaussianMixture(
+        started = time.perf_counter()
+        mixtures = [
+            WeightedGaussianMixture(
                 k, covariance_type=self.covariance_type, n_init=min(n_init, MAX_STARTS), random_state=seed
-            ).fit(coreset.points, coreset.weights)
-            models.append(
-                ClusterModel(
-                    algorithm=self.name,
-                    k=k,
-                    centers=mixture.means_,
-                    weights=mixture.weights_,
-                    covariances=mixture.covariances_,
-                    cell_labels=mixture.predict(coreset.points),
-                    log_likelihood=mixture.score(coreset.points, coreset.weights),
-                    bic=mixture.bic(coreset.points, coreset.weights),
-                    fit_seconds=time.perf_counter() - started,
-                )
             )
-        return models
+            for k in feasible(ks, coreset)
+        ]
+        fit_side_by_side(mixtures, coreset.points, coreset.weights)
+        seconds = time.perf_counter() - started
+        return [
+            ClusterModel(
+                algorithm=self.name,
+                k=mixture.n_components,
+                centers=mixture.means_,
+                weights=mixture.weights_,
+                covariances=mixture.covariances_,
+                cell_labels=mixture.predict(coreset.points),
+                log_likelihood=mixture.score(coreset.points, coreset.weights),
+                bic=mixture.bic(coreset.points, coreset.weights),
+                fit_seconds=seconds / len(mixtures),
+            )
+            for mixture in mixtures
+        ]
 
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
         """The component of the highest posterior probability, and that probability."""
         posteriors = self.posteriors(model, points)
         return posteriors.argmax(axis=1), posteriors.max(axis=1)
+
+    @single_threaded()
+    def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
+        """The component of the highest posterior probability by each model."""
+        return [self.posteriors(model, points).argmax(axis=1) for model in models]
 
     @staticmethod
     def posteriors(model: ClusterModel, points: FloatArray) -> FloatArray:
@@ -146,46 +157,8 @@ class WeightedGaussianMixture:
 
     def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedGaussianMixture:
         """Fit to `X` (points, features) with weights (points,) above zero, one each if absent."""
-        weights = np.ones(len(X)) if sample_weight is None else sample_weight
-        coreset = Coreset(X, weights, exact=False)
-        # On data of a huge scale a fixed addition would drown in rounding, and covariances be singular all the same.
-        ridge = max(self.reg_covar, 1e-10 * float(X.var(axis=0).max()))
-
-        centre = X.mean(axis=0)
-        moments = _moments(X - centre)
-        runs = []
-        for start in range(self.n_init):
-            labels = kmeans_labels(coreset, self.n_components, seed=self.random_state + start, n_init=1)
-            one_hot = (labels == np.arange(self.n_components)[:, None]).astype(np.float64)
-            parameters = self._maximise(moments, weights * one_hot, ridge)
-            runs.append(self._em(moments, weights, parameters, ridge, self.short_iter))
-        best = max(runs, key=lambda run: run[1])[0]
-        best, self.lower_bound_ = self._em(moments, weights, best, ridge, self.max_iter)
-
-        best = best._replace(means=best.means + centre)
-        order = canonical_order(best.means)
-        self.weights_, self.means_, self.covariances_ = (parameter[order] for parameter in best)
+        fit_side_by_side([self], X, np.ones(len(X)) if sample_weight is None else sample_weight)
         return self
-
-    def _em(
-        self, moments: FloatArray, weights: FloatArray, parameters: _Parameters, ridge: float, iterations: int
-    ) -> tuple[_Parameters, float]:
-        """Parameters after at most `iterations`, and the log-likelihood per unit of weight one step before them."""
-        log_likelihood = -np.inf
-        for _ in range(iterations):
-            before = log_likelihood
-            log_densities, posteriors = _expect(moments, parameters)
-            log_likelihood = float(weights @ log_densities / weights.sum())
-            parameters = self._maximise(moments, weights * posteriors, ridge)
-            if log_likelihood - before < self.tol:
-                break
-        return parameters, log_likelihood
-
-    def _maximise(self, moments: FloatArray, shares: FloatArray, ridge: float) -> _Parameters:
-        parameters = _maximise(moments, shares, ridge)
-        if self.covariance_type == "full":
-            return parameters
-        return parameters._replace(covariances=parameters.covariances * np.eye(parameters.means.shape[1]))
 
     def predict_proba(self, X: FloatArray) -> FloatArray:
         """Posterior probability (points, k) of each component."""
@@ -213,20 +186,131 @@ class WeightedGaussianMixture:
         return _Parameters(self.weights_, self.means_, self.covariances_)
 
 
-def _moments(points: FloatArray) -> FloatArray:
-    """1, the features and their products (1 + features + features^2, points) of centred points (points, features).
+def fit_side_by_side(mixtures: Sequence[WeightedGaussianMixture], points: FloatArray, weights: FloatArray) -> None:
+    """Fit `mixtures` that differ in their number of components to points (points, features) with weights (points,).
 
-    A log-density is linear in them, and so are the sums that parameters come from: a step of EM is one matrix product.
+    The runs of EM know nothing of each other; what a step does to parameters, it does to those of all at once.
+    """
+    if not mixtures:
+        return
+    options = mixtures[0]
+    coreset = Coreset(points, weights, exact=False)
+    # On data of a huge scale a fixed addition would drown in rounding, and covariances be singular all the same.
+    ridge = max(options.reg_covar, 1e-10 * float(points.var(axis=0).max()))
+    centre = points.mean(axis=0)
+    em = _EM(points - centre, weights, ridge=ridge, diagonal=options.covariance_type == "diag", tol=options.tol)
+
+    starts = [
+        em.start(kmeans_labels(coreset, k, seed=mixture.random_state + start, n_init=1), k)
+        for mixture in mixtures
+        for k in [mixture.n_components]
+        for start in range(mixture.n_init)
+    ]
+    short = iter(em.run(starts, options.short_iter))
+    likeliest = [max(islice(short, mixture.n_init), key=lambda run: run[1])[0] for mixture in mixtures]
+    for mixture, (found, _) in zip(mixtures, em.run(likeliest, options.max_iter), strict=True):
+        order = canonical_order(found.means)
+        mixture.weights_, mixture.means_, mixture.covariances_ = (
+            parameter[order] for parameter in found._replace(means=found.means + centre)
+        )
+
+
+class _EM:
+    """EM over the same weighted points from several starts.
+
+    Parameters
+    ----------
+    points : (points, features)
+        Centred.
+    weights : (points,)
+    ridge : float
+        Added to every variance.
+    diagonal : bool
+        Whether covariances are.
+    tol : float
+        Gain in log-likelihood per unit of weight below which a run has converged.
+    """
+
+    def __init__(self, points: FloatArray, weights: FloatArray, *, ridge: float, diagonal: bool, tol: float) -> None:
+        self._moments = _moments(points)
+        self._total = weights.sum()
+        self._shares = weights / self._total
+        self._weighted_moments = np.ascontiguousarray((self._moments * weights).T)
+        features = points.shape[1]
+        self._ridge = ridge * np.eye(features)
+        self._free = np.eye(features) if diagonal else np.ones((features, features))
+        self._tol = tol
+
+    def start(self, labels: IntArray, k: int) -> _Parameters:
+        """Parameters of the `k` clusters of labels (points,)."""
+        one_hot = (labels == np.arange(k)[:, None]).astype(np.float64)
+        return self._maximise(one_hot @ self._weighted_moments)
+
+    def run(self, starts: Sequence[_Parameters], iterations: int) -> list[tuple[_Parameters, float]]:
+        """From each start the parameters after at most `iterations`, and the log-likelihood one step before them.
+
+        Log-likelihoods are per unit of weight.
+        """
+        runs = [(start, -np.inf) for start in starts]
+        going = list(range(len(starts)))
+        for _ in range(iterations):
+            if not going:
+                break
+            steps = self._step([runs[run][0] for run in going])
+            gains = [log_likelihood - runs[run][1] for run, (_, log_likelihood) in zip(going, steps, strict=True)]
+            for run, step in zip(going, steps, strict=True):
+                runs[run] = step
+            going = [run for run, gain in zip(going, gains, strict=True) if gain >= self._tol]
+        return runs
+
+    def _step(self, runs: Sequence[_Parameters]) -> list[tuple[_Parameters, float]]:
+        """The next parameters of each of `runs`, and the log-likelihood before; what is done for all costs once."""
+        coefficients = _coefficients(_Parameters(*(np.concatenate(parts) for parts in zip(*runs, strict=True))))
+        sums = np.empty_like(coefficients)
+        ends = np.cumsum([len(run.weights) for run in runs]).tolist()
+        of_runs = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        log_likelihoods = []
+        for of_run in of_runs:
+            log_densities, posteriors = _expect(self._moments, coefficients[of_run])
+            log_likelihoods.append(float(self._shares @ log_densities))
+            np.matmul(posteriors, self._weighted_moments, out=sums[of_run])
+        weights, means, covariances = self._maximise(sums)
+        found = [_Parameters(weights[of_run], means[of_run], covariances[of_run]) for of_run in of_runs]
+        return list(zip(found, log_likelihoods, strict=True))
+
+    def _maximise(self, sums: FloatArray) -> _Parameters:
+        """Parameters that fit the points best, given each component's sums (k, moments) over what it owns of them."""
+        features = len(self._ridge)
+        owned = sums[:, 0] + 10 * np.finfo(np.float64).eps  # a component that owns nothing must not divide by zero
+        means = sums[:, 1 : 1 + features] / owned[:, None]
+        squares = np.empty((len(sums), features, features))
+        rows, columns = _pairs(features)
+        squares[:, rows, columns] = squares[:, columns, rows] = sums[:, 1 + features :] / owned[:, None]
+        covariances = (squares - means[:, :, None] * means[:, None, :] + self._ridge) * self._free
+        return _Parameters(owned / self._total, means, covariances)
+
+
+@cache
+def _pairs(features: int) -> tuple[IntArray, IntArray]:
+    """The pairs of features, each with itself among them, as rows and columns of a matrix."""
+    return np.triu_indices(features)
+
+
+def _moments(points: FloatArray) -> FloatArray:
+    """1, the features and their products, of two each once (moments, points), of centred points (points, features).
+
+    A log-density is linear in them, and so are the sums that parameters come from: a step of EM is two matrix products.
     Centred, because a variance is then no small difference of large numbers.
     """
-    products = np.einsum("ni,nj->ijn", points, points).reshape(-1, len(points))
-    return np.vstack([np.ones(len(points)), points.T, products])
+    columns = np.ascontiguousarray(points.T)
+    rows, others = _pairs(len(columns))
+    return np.vstack([np.ones(len(points)), columns, columns[rows] * columns[others]])
 
 
-def _expect(moments: FloatArray, parameters: _Parameters) -> tuple[FloatArray, FloatArray]:
-    """Log-density of the mixture at each point (points,), and posteriors of its components (k, points)."""
+def _coefficients(parameters: _Parameters) -> FloatArray:
+    """What the moments of a point are multiplied by for each component's log of weight times density (k, moments)."""
     weights, means, covariances = parameters
-    k, features = means.shape
+    features = means.shape[1]
     precisions = np.linalg.inv(covariances)
     slopes = np.einsum("kij,kj->ki", precisions, means)
     constants = (
@@ -235,7 +319,15 @@ def _expect(moments: FloatArray, parameters: _Parameters) -> tuple[FloatArray, F
         - 0.5 * features * np.log(2.0 * np.pi)
         - 0.5 * (slopes * means).sum(axis=1)
     )
-    joint = np.column_stack([constants, slopes, -0.5 * precisions.reshape(k, -1)]) @ moments
+    rows, columns = _pairs(features)
+    # A product of two different features stands for both of its places in the matrix.
+    curvatures = precisions[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
+    return np.column_stack([constants, slopes, curvatures])
+
+
+def _expect(moments: FloatArray, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Log-density of the mixture at each point (points,), and posteriors of its components (k, points)."""
+    joint = coefficients @ moments
     # Sum of exponentials relative to the largest, which cannot underflow.
     largest = joint.max(axis=0)
     joint -= largest
@@ -248,18 +340,7 @@ def _expect(moments: FloatArray, parameters: _Parameters) -> tuple[FloatArray, F
 def _expect_points(points: FloatArray, parameters: _Parameters) -> tuple[FloatArray, FloatArray]:
     """`_expect` at points (points, features) that need not be centred."""
     centre = parameters.weights @ parameters.means
-    return _expect(_moments(points - centre), parameters._replace(means=parameters.means - centre))
-
-
-def _maximise(moments: FloatArray, shares: FloatArray, ridge: float) -> _Parameters:
-    """Parameters that fit the points best, each component owning `shares` (k, points) of their weight."""
-    sums = shares @ moments.T
-    k, features = len(sums), int(np.sqrt(len(moments)))  # 1 + features + features^2 of them
-    owned = sums[:, 0] + 10 * np.finfo(np.float64).eps  # a component that owns nothing must not divide by zero
-    means = sums[:, 1 : 1 + features] / owned[:, None]
-    squares = sums[:, 1 + features :].reshape(k, features, features) / owned[:, None, None]
-    covariances = squares - means[:, :, None] * means[:, None, :] + ridge * np.eye(features)
-    return _Parameters(owned / owned.sum(), means, covariances)
+    return _expect(_moments(points - centre), _coefficients(parameters._replace(means=parameters.means - centre)))
 
 
 def _posteriors_of(points: FloatArray, parameters: _Parameters) -> FloatArray:

@@ -18,9 +18,9 @@ from seg_pipeline.models.model import ClusterModel, NearestCell, model_from_labe
 # A cluster has at least this share of the customers, and this many.
 _SMALLEST_SHARE = 0.02
 _SMALLEST_CLUSTER = 5
-# Neighbours asked for first, and how many pairs of points and neighbours are held at once.
-_NEIGHBOURS = 64
-_PAIRS_AT_ONCE = 1_000_000
+# Neighbours asked for first, and how many distances are held at once.
+_NEIGHBOURS = 128
+_PAIRS_AT_ONCE = 500_000
 
 
 class HDBSCANAlgorithm(NearestCell):
@@ -34,6 +34,7 @@ class HDBSCANAlgorithm(NearestCell):
     title = "HDBSCAN"
     refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1, "cells": 2000}
     has_gap = False
+    is_random = False
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
@@ -206,17 +207,19 @@ def _excess_of_mass(parents: IntArray, stabilities: FloatArray) -> IntArray:
 
 def _core_squares(points: FloatArray, weights: FloatArray, min_samples: float) -> FloatArray:
     """Square (points,) of the distance within which each point has a weight of `min_samples`, its own included."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial.distance import cdist
 
-    tree = cKDTree(points)
     squares = np.zeros(len(points))
     pending = np.flatnonzero(weights < min_samples)
     neighbours = _NEIGHBOURS
     while len(pending):
         neighbours = min(neighbours, len(points))
         short = []
-        for rows in np.array_split(pending, 1 + len(pending) * neighbours // _PAIRS_AT_ONCE):
-            nearest = tree.query(points[rows], np.arange(1, neighbours + 1))[1]
+        for rows in np.array_split(pending, 1 + len(pending) * len(points) // _PAIRS_AT_ONCE):
+            distances = cdist(points[rows], points, "sqeuclidean")
+            nearest = np.argpartition(distances, neighbours - 1, axis=1)[:, :neighbours]
+            by_distance = np.take_along_axis(distances, nearest, axis=1).argsort(axis=1)
+            nearest = np.take_along_axis(nearest, by_distance, axis=1)
             reached = np.cumsum(weights[nearest], axis=1) >= min_samples
             reached[:, -1] |= neighbours == len(points)  # all together do, but for rounding
             enough = reached[:, -1]
@@ -253,7 +256,7 @@ def _spanning_tree(points: FloatArray, cores: FloatArray) -> tuple[IntArray, Flo
 
 def _squares(columns: FloatArray, others: FloatArray) -> FloatArray:
     """Squared distances of points (features, points), summed in one order, so that equal ones compare equal."""
-    total = np.zeros(columns.shape[1])
-    for column, other in zip(columns, others, strict=True):
-        total += (column - other) ** 2
+    squares = np.subtract(columns, others, order="C")
+    squares *= squares
+    total: FloatArray = squares.sum(axis=0)
     return total

@@ -29,6 +29,7 @@ class WardAlgorithm(NearestCell):
     title = "Hierarchical (Ward)"
     refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1}
     has_gap = True
+    is_random = False
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:

@@ -17,13 +17,13 @@ from seg_pipeline.models.model import (
     NearestCenter,
     canonical_order,
     model_from_labels,
-    nearest_centers,
 )
 
 # Starts for each k.
 _MAX_STARTS = 5
-# Cells tried at once as a medoid.
+# Cells tried at once as a medoid; of so few in a cluster all are.
 _TRIED_AT_ONCE = 16
+_TRIED_WITHOUT_BOUNDS = 100
 
 
 class KMedoidsAlgorithm(FitsEachK, NearestCenter):
@@ -33,6 +33,7 @@ class KMedoidsAlgorithm(FitsEachK, NearestCenter):
     title = "K-medoids"
     refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 3}
     has_gap = True
+    is_random = True
 
     def fit(self, coreset: Coreset, k: int, *, seed: int, n_init: int) -> ClusterModel:
         estimator = WeightedKMedoids(k, n_init=min(n_init, _MAX_STARTS), random_state=seed)
@@ -91,11 +92,14 @@ class WeightedKMedoids:
 
     def _alternate(self, X: FloatArray, weights: FloatArray, medoids: IntArray) -> tuple[IntArray, IntArray, float]:
         """Medoids, labels and inertia where neither step improves on them."""
+        from scipy.spatial.distance import cdist
+
         inertia = np.inf
         for _ in range(self.max_iter):
             medoids = medoids[canonical_order(X[medoids])]
-            labels = nearest_centers(X, X[medoids])
-            before, inertia = inertia, float(weights @ np.linalg.norm(X - X[medoids[labels]], axis=1))
+            distances = cdist(X[medoids], X)
+            labels = distances.argmin(axis=0)
+            before, inertia = inertia, float(weights @ distances.min(axis=0))
             if inertia >= before:
                 break
             best, medoids = (medoids, labels, inertia), medoids.copy()
@@ -108,18 +112,20 @@ class WeightedKMedoids:
 def medoid(points: FloatArray, weights: FloatArray) -> int:
     """Index of the point with the least weighted sum of distances to all of `points` (points, features).
 
-    Exact without all distances: by the triangle inequality a point's sum is at least the total weight times its
-    distance from another point, less that one's sum, which rules most points out (Newling & Fleuret 2017).
+    Exact without all distances: the sum is a convex function of the place, nowhere below its tangent plane at any
+    point tried (Kelley 1960), and the planes of a few rule most points out.
     """
     from scipy.spatial.distance import cdist
 
-    total = weights.sum()
+    if len(points) <= _TRIED_WITHOUT_BOUNDS:
+        return int((cdist(points, points) @ weights).argmin())
     best, least = 0, np.inf
     bounds = np.zeros(len(points))
+    moments = np.column_stack([weights, weights[:, None] * points])
     # First those nearest to the mean, then those that promise most.
-    promise = cdist(points, (weights @ points / total)[None])[:, 0]
+    promise = cdist(points, np.average(points, axis=0, weights=weights)[None])[:, 0]
     while True:
-        tried = np.argpartition(promise, min(_TRIED_AT_ONCE, len(points)) - 1)[:_TRIED_AT_ONCE]
+        tried = np.argpartition(promise, _TRIED_AT_ONCE)[:_TRIED_AT_ONCE]
         tried = np.sort(tried[bounds[tried] < least])
         if not len(tried):
             return best
@@ -127,6 +133,10 @@ def medoid(points: FloatArray, weights: FloatArray) -> int:
         sums = distances @ weights
         if sums.min() < least:
             best, least = int(tried[sums.argmin()]), float(sums.min())
-        np.maximum(bounds, np.abs(sums[:, None] - total * distances).max(axis=0), out=bounds)
+        # What lies at the very place pulls nowhere.
+        pulls = np.divide(1.0, distances, out=np.zeros_like(distances), where=distances > 0) @ moments
+        slopes = pulls[:, :1] * points[tried] - pulls[:, 1:]
+        planes = slopes @ points.T + (sums - (slopes * points[tried]).sum(axis=1))[:, None]
+        np.maximum(bounds, planes.max(axis=0), out=bounds)
         bounds[tried] = np.inf
         promise = bounds

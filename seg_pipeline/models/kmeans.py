@@ -19,6 +19,7 @@ class KMeansAlgorithm(FitsEachK, NearestCenter):
     title = "KMeans"
     refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 2, "cells": 6000}
     has_gap = True
+    is_random = True
 
     def fit(self, coreset: Coreset, k: int, *, seed: int, n_init: int) -> ClusterModel:
         return model_from_labels(self.name, coreset, kmeans_labels(coreset, k, seed=seed, n_init=n_init))

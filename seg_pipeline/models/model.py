@@ -51,7 +51,7 @@ class ClusterModel:
     bic : float or None
         Bayesian information criterion, lower is better, of a mixture only.
     fit_seconds : float
-        Of a hierarchical model, the time of the tree that serves every k.
+        Where one tree serves every k, the time of the tree; of mixtures, fitted side by side, an even part of theirs.
     noise : int or None
         Number of the cluster that holds whom density left in none of the others; None where there is no such cluster.
     """
@@ -79,11 +79,13 @@ class Algorithm(Protocol):
     refit_options: ClassVar[Mapping[str, Any]]
     # Whether it minimises the dispersion within clusters, which is what the gap statistic compares.
     has_gap: bool
+    # Whether another seed can give another model.
+    is_random: bool
 
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
         """One model for each k, in the order of `ks`; a k that the cells cannot fill is left out.
 
-        All k at once, because one Ward tree serves every k. `seed` and `n_init` (starts for each k) matter only to
+        All k at once, because one tree may serve every k. `seed` and `n_init` (starts for each k) matter only to
         algorithms that start at random.
         """
         ...
@@ -93,6 +95,10 @@ class Algorithm(Protocol):
 
         `coreset` is the one that the model was fitted on.
         """
+        ...
+
+    def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
+        """The clusters (rows,) that `predict` finds with each of `models`, all fitted on `coreset`."""
         ...
 
 
@@ -188,6 +194,11 @@ class NearestCenter:
         """The nearest centre, and its margin over the second nearest (see `center_margin`)."""
         return center_margin(points, model.centers)
 
+    @single_threaded()
+    def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
+        """The nearest centre by each model."""
+        return [nearest_centers(points, model.centers) for model in models]
+
 
 class NearestCell:
     """How algorithms label whose clusters may have any shape."""
@@ -198,11 +209,16 @@ class NearestCell:
 
         Where another cluster's centre is nearer, confidence is 0.
         """
+        [labels] = self.label([model], points, coreset)
+        return center_margin(points, model.centers, labels)
+
+    @single_threaded()
+    def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
+        """The cluster of the nearest cell by each model; the cell is looked for once."""
         from scipy.spatial import cKDTree
 
         nearest_cell = cKDTree(coreset.points).query(points)[1]
-        labels = model.cell_labels[nearest_cell]
-        return center_margin(points, model.centers, labels)
+        return [model.cell_labels[nearest_cell] for model in models]
 
 
 def nearest_centers(points: FloatArray, centers: FloatArray) -> IntArray:

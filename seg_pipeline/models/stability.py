@@ -5,17 +5,15 @@ customer is touched. Refits of costly algorithms run on a coarser summary. Where
 the figure is theirs and not the customers': an algorithm's `refit_options` have as many as it takes.
 """
 
-import os
-import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means, summarise
 from seg_pipeline.models.model import Algorithm, ClusterModel, single_threaded
+from seg_pipeline.models.side_by_side import side_by_side
 
 # Cells at most that a refit runs on, unless the algorithm's `refit_options` have other "cells".
 COARSE_CELLS = 500
@@ -43,6 +41,7 @@ class Stability:
     jaccard: FloatArray
 
 
+@single_threaded()
 def stability(
     algorithm: Algorithm, coreset: Coreset, models: Sequence[ClusterModel], *, draws: int, seed: int
 ) -> list[Stability]:
@@ -56,54 +55,43 @@ def stability(
         Of the draws and of the refits.
     """
     coarse_of_cell = summarise(coreset.points, algorithm.refit_options.get("cells", COARSE_CELLS))[1]
-    customers = int(coreset.weights.sum())
-    shares = coreset.weights / coreset.weights.sum()
-
-    def of_draw(draw: int) -> dict[int, IntArray]:
-        drawn = np.random.default_rng([seed, draw]).multinomial(customers, shares).astype(np.float64)
-        return _refit(algorithm, coreset, drawn, coarse_of_cell, models, seed + draw)
-
-    def of_seed(number: int) -> dict[int, IntArray]:
-        return _refit(algorithm, coreset, coreset.weights, coarse_of_cell, models, seed + number)
-
-    with _side_by_side() as pool:
-        refits, reseeded = list(pool.map(of_draw, range(draws))), list(pool.map(of_seed, range(SEEDS + 1)))
+    refit = partial(_refit, algorithm, coreset, coarse_of_cell, [model.k for model in models], seed)
+    # Where nothing is random another seed gives the same.
+    seeds = [(number, False) for number in range(SEEDS + 1 if algorithm.is_random else 1)]
+    labels = side_by_side(refit, [*((draw, True) for draw in range(draws)), *seeds])
+    refits, reseeded = labels[:draws], labels[draws:]
+    if not algorithm.is_random:
+        reseeded *= SEEDS + 1
     return [_agreement(model, coreset.weights, refits, reseeded) for model in models]
 
 
-@contextmanager
-def _side_by_side() -> Iterator[ThreadPoolExecutor]:
-    """Threads for refits that know nothing of each other; each result is what it would be alone.
-
-    Limits and filters are the process's, set and taken back by every fit: held here around all, none is taken back too
-    early.
-    """
-    from sklearn.exceptions import ConvergenceWarning
-
-    with single_threaded(), warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        yield pool
-
-
+@single_threaded()
 def _refit(
     algorithm: Algorithm,
     coreset: Coreset,
-    weights: FloatArray,
     coarse_of_cell: IntArray,
-    models: Sequence[ClusterModel],
+    ks: Sequence[int],
     seed: int,
+    refit: tuple[int, bool],
 ) -> dict[int, IntArray]:
-    """Number of clusters -> labels (cells,) of all cells by a model fitted on weights (cells,) that may be zero."""
+    """Number of clusters -> labels (cells,) of all cells by a refit: its number, and whether customers are drawn."""
+    number, is_draw = refit
+    weights = coreset.weights
+    if is_draw:
+        shares = weights / weights.sum()
+        draw = np.random.default_rng([seed, number])
+        weights = draw.multinomial(int(weights.sum()), shares).astype(np.float64)
     drawn = weights > 0
     coarse = np.unique(coarse_of_cell[drawn], return_inverse=True)[1]
     totals, points = group_means(coarse, weights[drawn], coreset.points[drawn])
     summary = Coreset(points, totals, exact=coreset.exact)
     options = {name: value for name, value in algorithm.refit_options.items() if name != "cells"}
-    fitted = algorithm.fit_range(summary, [model.k for model in models], seed=seed, **options)
-    labels = {model.k: algorithm.predict(model, coreset.points, summary)[0] for model in fitted}
-    if len(models) == len(fitted) == 1:
+    fitted = algorithm.fit_range(summary, ks, seed=seed + number, **options)
+    labels_of_each = algorithm.label(fitted, coreset.points, summary)
+    labels = {model.k: labels for model, labels in zip(fitted, labels_of_each, strict=True)}
+    if len(ks) == len(fitted) == 1:
         # An algorithm that finds its own number of clusters may find another one.
-        return {models[0].k: next(iter(labels.values()))}
+        return {ks[0]: next(iter(labels.values()))}
     return labels
 
 

@@ -1,8 +1,8 @@
 """Loading what is new: the files of the source against raw.deliveries, the ledger of what was delivered.
 
 A file is known by its content. What was loaded once is not read again, a changed file replaces what it brought
-before, and a file that cannot be read is set aside with the reason while the others load. Ledger and lines change in one
-transaction.
+before, and a file that cannot be read is set aside with the reason while the others load. Ledger and lines change in
+one transaction.
 """
 
 import fnmatch

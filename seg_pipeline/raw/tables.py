@@ -91,8 +91,9 @@ DELIVERIES = Table(
         Rule(
             "columns_as_before",
             "All loaded files have the same columns, in whatever order.",
-            "SELECT columns, unused, count(*) AS files, min(source_file) AS first_file FROM {batch}"
-            " WHERE columns IS NOT NULL GROUP BY ALL QUALIFY count(*) OVER () > 1 ORDER BY files DESC, first_file",
+            "SELECT columns, unused, files, first_file FROM (SELECT *, count(*) OVER () AS shapes FROM (SELECT columns,"
+            " unused, count(*) AS files, min(source_file) AS first_file FROM {batch} WHERE columns IS NOT NULL"
+            " GROUP BY columns, unused)) WHERE shapes > 1 ORDER BY files DESC, first_file",
             "warning",
         ),
     ),

@@ -4,18 +4,20 @@ Fits are many small steps, so threads would wait for Python's lock longer than t
 `start_early` says so, or with the first work, and end with this one.
 """
 
-import atexit
-import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
+
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def side_by_side(do: Callable[[Work], Result], works: Iterable[Work]) -> list[Result]:
@@ -23,22 +25,19 @@ def side_by_side(do: Callable[[Work], Result], works: Iterable[Work]) -> list[Re
 
     This process does its part, from the end. Where the others are killed it does all that is left.
     """
+    from concurrent.futures.process import BrokenProcessPool
+
     works = list(works)
     others = _others()
     if others is None or len(works) < 2:
         return [do(work) for work in works]
     try:
         futures = [others.submit(do, work) for work in works]
+        here = {place: do(works[place]) for place in reversed(range(len(works))) if futures[place].cancel()}
+        return [here[place] if place in here else future.result() for place, future in enumerate(futures)]
     except BrokenProcessPool:
+        _others.cache_clear()
         return [do(work) for work in works]
-    here = {place: do(works[place]) for place in reversed(range(len(works))) if futures[place].cancel()}
-    for place, future in enumerate(futures):
-        if place not in here:
-            try:
-                here[place] = future.result()
-            except BrokenProcessPool:
-                here[place] = do(works[place])
-    return [here[place] for place in range(len(works))]
 
 
 def start_early() -> None:
@@ -48,26 +47,26 @@ def start_early() -> None:
 
 
 @cache
-def _others() -> ProcessPoolExecutor | None:
+def _others() -> "Executor | None":
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if cores < 2 or multiprocessing.parent_process() is not None:
+    if cores < 2:
         return None
-    # Not forked: this process has the database's threads.
-    pool = ProcessPoolExecutor(cores - 1, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
-    atexit.register(pool.shutdown, cancel_futures=True)
+    # joblib's own pool: it neither forks this process, which has the database's threads, nor runs its script again.
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    pool: Executor = ProcessPoolExecutor(cores - 1, initializer=_end_with, initargs=(os.getpid(),))
     return pool
 
 
-def _end_with_parent() -> None:
-    """Ends this process when the one that started it is gone, however that was killed."""
-    parent = multiprocessing.parent_process()
+def _end_with(parent: int) -> None:
+    """Ends this process soon after the one that started it is gone, however that was killed."""
 
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _load() -> None:

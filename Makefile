@@ -71,7 +71,8 @@ growth: .venv/installed-dev
 lock:
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --no-strip-extras --extra build --extra dev pyproject.toml -o requirements-dev.txt
+		--no-annotate --no-header --no-strip-extras --extra build --extra dev --extra postgres --extra s3 pyproject.toml \
+		-o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --no-strip-extras --extra build -c requirements-dev.txt pyproject.toml -o requirements.txt
 

@@ -225,7 +225,8 @@ class _Server:
         if parameters:
             values = ", ".join("?::VARCHAR" for _ in parameters)
             bound = self._reader.sql(f"SELECT {values}", params=list(parameters))
-        with closing(self._connection.cursor()) as cursor:
+        # Read as a whole, so that an error comes with its SQLSTATE, and not out of the middle of a stream.
+        with closing(self._connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.use_copy": "false"})) as cursor:
             cursor.execute(query, bound)
             self._reader.register("answer", cursor.fetch_arrow())
             return self._reader.execute("SELECT * FROM answer").fetchall()

@@ -77,8 +77,8 @@ def test_the_first_reason_that_applies_is_given(clean_lines):
 
 def test_every_reason_is_tried_here():
     tried = test_a_line_that_cannot_be_used_is_kept_as_delivered_with_its_reason.pytestmark[0].args[1]
-    in_other_columns = {"other_currency", "other_shop"}  # test_ingestion
-    assert {reason for reason, *_ in tried} == set(REASONS) - in_other_columns
+    elsewhere = {"other_currency", "other_shop", "matched_return", "cancelled_purchase"}
+    assert {reason for reason, *_ in tried} == set(REASONS) - elsewhere
 
 
 @pytest.mark.parametrize(
@@ -315,3 +315,26 @@ def test_decimal_commas_are_read_where_the_settings_say_so(clean_lines):
     assert one_of_three.rejected("reason") == ["unparseable_price"]
     with_commas = clean_lines(header, line, settings=["source.decimal=,"])
     assert with_commas.rows("CAST(amount AS VARCHAR)") == ["2091.2000"]
+
+
+def match_by_hand(lines):
+    """Places of lines that leave: each return takes the newest open purchase equal to it. (time, units, place) each."""
+    left, still_open = set(), {}
+    for _, _, units, place in sorted((time, units < 0, units, place) for time, units, place in lines):
+        open_purchases = still_open.setdefault(abs(units), [])
+        if units > 0:
+            open_purchases.append(place)
+        elif open_purchases:
+            left |= {place, open_purchases.pop()}
+    return left
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(st.tuples(st.integers(1, 5), st.sampled_from([1, 2, -1, -1, -2])), max_size=12))
+def test_a_return_and_the_purchase_it_cancels_both_leave(clean_lines, steps):
+    lines = [f"{place} A 2024-01-0{day} P1 {units} 2" for place, (day, units) in enumerate(steps, 1)]
+    other = ["98 B 2024-01-01 P1 1 2", "99 A 2024-01-01 P2 1 2", "97 A 2024-01-01 P1 1 3"]
+    cleaned = clean_lines(HEADER, *lines, *other, settings=["returns=match", "source.date_format=iso"])
+    expected = match_by_hand([(day, units, place) for place, (day, units) in enumerate(steps, 1)])
+    reasons = {False: "cancelled_purchase", True: "matched_return"}
+    assert cleaned.rejected() == [(place, reasons[steps[place - 1][1] < 0]) for place in sorted(expected)]

@@ -367,3 +367,19 @@ def test_a_decimal_point_where_commas_are_set_is_not_read_as_thousands(shop):
     shop.deliver("a.csv", '1,A,2024-01-01,P,1,12.50\n2,A,2024-01-01,P,1,"12,50"\n')
     shop.night("source.decimal=,")
     assert shop.read("SELECT order_id, reason FROM prepared.rejected_orders") == [("1", "unparseable_price")]
+
+
+def test_a_return_that_comes_later_takes_its_purchase_out_as_all_at_once_does(shop, new_shop):
+    files = {
+        "b.csv": "1,007,2024-01-01,P,2,5\n2,8.0,2024-01-01,P,1,5\n3,8,2024-01-02,Q,1,5\n",
+        "a.csv": "C1,007,2024-01-05,P,-2,5\nC2,8,2024-01-05,P,-1,5\nC3,8,2024-01-06,P,-1,5\n",
+        "c.csv": "4,8,2024-01-05,P,1,5\n",
+    }
+    once = new_shop("once")
+    for name, text in files.items():
+        shop.deliver(name, text)
+        shop.night("returns=match")
+        once.deliver(name, text)
+    once.night("returns=match")
+    assert shop.tables() == once.tables()
+    assert shop.read("SELECT order_id FROM prepared.clean_orders") == [("3",)]

@@ -61,7 +61,7 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
         dates = date_reading(connection, settings.source.date_format)
     everything = dates.name != (reading.name if reading else None)
     if not everything:
-        _find_touched(connection, new, old)
+        _find_touched(connection, new, old, with_customers=settings.returns == "match")
         _look_at(connection, "rowid IN (SELECT line FROM touched_lines)")
     _refuse_mixtures(connection, settings)
     # Outside the transaction: what it has not committed yet is read by one thread only.
@@ -72,6 +72,12 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
     )
     if settings.source.decimal == ".":
         _refuse_commas(connection)
+    if settings.returns == "match":
+        matched = (SQL / "matched_returns.sql").read_text(encoding="utf-8")
+        connection.execute(
+            f"UPDATE parsed_lines SET reason = matched.reason FROM ({matched}) AS matched"
+            " WHERE parsed_lines.line = matched.line"
+        )
     with transaction(connection):
         for table, query in TABLES.items():
             if everything:
@@ -142,24 +148,36 @@ def _same_reading(
     return Reading(reading.name, list(dict.fromkeys((*reading.formats, *same.formats))))
 
 
-def _find_touched(connection: duckdb.DuckDBPyConnection, new: Sequence[str], old: Sequence[str]) -> None:
-    """Makes touched_lines: lines of new files, and of orders that lines of new, changed or dropped files belong to."""
-    connection.execute(
-        """
+def _find_touched(
+    connection: duckdb.DuckDBPyConnection, new: Sequence[str], old: Sequence[str], *, with_customers: bool
+) -> None:
+    """Makes touched_lines: what new, changed and dropped files can change.
+
+    That is the lines of new files, and of orders that lines of any of them belong to; `with_customers` also of customers.
+    """
+    # Ids as they are after cleaning; for the others it does not matter how they are written.
+    order, customer = "trim(order_id)", r"regexp_replace(trim(customer_id, $blanks), '^([0-9]+)\.0+$', '\1')"
+    touched = f"{order} IN (SELECT order_text FROM touched_ids)"
+    if with_customers:
+        touched += f" OR {customer} IN (SELECT customer_text FROM touched_ids)"
+    execute(
+        connection,
+        f"""
         CREATE OR REPLACE TEMP TABLE touched_lines AS
         WITH
-        touched_orders AS (
-            SELECT trim(order_id) AS order_text FROM raw.raw_orders WHERE source_file IN (SELECT unnest($new))
+        touched_ids AS (
+            SELECT {order} AS order_text, {customer} AS customer_text
+            FROM raw.raw_orders WHERE source_file IN (SELECT unnest($new))
             UNION
-            SELECT order_id FROM prepared.clean_orders WHERE source_file IN (SELECT unnest($old))
+            SELECT order_id, customer_id FROM prepared.clean_orders WHERE source_file IN (SELECT unnest($old))
             UNION
-            SELECT trim(order_id) FROM prepared.rejected_orders WHERE source_file IN (SELECT unnest($old))
+            SELECT {order}, {customer} FROM prepared.rejected_orders WHERE source_file IN (SELECT unnest($old))
         )
         SELECT rowid AS line, source_file, source_row
         FROM raw.raw_orders
-        WHERE source_file IN (SELECT unnest($new)) OR trim(order_id) IN (SELECT order_text FROM touched_orders)
+        WHERE source_file IN (SELECT unnest($new)) OR {touched}
         """,
-        {"new": list(new) or [""], "old": list(old) or [""]},
+        {"new": list(new) or [""], "old": list(old) or [""], "blanks": BLANKS},
     )
 
 

@@ -92,7 +92,10 @@ valued AS (
 -- comes twice. DuckDB form: hash.
 suspects AS (
     SELECT
-        hash(order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description)
+        hash(
+            order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description, currency,
+            shop
+        )
             AS fingerprint
     FROM lines_to_clean
     WHERE $duplicates = 'drop' AND trim(order_id) != ''
@@ -104,10 +107,15 @@ repeated AS (
     SELECT line
     FROM lines_to_clean
     WHERE
-        hash(order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description)
+        hash(
+            order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description, currency,
+            shop
+        )
         IN (SELECT fingerprint FROM suspects)
     QUALIFY row_number() OVER (
-        PARTITION BY order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description
+        PARTITION BY
+            order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description, currency,
+            shop
         ORDER BY source_file, source_row
     ) > 1 AND trim(order_id) != ''
 )

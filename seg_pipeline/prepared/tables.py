@@ -20,6 +20,8 @@ REASONS = {
     "excluded_product": "the product is in excluded_products",
     "zero_quantity": "nothing was bought",
     "return_dropped": "a return, and returns=drop",
+    "matched_return": "a return of a purchase, which leaves with it, and returns=match",
+    "cancelled_purchase": "a purchase that a return cancels, and returns=match",
     "non_positive_price": "a price below zero, or of zero and zero_prices=reject",
 }
 

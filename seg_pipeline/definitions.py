@@ -14,7 +14,7 @@ from seg_pipeline.prepared import assets as prepared
 from seg_pipeline.raw import assets as raw
 from seg_pipeline.segments import assets as segments
 from seg_pipeline.segments.strategies import read_actions
-from seg_pipeline.settings import Settings, WarehouseSettings, load_settings
+from seg_pipeline.settings import Settings, WarehouseSettings, load_settings, output_hash_key
 from seg_pipeline.warehouse import Warehouse
 
 ROOMS = (raw.defs, prepared.defs, features.defs, models.defs, evaluation.defs, segments.defs)
@@ -71,10 +71,11 @@ def settings_of_run(load: Loader) -> dg.ResourceDefinition:
 
 
 def check(settings: Settings) -> None:
-    """Raises UsageError for names in the settings that only the rooms know."""
+    """Raises UsageError for what the settings name and only the rooms, or the environment, know."""
     check_columns(settings.features)
     models.check_algorithms(settings.models)
     read_actions(settings.strategies.actions)
+    output_hash_key(settings.output)
 
 
 def warehouse_of(settings: WarehouseSettings) -> Warehouse:

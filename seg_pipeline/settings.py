@@ -2,7 +2,8 @@
 
 Later beats earlier: defaults, the preset's policies, the settings file (TOML), the environment, `KEY=VALUE` overrides.
 The environment name of a key is `SEG_PIPELINE_` and the key in capitals, dots as underscores: `models.k_max` is
-`SEG_PIPELINE_MODELS_K_MAX`. `SEG_PIPELINE_CONFIG` names the settings file.
+`SEG_PIPELINE_MODELS_K_MAX`. `SEG_PIPELINE_CONFIG` names the settings file. A secret is no setting, since settings are
+shown and stored: `SEG_PIPELINE_OUTPUT_HASH_KEY` and `SEG_PIPELINE_SOURCE_DATABASE` are read where they are used.
 """
 
 import datetime
@@ -14,11 +15,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from seg_pipeline.errors import UsageError, did_you_mean
 
 ENVIRONMENT_PREFIX = "SEG_PIPELINE_"
+CONFIG = ENVIRONMENT_PREFIX + "CONFIG"
+OUTPUT_HASH_KEY = ENVIRONMENT_PREFIX + "OUTPUT_HASH_KEY"
+SOURCE_DATABASE = ENVIRONMENT_PREFIX + "SOURCE_DATABASE"
+# Shorter keys can be found by trying them on a customer id that is known.
+SHORTEST_HASH_KEY = 16
 PRESETS = Path(__file__).parent / "raw" / "presets"
 
 TransformName = Literal["identity", "log1p", "yeo-johnson"]
@@ -65,6 +71,14 @@ class SourceSettings(Section):
     path: Words = Field(
         (), description="Files, folders or globs to read: csv and other delimited text (also .gz), parquet"
     )
+    table: str | None = Field(
+        None,
+        description="SCHEMA.TABLE of a PostgreSQL server, besides or in place of files; its address, a postgresql:// URI,"
+        " is in the environment variable SEG_PIPELINE_SOURCE_DATABASE, or in libpq's own (PGHOST, PGUSER, PGPASSWORD)",
+    )
+    cursor: str | None = Field(
+        None, description="Column of source.table that only grows, such as an identity: only new rows are pulled"
+    )
     preset: str = Field("generic", description="Name of a preset, or the path of a preset file")
     columns: Annotated[dict[str, str], BeforeValidator(_mapping)] = Field(
         {}, description="Column of the file for a column of raw_orders, where the preset's guess is not right"
@@ -83,6 +97,12 @@ class SourceSettings(Section):
     currency: str | None = Field(None, description="Of several currencies the one that counts; lines of others do not")
     shop: str | None = Field(None, description="Of several shops the one that counts; lines of others do not")
 
+    @model_validator(mode="after")
+    def _table_has_cursor(self) -> Self:
+        if self.table and not self.cursor:
+            raise ValueError("table needs source.cursor, the column that says which rows are new")
+        return self
+
 
 class WarehouseSettings(Section):
     """The DuckDB file that holds every table."""
@@ -98,6 +118,11 @@ class OutputSettings(Section):
 
     path: Path = Field(
         Path("published"), description="Folder of the published files; `latest` in it is the current set"
+    )
+    customer_ids: Literal["plain", "hashed"] = Field(
+        "plain",
+        description="hashed: in published files an id is its HMAC-SHA256 under the key that the environment variable"
+        " SEG_PIPELINE_OUTPUT_HASH_KEY holds, 16 characters or more",
     )
 
 
@@ -235,6 +260,19 @@ class QualitySettings(Section):
     )
 
 
+class RetentionSettings(Section):
+    """How long what is past is kept."""
+
+    nights: int = Field(
+        400, ge=1, description="Days for which the tables of a night are kept; those of the champion's fit stay"
+    )
+    deliveries_days: int | None = Field(
+        None,
+        ge=1,
+        description="Days for which a delivery's lines are kept, from its last order to the newest; for ever where unset",
+    )
+
+
 class ChampionSettings(Section):
     """When the model is fitted anew, and when the new one takes over."""
 
@@ -278,7 +316,11 @@ class Settings(Section):
     as_of: datetime.date | None = Field(
         None, description="The night: orders before this day count; the day after the last order where unset"
     )
-    returns: Literal["net", "drop"] = Field("net", description="net: returns reduce monetary; drop: they are rejected")
+    returns: Literal["net", "drop", "match"] = Field(
+        "net",
+        description="net: returns reduce monetary; drop: they are rejected; match: a return and the purchase it cancels"
+        " (same product, price and units) are both rejected, other returns reduce monetary",
+    )
     duplicates: Literal["drop", "keep"] = Field("drop", description="Lines equal to another line of the same order")
     zero_prices: Literal["reject", "keep"] = Field("reject", description="Lines whose price (or amount) is zero")
     excluded_products: Words = Field(
@@ -297,6 +339,7 @@ class Settings(Section):
     value: ValueSettings = ValueSettings()
     strategies: StrategySettings = StrategySettings()
     quality: QualitySettings = QualitySettings()
+    retention: RetentionSettings = RetentionSettings()
     champions: ChampionSettings = ChampionSettings()
     drift: DriftSettings = DriftSettings()
     automation: AutomationSettings = AutomationSettings()
@@ -354,7 +397,7 @@ def load_settings(
         UsageError: an unknown key (the nearest one is named), a value that does not fit, a file that cannot be read.
     """
     environment = os.environ if environment is None else environment
-    if config is None and (named := environment.get(ENVIRONMENT_PREFIX + "CONFIG")):
+    if config is None and (named := environment.get(CONFIG)):
         config = Path(named)
     given: dict[str, Any] = {}
     if config is not None:
@@ -376,6 +419,28 @@ def load_settings(
 def dagster_home() -> str | None:
     """Where Dagster keeps its history, as its own variable says."""
     return os.environ.get("DAGSTER_HOME")
+
+
+def output_hash_key(output: OutputSettings) -> str | None:
+    """The key that published customer ids are hashed with; None where they stay plain.
+
+    Raises:
+        UsageError: they are to be hashed, and the environment has no key or one that is too short.
+    """
+    if output.customer_ids == "plain":
+        return None
+    key = os.environ.get(OUTPUT_HASH_KEY, "")
+    if len(key) < SHORTEST_HASH_KEY:
+        raise UsageError(
+            f"output.customer_ids=hashed needs a key of {SHORTEST_HASH_KEY} characters or more in the environment"
+            f" variable {OUTPUT_HASH_KEY}, which {f'has {len(key)}' if key else 'is not set'}"
+        )
+    return key
+
+
+def source_database() -> SecretStr:
+    """The address of the server of source.table; what it leaves out, libpq takes from its own variables."""
+    return SecretStr(os.environ.get(SOURCE_DATABASE, "").strip() or "postgresql://")
 
 
 def preset_names() -> list[str]:
@@ -436,7 +501,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     names = {ENVIRONMENT_PREFIX + key.replace(".", "_").upper(): key for key in keys()}
     found: dict[str, Any] = {}
     for name, value in sorted(environment.items()):
-        if not name.startswith(ENVIRONMENT_PREFIX) or name == ENVIRONMENT_PREFIX + "CONFIG":
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in (CONFIG, OUTPUT_HASH_KEY, SOURCE_DATABASE):
             continue
         if name not in names:
             raise UsageError(f"environment variable {name}: no such setting{did_you_mean(name, names)}")

@@ -92,6 +92,15 @@ def write_csv(file, header, *rows):
     return file
 
 
+@pytest.fixture(scope="session")
+def postgres():
+    """A real server, started for the tests of the session that need one."""
+    from seg_pipeline_tests.postgres import postgres_server
+
+    with postgres_server() as server:
+        yield server
+
+
 @pytest.fixture
 def empty_warehouse(tmp_path):
     return Warehouse(database=str(tmp_path / "warehouse.duckdb"), wait_seconds=0)

@@ -17,16 +17,10 @@ from seg_pipeline.raw import database
 from seg_pipeline.raw.database import Pulled, header, pull
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.warehouse import transaction
-from seg_pipeline_tests.postgres import OWNER, execute, postgres_server
+from seg_pipeline_tests.postgres import OWNER, execute
 
 LINES = {"customer_id": "customer", "ordered_at": "placed", "amount": "price"}
 MORE_MEMORY_MIB = 300
-
-
-@pytest.fixture(scope="session")
-def postgres():
-    with postgres_server() as server:
-        yield server
 
 
 @pytest.fixture

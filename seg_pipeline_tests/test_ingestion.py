@@ -31,7 +31,7 @@ class Shop:
         """Loads and cleans; what was loaded and what dropped."""
         settings = load_settings([f"source.path={source or self.folder}", *options], environment={})
         with self.warehouse.get_connection() as connection:
-            brought = ingest(connection, settings.source)
+            brought = ingest(connection, settings.source, settings.retention.deliveries_days)
             clean(connection, settings)
         return [self._short(brought.loaded), self._short(brought.dropped)]
 
@@ -383,3 +383,77 @@ def test_a_return_that_comes_later_takes_its_purchase_out_as_all_at_once_does(sh
     once.night("returns=match")
     assert shop.tables() == once.tables()
     assert shop.read("SELECT order_id FROM prepared.clean_orders") == [("3",)]
+
+
+def test_deliveries_older_than_the_retention_leave_every_table_and_do_not_come_back(shop):
+    shop.deliver("old.csv", LINE + "2,A,soon,P,1,1\n")
+    shop.deliver("new.csv", "3,B,2024-03-01,P,1,1\n")
+    shop.night()
+    for _ in range(2):
+        shop.night("retention.deliveries_days=30")
+        assert shop.statuses() == {"old.csv": "expired", "new.csv": "loaded"}
+        assert [len(rows) for rows in shop.tables().values()] == [1, 1, 0]
+    shop.deliver("old.csv", LINE)
+    assert shop.night("retention.deliveries_days=30") == [["old.csv"], []]
+
+
+def test_the_place_where_a_table_is_pulled_from_is_no_setting(monkeypatch):
+    monkeypatch.setenv("SEG_PIPELINE_SOURCE_DATABASE", "postgresql://shop:secret-of-the-shop@localhost/orders")
+    assert "secret-of-the-shop" not in repr(load_settings(["source.table=shop.lines", "source.cursor=id"]))
+    with pytest.raises(UsageError, match=r"source: table needs source\.cursor"):
+        load_settings(["source.table=shop.lines"])
+
+
+@pytest.fixture
+def pulls(shop, postgres, monkeypatch):
+    """A function: puts rows into a table of the server, then a night that pulls it."""
+    monkeypatch.setenv("SEG_PIPELINE_SOURCE_DATABASE", postgres.uri().get_secret_value())
+    postgres.run(
+        "DROP SCHEMA IF EXISTS web CASCADE", "CREATE SCHEMA web",
+        "CREATE TABLE web.lines (line_id int PRIMARY KEY, order_id text, customer text, date date, qty int,"
+        " price numeric)",
+    )  # fmt: skip
+    options = ["source.table=web.lines", "source.cursor=line_id"]
+
+    def night(*rows, settings=()):
+        postgres.run(*(f"INSERT INTO web.lines VALUES ({row})" for row in rows))
+        given = load_settings([*options, *settings], environment={})
+        with shop.warehouse.get_connection() as connection:
+            ingest(connection, given.source)
+            clean(connection, given)
+        return shop
+
+    return night
+
+
+def test_a_night_pulls_the_rows_of_a_table_that_are_new(pulls):
+    pulls("1, 'a', '007', '2024-01-01', 1, 1.50", "2, 'a', '007', '2024-01-01', 2, 0.10")
+    pulls()
+    shop = pulls("3, 'b', '8', '2024-01-02', 1, 2")
+    lines = "SELECT source_file, source_row, customer_id, amount FROM prepared.clean_orders ORDER BY ALL"
+    assert [(*row[:3], float(row[3])) for row in shop.read(lines)] == [
+        ("postgresql:web.lines#000001", 1, "007", 1.5),
+        ("postgresql:web.lines#000001", 2, "007", 0.2),
+        ("postgresql:web.lines#000002", 1, "8", 2.0),
+    ]
+
+
+def test_rows_behind_the_cursor_are_told(pulls):
+    pulls("5, 'a', 'A', '2024-01-01', 1, 1")
+    shop = pulls("3, 'b', 'B', '2024-01-02', 1, 2")
+    assert [row[0] for row in shop.read("SELECT reason FROM raw.deliveries")] == [
+        "1 rows of web.lines came behind the cursor line_id, and are not loaded"
+    ]
+
+
+def test_another_cursor_pulls_all_rows_anew(pulls):
+    pulls("1, 'a', 'A', '2024-01-01', 1, 1", "2, 'b', 'B', '2024-01-02', 1, 1")
+    shop = pulls(settings=["source.cursor=date"])
+    # Of a column that is not unique the newest value may still get rows.
+    assert shop.read("SELECT order_id FROM raw.raw_orders") == [("a",)]
+
+
+def test_files_and_a_table_load_side_by_side(pulls, shop):
+    shop.deliver("a.csv", LINE)
+    pulls("1, 'web', 'B', '2024-01-01', 1, 1", settings=[f"source.path={shop.folder}"])
+    assert shop.read("SELECT order_id FROM prepared.clean_orders ORDER BY ALL") == [("1",), ("web",)]

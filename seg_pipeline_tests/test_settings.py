@@ -75,7 +75,7 @@ def test_a_delimiter_is_one_character_or_a_name(given, delimiter):
         ("k_max=8", "k_max: no such setting; did you mean models.k_max?"),
         ("feature.columns=a", "feature.columns: no such setting; did you mean features.columns?"),
         ("return=drop", "return: no such setting; did you mean returns?"),
-        ("returns=maybe", "returns: Input should be 'net' or 'drop' (got 'maybe')"),
+        ("returns=maybe", "returns: Input should be 'net', 'drop' or 'match' (got 'maybe')"),
         ("as_of=tomorrow", "as_of: "),
         ("models.k_max=8.5", "models.k_max: "),
         ("models.k_max=1", "models.k_max: "),

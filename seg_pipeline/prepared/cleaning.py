@@ -17,14 +17,12 @@ import duckdb
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.prepared.dates import OFFSET, Reading, count_read, date_reading
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REJECTED_ORDERS
+from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import create, execute, insert, replace_table, transaction
 
 SQL = Path(__file__).parent
 TABLES = {CLEAN_ORDERS: SQL / "clean_orders.sql", REJECTED_ORDERS: SQL / "rejected_orders.sql"}
-# What may stand around a customer id, and is no part of it.
-BLANKS = " \t\r\n\v\f\u00a0\u3000\ufeff"
-
 # A number with a decimal comma, and dots between its thousands.
 COMMA_NUMBER = r"[-+]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]*)?"
 
@@ -153,10 +151,10 @@ def _find_touched(
 ) -> None:
     """Makes touched_lines: what new, changed and dropped files can change.
 
-    That is the lines of new files, and of orders that lines of any of them belong to; `with_customers` also of customers.
+    Lines of new files, and of orders that lines of any of them belong to; `with_customers` of customers as well.
     """
     # Ids as they are after cleaning; for the others it does not matter how they are written.
-    order, customer = "trim(order_id)", r"regexp_replace(trim(customer_id, $blanks), '^([0-9]+)\.0+$', '\1')"
+    order, customer = "trim(order_id)", CUSTOMER_TEXT
     touched = f"{order} IN (SELECT order_text FROM touched_ids)"
     if with_customers:
         touched += f" OR {customer} IN (SELECT customer_text FROM touched_ids)"

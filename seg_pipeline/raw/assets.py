@@ -10,7 +10,7 @@ import dagster as dg
 
 from seg_pipeline.quality import checks_of
 from seg_pipeline.raw.ingestion import Entry, ingest, read_ledger
-from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
+from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown
 from seg_pipeline.warehouse import Warehouse
@@ -23,13 +23,14 @@ FILES_SHOWN = 20
     specs=[
         dg.AssetSpec(**RAW_ORDERS.asset(kinds={"csv", "parquet"})),
         dg.AssetSpec(deps=[RAW_ORDERS.asset_key], **DELIVERIES.asset(kinds={"python"})),
+        dg.AssetSpec(**ERASED_CUSTOMERS.asset(kinds={"sql"})),
     ]
 )
 def delivered_orders(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
     with warehouse.get_connection() as connection:
-        brought = ingest(connection, settings.source)
+        brought = ingest(connection, settings.source, settings.retention.deliveries_days)
         ledger = read_ledger(connection)
     loaded = [entry for entry in ledger if entry.is_loaded]
     new_lines = sum(entry.lines for entry in ledger if entry.source_file in set(brought.loaded))
@@ -60,6 +61,9 @@ def delivered_orders(
             "files": dg.MetadataValue.md(markdown(files)),
         },
     )
+    yield dg.MaterializeResult(
+        asset_key=ERASED_CUSTOMERS.asset_key, metadata={"dagster/row_count": warehouse.count(ERASED_CUSTOMERS)}
+    )
 
 
 def _mapping(loaded: list[Entry]) -> str:
@@ -69,4 +73,6 @@ def _mapping(loaded: list[Entry]) -> str:
     return "\n".join(["| raw_orders | file's column | files |", "|---|---|---|", *lines])
 
 
-defs = dg.Definitions(assets=[delivered_orders], asset_checks=[checks_of(RAW_ORDERS), checks_of(DELIVERIES)])
+defs = dg.Definitions(
+    assets=[delivered_orders], asset_checks=[checks_of(table) for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS)]
+)

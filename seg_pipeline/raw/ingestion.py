@@ -15,12 +15,14 @@ from pathlib import Path
 import duckdb
 
 from seg_pipeline.errors import DataError, SegPipelineError
-from seg_pipeline.raw.columns import ORDER_COLUMNS
+from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT, ORDER_COLUMNS, column_names
 from seg_pipeline.raw.sources import Delivery, Found, deliveries, find_files, load
-from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
-from seg_pipeline.settings import SourceSettings, read_preset
+from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
+from seg_pipeline.settings import SourceSettings, read_preset, source_database
 from seg_pipeline.warehouse import create, execute, transaction
 
+# What was pulled from a database is named by this, its table and a number.
+PULL = "postgresql:"
 # Without one of these a line is still read, and means something else: it is one unit, or an order of its day.
 NEVER_DROPPED = ("order_id", "quantity")
 
@@ -45,6 +47,10 @@ class Entry:
     def is_loaded(self) -> bool:
         return self.status in ("loaded", "kept")
 
+    @property
+    def is_pull(self) -> bool:
+        return self.source_file.startswith(PULL)
+
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
@@ -63,17 +69,25 @@ class _Plan:
     drop: set[str]
 
 
-def ingest(connection: duckdb.DuckDBPyConnection, source: SourceSettings) -> Ingested:
-    """Brings raw_orders and deliveries up to date with the files of the source.
+def ingest(
+    connection: duckdb.DuckDBPyConnection, source: SourceSettings, deliveries_days: int | None = None
+) -> Ingested:
+    """Brings raw_orders and deliveries up to date with the files and the table of the source.
+
+    Deliveries whose last order is more than `deliveries_days` before the newest expire.
 
     Raises:
-        UsageError: no such path or preset; no file to read.
+        UsageError: no such path or preset; no file to read; see also `database.pull`.
         DataError: no file at all can be read.
+        MachineError: the database cannot be reached.
     """
-    for table in (RAW_ORDERS, DELIVERIES):
+    for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
         create(connection, table, or_replace=False)
     ledger = {entry.source_file: entry for entry in read_ledger(connection)}
     plan = _plan(ledger, source)
+    for name in _expired(connection, deliveries_days) & plan.stay.keys():
+        plan.stay[name] = replace(plan.stay[name], status="expired", lines=0)
+        plan.drop.add(name)
     found = deliveries(map(Path, plan.load), source)
     refused = dict(found.refused)
     wanted = _without_lost_columns(found.deliveries, plan.stay.values(), refused)
@@ -93,8 +107,11 @@ def ingest(connection: duckdb.DuckDBPyConnection, source: SourceSettings) -> Ing
                     create(connection, RAW_ORDERS)
                 for current in wanted:
                     load(connection, current, source.encoding, RAW_ORDERS.name)
+                current = None
+                pulled = _pull(connection, plan, source) if source.table else []
+                _forget_erased(connection, [*loading, *pulled])
                 _write_ledger(connection, _entries(connection, plan, ledger, wanted, refused))
-            return Ingested(loading, sorted(gone - set(loading)))
+            return Ingested([*loading, *pulled], sorted(gone - set(loading)))
         except DataError:
             if current is None or not (unreadable := _unreadable(connection, current, source.encoding)):
                 raise
@@ -133,32 +150,21 @@ def read_ledger(connection: duckdb.DuckDBPyConnection) -> list[Entry]:
 def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> _Plan:
     read_with = _reading(source)
     present = {str(file): _seen(file, ledger.get(str(file)), read_with) for file in _files_there(source, ledger)}
-    stay: dict[str, Entry] = {}
-    for name, entry in ledger.items():
-        if not entry.is_loaded or entry.read_with != read_with:
-            continue
-        now = present.get(name)
-        if now is None:
-            if source.removed_files == "keep" and _within(source.path, name):
-                stay[name] = replace(
-                    entry, status="kept", reason="no longer there; its lines stay", seen_hash=None, seen_bytes=None
-                )
-        elif now.seen_hash == entry.content_hash:
-            stay[name] = replace(now, status="loaded", reason=None)
-        elif now.seen_hash == entry.seen_hash and now.seen_hash is not None:
-            stay[name] = entry  # the new version was tried already, and could not be read
+    known_well = {name: entry for name, entry in ledger.items() if entry.read_with == read_with}
+    found = {name: _staying(entry, present.get(name), source) for name, entry in known_well.items()}
+    stay = {name: entry for name, entry in found.items() if entry is not None}
     by_content = {entry.content_hash: name for name, entry in stay.items()}
     to_load: dict[str, Entry] = {}
     for name, now in present.items():
         if name in stay:
             continue
         first = by_content.setdefault(now.seen_hash or name, name)
-        known = ledger.get(name)
+        known = known_well.get(name)
         if first != name:
             stay[name] = replace(_bare(now), status="repeated", reason=f"the same content as {first}")
             if first not in present and first in stay:
                 stay[first] = replace(stay[first], reason=f"now {name}", seen_hash=now.seen_hash)
-        elif known and known.status == "set_aside" and known.read_with == read_with and _as_before(known, now):
+        elif known and known.status == "set_aside" and now.seen_hash is not None and now.seen_hash == known.seen_hash:
             stay[name] = known
         else:
             to_load[name] = now
@@ -167,8 +173,25 @@ def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> _Plan:
     return _Plan(stay, to_load, loaded_before - staying - to_load.keys())
 
 
-def _as_before(known: Entry, now: Entry) -> bool:
-    return now.seen_hash is not None and now.seen_hash == known.seen_hash
+def _staying(entry: Entry, now: Entry | None, source: SourceSettings) -> Entry | None:
+    """What is loaded as it is in the ledger after this night; None where its file must be read, or its lines go.
+
+    `now` is the file as it is now, None where it is gone.
+    """
+    if entry.is_pull:
+        return entry
+    if now is None:
+        if entry.is_loaded and source.removed_files == "keep" and _within(source.path, entry.source_file):
+            gone = "no longer there; its lines stay"
+            return replace(entry, status="kept", reason=gone, seen_hash=None, seen_bytes=None)
+        return entry if entry.status == "expired" else None
+    if entry.status == "expired":
+        return now if now.seen_hash == entry.content_hash else None
+    if entry.is_loaded and now.seen_hash == entry.content_hash:
+        return replace(now, status="loaded", reason=None)
+    # A new version that was tried already could not be read.
+    tried = now.seen_hash is not None and now.seen_hash == entry.seen_hash
+    return entry if entry.is_loaded and tried else None
 
 
 def _bare(entry: Entry) -> Entry:
@@ -179,6 +202,7 @@ def _bare(entry: Entry) -> Entry:
 def _reading(source: SourceSettings) -> str:
     """A digest of the settings that say how a file becomes lines."""
     says = [read_preset(source.preset).get("columns"), source.columns, source.delimiter, source.encoding, ORDER_COLUMNS]
+    says += [source.table, source.cursor] if source.table else []
     return hashlib.sha256(json.dumps(says, sort_keys=True).encode()).hexdigest()
 
 
@@ -190,7 +214,7 @@ def _files_there(source: SourceSettings, ledger: Mapping[str, Entry]) -> list[Pa
         if Path(word).is_dir() and any(Path(name).is_relative_to(word) for name in ledger) and not _has_files(word)
     }
     words = [word for word in source.path if word not in emptied]
-    return find_files(words) if words or not emptied else []
+    return find_files(words) if words or not (emptied or source.table) else []
 
 
 def _has_files(folder: str) -> bool:
@@ -275,6 +299,59 @@ def _unreadable(
             failed[file] = error
     connection.execute("DROP TABLE IF EXISTS tried_lines")
     return failed
+
+
+def _expired(connection: duckdb.DuckDBPyConnection, days: int | None) -> set[str]:
+    """Deliveries whose last clean order is more than so many days before the newest of all."""
+    has_orders = connection.execute(
+        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'prepared' AND table_name = 'clean_orders'"
+    ).fetchall()[0][0]
+    if days is None or not has_orders:
+        return set()
+    rows = connection.execute(
+        "SELECT source_file FROM prepared.clean_orders GROUP BY source_file HAVING max(ordered_at) <"
+        " (SELECT max(ordered_at) FROM prepared.clean_orders) - to_days($days)",
+        {"days": days},
+    ).fetchall()
+    return {name for (name,) in rows}
+
+
+def _pull(connection: duckdb.DuckDBPyConnection, plan: _Plan, source: SourceSettings) -> list[str]:
+    """Appends what is new in source.table, and its entry to those that stay; the name of the pull if it has lines."""
+    from seg_pipeline.raw import database
+
+    table, cursor, address = source.table or "", source.cursor or "", source_database()
+    before = sorted(name for name, entry in plan.stay.items() if entry.is_pull)
+    names = column_names(source.preset, read_preset(source.preset), source.columns)
+    header = database.header(address, table)
+    columns = names.find_in(header, table)
+    name = f"{PULL}{table}#{len(before) + 1:06}"
+    after = plan.stay[before[-1]].content_hash if before else None
+    pulled = database.pull(connection, address, table, columns, cursor, after, RAW_ORDERS.name, name)
+    known = sum(plan.stay[one].lines for one in before)
+    # Of what has expired it is no longer known how many rows it was.
+    if before and pulled.behind > known and all(plan.stay[one].is_loaded for one in before):
+        reason = f"{pulled.behind - known:,} rows of {table} came behind the cursor {cursor}, and are not loaded"
+        plan.stay[before[-1]] = replace(plan.stay[before[-1]], reason=reason)
+    if not pulled.lines:
+        return []
+    entry = _loaded(
+        Entry(name, "loaded", seen_hash=pulled.last_cursor, read_with=_reading(source)),
+        Delivery((), header, None, columns),
+    )
+    plan.stay[name] = replace(entry, lines=pulled.lines)
+    return [name]
+
+
+def _forget_erased(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+    """Deletes the lines of customers who were erased from deliveries that were just loaded."""
+    if not connection.execute(f"SELECT count(*) FROM {ERASED_CUSTOMERS.name}").fetchall()[0][0]:
+        return
+    connection.execute(
+        f"DELETE FROM {RAW_ORDERS.name} WHERE source_file IN (SELECT unnest($names::VARCHAR[]))"
+        f" AND sha256({CUSTOMER_TEXT}) IN (SELECT customer_hash FROM {ERASED_CUSTOMERS.name})",
+        {"names": list(names), "blanks": BLANKS},
+    )
 
 
 def _forget(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:

@@ -39,18 +39,19 @@ RAW_ORDERS = Table(
 STATUSES = {
     "loaded": "its lines are in raw_orders",
     "kept": "its lines are in raw_orders, though the file is gone or its new version cannot be read",
+    "expired": "its lines are older than retention.deliveries_days, and are no longer in raw_orders",
     "repeated": "the content of another file that is loaded",
     "set_aside": "it cannot be read; none of its lines are in raw_orders",
 }
 
 DELIVERIES = Table(
     "raw.deliveries",
-    "One row per delivered file: whether its lines are loaded, from which columns, and why not where they are not."
-    " A file is known by its content: what was loaded once is not read again.",
+    "One row per delivery, a file or what was pulled from a database at once: whether its lines are loaded, from which"
+    " columns, and why not where they are not. A file is known by its content: what was loaded once is not read again.",
     key=("source_file",),
     may_be_empty=True,
     columns=(
-        Column("source_file", "VARCHAR", "File, as the lines of raw_orders name it"),
+        Column("source_file", "VARCHAR", "File or pull, as the lines of raw_orders name it"),
         Column(
             "status",
             "VARCHAR",
@@ -61,7 +62,12 @@ DELIVERIES = Table(
         Column("lines", "BIGINT", "Lines of it in raw_orders", min_value=0),
         Column("columns", "VARCHAR", "Which of its columns is which column of raw_orders", nullable=True),
         Column("unused", "VARCHAR", "Its other columns", nullable=True),
-        Column("content_hash", "VARCHAR", "SHA-256 of the bytes that were loaded", nullable=True),
+        Column(
+            "content_hash",
+            "VARCHAR",
+            "SHA-256 of the bytes that were loaded; of a pull, the cursor that it ended at",
+            nullable=True,
+        ),
         Column("read_with", "VARCHAR", "Digest of the settings that say how files are read", nullable=True),
         Column("seen_hash", "VARCHAR", "SHA-256 of the bytes that were last seen", nullable=True),
         Column("seen_bytes", "BIGINT", "Size when last seen, in bytes", nullable=True),
@@ -89,6 +95,13 @@ DELIVERIES = Table(
             "warning",
         ),
         Rule(
+            "no_row_behind_the_cursor",
+            "No row of source.table came behind the cursor, where no pull sees it.",
+            "SELECT source_file, reason FROM {batch} WHERE status = 'loaded'"
+            " AND reason IS NOT NULL ORDER BY source_file",
+            "warning",
+        ),
+        Rule(
             "columns_as_before",
             "All loaded files have the same columns, in whatever order.",
             "SELECT columns, unused, files, first_file FROM (SELECT *, count(*) OVER () AS shapes FROM (SELECT columns,"
@@ -97,4 +110,12 @@ DELIVERIES = Table(
             "warning",
         ),
     ),
+)
+
+ERASED_CUSTOMERS = Table(
+    "raw.erased_customers",
+    "Customers who were erased: their lines are not loaded again. One row each, without their id.",
+    key=("customer_hash",),
+    may_be_empty=True,
+    columns=(Column("customer_hash", "VARCHAR", "SHA-256 of the customer id"),),
 )

@@ -23,8 +23,8 @@ from seg_pipeline.models.gaussian_mixture import GaussianMixtureAlgorithm
 from seg_pipeline.models.model import NearestCell
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
-from seg_pipeline.prepared.cleaning import BLANKS
 from seg_pipeline.prepared.tables import REASONS
+from seg_pipeline.raw.columns import BLANKS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
 from seg_pipeline.warehouse import Warehouse, execute
 

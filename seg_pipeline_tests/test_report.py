@@ -1,11 +1,13 @@
 """The page holds every number it was given, escapes all of it, and needs nothing from outside."""
 
+import collections
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 from decimal import Decimal
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -295,33 +297,75 @@ def test_a_choice_that_could_not_be_fitted_at_the_cutoff_has_no_figures() -> Non
     assert "could not be fitted on the orders before that day" in Page(html).text
 
 
-def test_all_data_is_escaped() -> None:
-    evil = "<script>alert(1)</script>\"'&"
-    report = make_report()
-    poisoned = dataclasses.replace(
-        report,
-        source=evil,
-        currency=evil,
-        rule=evil,
-        model_id=evil,
-        axis_labels=(evil, evil),
-        settings={evil: evil},
-        versions={evil: evil},
-        timings={evil: 1.0},
-        profiles=report.profiles.assign(segment_name=evil, name_reason=evil),
-        strategies=report.strategies.assign(objective=evil, marketing=evil, sales=evil, service=evil, arithmetic=evil),
-        evaluation=report.evaluation.assign(reason=evil),
-        cells=report.cells.assign(segment_name=evil),
-        rows=report.rows.assign(reason=evil),
-    )
-    html = render(poisoned)
-    page = Page(html)
+EVIL = "<script>alert(1)</script>\"'&"
 
-    assert not [tag for tag, _ in page.tags if tag == "script"]
-    assert "<script" not in html
-    assert evil in page.text
-    known = {"src", "alt"}
-    assert all(set(attributes) == known for tag, attributes in page.tags if tag == "img")
+
+def poisoned(value: Any) -> Any:
+    """The value with EVIL for every text in it: of a frame's columns, a mapping's keys and values, a tuple's parts."""
+    if isinstance(value, str):
+        return EVIL
+    if isinstance(value, Mapping):
+        # Without the range of k, which is for the plots alone.
+        return {f"{EVIL}{key}": poisoned(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(poisoned(inner) for inner in value)
+    if isinstance(value, pd.DataFrame):
+        texts = value.columns[[pd.api.types.infer_dtype(value[name], skipna=True) == "string" for name in value]]
+        # What rows of a stage are is asked for by its name.
+        return value.assign(**{name: EVIL for name in texts if name != "stage"})
+    return value
+
+
+def full_report() -> Report:
+    """A report with everything that a page can tell."""
+    report = with_value_test(make_report())
+    then = pd.Timestamp(2011, 12, 3)
+    migration = pd.DataFrame(
+        [(1, "Champions", 2, "At Risk", 7, then, pd.Timestamp(AS_OF))],
+        columns=["from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers", "from_as_of",
+                 "to_as_of"],
+    )  # fmt: skip
+    return dataclasses.replace(
+        report,
+        migration=migration,
+        fitted_as_of=AS_OF,
+        sensitivity=pd.DataFrame({"scenario": ["as set"], "algorithm": ["kmeans"], "k": [5]}),
+        profiles=report.profiles.assign(rule="frequency >= 2", rule_precision=0.9, rule_recall=0.8, stability=0.9),
+        strategies=report.strategies.assign(
+            contacts=10, contact_cost=0.5, reached_share=0.1, holdout_customers=50, smallest_effect=0.1
+        ),
+        settings={**report.settings, "strategies.effect": 0.05},
+    )
+
+
+def untested(report: Report) -> Report:
+    assert report.value_window is not None
+    return dataclasses.replace(report, value_window=report.value_window.assign(untested_because="too short"))
+
+
+@pytest.mark.parametrize("change", [lambda report: report, untested], ids=["tested", "untested"])
+def test_all_data_is_escaped_wherever_it_stands(change: Callable[[Report], Report]) -> None:
+    harmless = change(full_report())
+    names = {field.name for field in dataclasses.fields(Report)}
+    given = {name: poisoned(getattr(harmless, name)) for name in names}
+    given["settings"]["strategies.effect"] = 0.05
+    html = render(dataclasses.replace(harmless, **given))
+    page, expected = Page(html), Page(render(harmless))
+
+    assert "<script" not in html and EVIL not in html
+    assert EVIL in page.text
+    # As many tags as before, each with the attributes that it had: nothing that was given has become a tag of the page,
+    # or has ended the value of an attribute.
+    count = collections.Counter((tag, *attributes) for tag, attributes in page.tags)
+    same = collections.Counter((tag, *attributes) for tag, attributes in expected.tags)
+    assert set(count) <= set(same) and not {tag for tag, *_ in count} & {"script", "iframe", "object", "a", "form"}
+    alts = [attributes["alt"] or "" for tag, attributes in page.tags if tag == "img"]
+    assert sum(EVIL in alt for alt in alts) == 3
+    for tag, attributes in page.tags:
+        for name, value in attributes.items():
+            assert name == "alt" or "alert" not in (value or ""), (tag, name)
+    styles = re.search(r"<style>.*?</style>", html, re.DOTALL)
+    assert styles and "alert" not in styles[0]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
-"""Names, strategies and published files of segments."""
+"""Names and strategies of segments."""
 
 import datetime
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +8,12 @@ import pandas as pd
 import pytest
 
 import seg_pipeline.segments
-from seg_pipeline.errors import MachineError, UsageError
+from seg_pipeline.errors import UsageError
 from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
 from seg_pipeline.segments.names import name_segments
-from seg_pipeline.segments.publishing import damaged_files, publish, published_as_of
 from seg_pipeline.segments.strategies import read_actions, strategies
 from seg_pipeline.segments.tables import SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import StrategySettings
-from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Warehouse, execute
 
 AS_OF = datetime.date(2024, 3, 1)
@@ -297,96 +294,3 @@ def test_the_share_who_bought_lately_counts_customers_whose_last_purchase_is_at_
         found = execute(connection, SQL / "segment_profiles.sql", {"as_of": AS_OF}).df()
 
     np.testing.assert_array_equal(found["active_share"], [0.0, 2 / 3])
-
-
-LIST = Table(
-    "segments.list",
-    "A published table.",
-    columns=(Column("as_of", "DATE", ""), Column("customer_id", "VARCHAR", "")),
-    key=("customer_id",),
-    nightly=True,
-)
-
-
-def warehouse_with(tmp_path, as_of, customers):
-    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
-    warehouse.replace_night(LIST, pd.DataFrame({"customer_id": customers}), as_of)
-    return warehouse
-
-
-def test_a_set_is_published_with_a_manifest_and_rows_in_the_order_of_the_key(tmp_path):
-    warehouse = warehouse_with(tmp_path, AS_OF, ["b", "a", "ä"])
-
-    folder, is_latest = publish(warehouse, [LIST], {"report.html": "<p>"}, AS_OF, "model", tmp_path / "out")
-
-    assert is_latest
-    assert sorted(file.name for file in folder.iterdir()) == [
-        "list.csv",
-        "list.parquet",
-        "manifest.json",
-        "report.html",
-    ]
-    assert (folder / "list.csv").read_text() == "as_of,customer_id\n2024-03-01,a\n2024-03-01,b\n2024-03-01,ä\n"
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert (manifest["as_of"], manifest["model_id"]) == ("2024-03-01", "model")
-    assert manifest["files"]["list.csv"]["rows"] == 3
-    assert published_as_of(tmp_path / "out") == AS_OF
-
-
-def test_publishing_the_same_night_twice_leaves_the_same_files(tmp_path):
-    warehouse = warehouse_with(tmp_path, AS_OF, ["a"])
-
-    def tree():
-        publish(warehouse, [LIST], {"report.html": "<p>"}, AS_OF, "model", tmp_path / "out")
-        return {
-            path.relative_to(tmp_path): path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()
-        }
-
-    assert tree() == tree()
-
-
-def test_an_older_night_does_not_move_what_is_published(tmp_path):
-    out = tmp_path / "out"
-    publish(warehouse_with(tmp_path, AS_OF, ["new"]), [LIST], {}, AS_OF, "model", out)
-    before = AS_OF - datetime.timedelta(days=1)
-
-    _, is_latest = publish(warehouse_with(tmp_path, before, ["old"]), [LIST], {}, before, "model", out)
-
-    assert not is_latest
-    assert published_as_of(out) == AS_OF
-    assert "new" in (out / "latest" / "list.csv").read_text()
-
-
-def test_the_set_before_stays_for_its_readers_and_older_ones_go(tmp_path):
-    out = tmp_path / "out"
-    for day in range(4):
-        night = AS_OF + datetime.timedelta(days=day)
-        publish(warehouse_with(tmp_path, night, [f"night{day}"]), [LIST], {}, night, "model", out)
-
-    assert sorted(path.name[:10] for path in (out / "sets").iterdir()) == ["2024-03-03", "2024-03-04"]
-
-
-def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path):
-    out = tmp_path / "out"
-    (out / "sets" / ".writing-x").mkdir(parents=True)
-
-    publish(warehouse_with(tmp_path, AS_OF, ["a"]), [LIST], {}, AS_OF, "model", out)
-
-    assert [path.name[:10] for path in (out / "sets").iterdir()] == ["2024-03-01"]
-
-
-def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path):
-    (tmp_path / "file").write_text("")
-
-    with pytest.raises(MachineError, match="cannot publish"):
-        publish(warehouse_with(tmp_path, AS_OF, ["a"]), [LIST], {}, AS_OF, "model", tmp_path / "file" / "out")
-
-
-def test_a_published_file_that_was_changed_or_lost_is_found(tmp_path):
-    folder, _ = publish(warehouse_with(tmp_path, AS_OF, ["a"]), [LIST], {}, AS_OF, "model", tmp_path / "out")
-    assert damaged_files(tmp_path / "out") == []
-
-    (folder / "list.csv").write_text("cut")
-    (folder / "list.parquet").unlink()
-
-    assert damaged_files(tmp_path / "out") == ["list.parquet", "list.csv"]

@@ -37,7 +37,7 @@ from seg_pipeline.segments.tables import (
     SEGMENT_PROFILES,
     SEGMENT_STRATEGIES,
 )
-from seg_pipeline.settings import Settings, flattened
+from seg_pipeline.settings import Settings, flattened, output_hash_key
 from seg_pipeline.tables import OWNER, markdown, rows_built
 from seg_pipeline.warehouse import Warehouse
 
@@ -236,10 +236,10 @@ def segment_strategies(
 @dg.asset(
     key=["segments", "published_files"],
     group_name="segments",
-    kinds={"parquet", "csv", "html"},
+    kinds={"duckdb", "parquet", "csv", "html"},
     owners=[OWNER],
-    description="What teams read: the night's segments as Parquet and CSV, and the evaluation report. The latest"
-    " night's set is switched as a whole; an older night changes nothing that is published.",
+    description="What teams read: the night's segments as Parquet, CSV and one DuckDB file, and the evaluation report."
+    " The latest night's set is switched as a whole; an older night changes nothing that is published.",
     # The columns of the file that most readers open.
     metadata=SEGMENT_ASSIGNMENTS.asset(kinds=())["metadata"],
     partitions_def=NIGHTS,
@@ -285,7 +285,13 @@ def published_files(
         migration=_farthest(warehouse.night(SEGMENT_MIGRATION, as_of)),
     )
     folder, is_latest = publish(
-        warehouse, PUBLISHED_TABLES, {REPORT_PAGE: render(report)}, as_of, champion.model_id, settings.output.path
+        warehouse,
+        PUBLISHED_TABLES,
+        {REPORT_PAGE: render(report)},
+        as_of,
+        champion.model_id,
+        settings.output.path,
+        output_hash_key(settings.output),
     )
     metadata: dict[str, Any] = {
         **rows_built(warehouse.count(SEGMENT_ASSIGNMENTS, as_of), as_of),

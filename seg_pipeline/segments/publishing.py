@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seg_pipeline.errors import MachineError
+from seg_pipeline.segments.exports import DATABASE, content_digest, export_night
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Warehouse
 
@@ -32,16 +33,18 @@ def publish(
     as_of: datetime.date,
     model_id: str,
     folder: Path,
+    hash_key: str | None = None,
 ) -> tuple[Path, bool]:
     """Writes one night's set and makes it the latest, unless a later night is published already.
 
     Args:
         warehouse: Where the tables are.
-        tables: Published as Parquet and CSV, the night's rows in the order of the key.
+        tables: Published as Parquet and CSV, and all in one DuckDB file; the night's rows in the order of the key.
         pages: Text files, name -> content.
         as_of: The night.
         model_id: The model that the segments come from.
         folder: Of all published sets.
+        hash_key: What customer ids are hashed with; None leaves them plain.
 
     Returns:
         The folder of the set, through `latest` where it is the latest, and whether it is.
@@ -58,13 +61,14 @@ def publish(
         writing = sets / f"{WRITING}{os.getpid()}"
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir(parents=True)
-        data = _write_tables(warehouse, tables, as_of, writing)
+        rows = export_night(warehouse, tables, as_of, writing, hash_key)
+        data = {name: {"rows": count, **_fingerprint(writing / name)} for name, count in rows.items()}
         for name, text in pages.items():
             (writing / name).write_text(text, encoding="utf-8")
         manifest = json.dumps({"as_of": as_of.isoformat(), "model_id": model_id, "files": data}, indent=2) + "\n"
         (writing / MANIFEST).write_text(manifest, encoding="utf-8")
         name = f"{as_of}-{hashlib.sha256(manifest.encode()).hexdigest()[:8]}"
-        _put(writing, sets / name)
+        _put(writing, sets / name, data)
         _switch(folder, name)
         _forget_old_sets(sets, name)
     except OSError as error:
@@ -82,40 +86,51 @@ def published_as_of(folder: Path) -> datetime.date | None:
 
 
 def damaged_files(folder: Path) -> list[str]:
-    """Files of the latest set that are missing or not what its manifest says."""
+    """Files of the latest set that are missing or not what its manifest says.
+
+    Raises:
+        MachineError: nothing is published, or the folder cannot be read.
+    """
     latest = folder / LATEST
-    files = json.loads((latest / MANIFEST).read_text(encoding="utf-8"))["files"]
-    return [name for name, said in files.items() if _digest(latest / name) != said["sha256"]]
+    try:
+        return _damaged(latest, json.loads((latest / MANIFEST).read_text(encoding="utf-8"))["files"])
+    except OSError as error:
+        raise MachineError(f"{error.filename or folder}: cannot check what is published: {error.strerror}") from error
 
 
-def _digest(file: Path) -> str | None:
-    if not file.exists():
-        return None
+def _damaged(folder: Path, files: Mapping[str, Mapping[str, object]]) -> list[str]:
+    return [name for name, said in files.items() if not _is_whole(folder / name, said)]
+
+
+def _is_whole(file: Path, said: Mapping[str, object]) -> bool:
+    try:
+        return said.items() >= _fingerprint(file).items()
+    except (FileNotFoundError, MachineError):
+        return False
+
+
+def _fingerprint(file: Path) -> dict[str, str]:
+    """What tells a file from another, under its name in the manifest.
+
+    Of the database it is the content, so that the same night is the same set whenever it is written.
+    """
+    if file.name == DATABASE:
+        return {"content_sha256": content_digest(file)}
     with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+        return {"sha256": hashlib.file_digest(content, "sha256").hexdigest()}
 
 
-def _write_tables(
-    warehouse: Warehouse, tables: Sequence[Table], as_of: datetime.date, folder: Path
-) -> dict[str, object]:
-    """Parquet and CSV of each table, and for each file its rows and digest."""
-    files: dict[str, object] = {}
-    for table in tables:
-        rows = warehouse.count(table, as_of)
-        for form in ("parquet", "csv"):
-            file = folder / f"{table.asset_key[1]}.{form}"
-            warehouse.export_night(table, as_of, file)
-            files[file.name] = {"rows": rows, "sha256": _digest(file)}
-    return files
-
-
-def _put(written: Path, target: Path) -> None:
-    """The written set under its name. Where that set is there already only what may differ (the pages) is replaced."""
+def _put(written: Path, target: Path, data: Mapping[str, Mapping[str, object]]) -> None:
+    """The written set under its name. Where that set is there already only what may differ (the pages), or is damaged,
+    is replaced.
+    """
     if not target.exists():
         os.replace(written, target)
         return
+    whole = data.keys() - _damaged(target, data)
     for file in written.iterdir():
-        os.replace(file, target / file.name)
+        if file.name not in whole:
+            os.replace(file, target / file.name)
 
 
 def _switch(folder: Path, name: str) -> None:

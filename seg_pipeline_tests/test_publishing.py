@@ -1,0 +1,467 @@
+"""The published set: switched as a whole, the same for the same night, and no more in it than is meant to be."""
+
+import csv
+import datetime
+import hashlib
+import hmac
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import duckdb
+import pandas as pd
+import pytest
+
+from seg_pipeline.errors import MachineError, UsageError
+from seg_pipeline.segments.assets import PUBLISHED_TABLES
+from seg_pipeline.segments.publishing import damaged_files, publish, published_as_of
+from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_MOVES
+from seg_pipeline.settings import OUTPUT_HASH_KEY, OutputSettings, flattened, load_settings, output_hash_key
+from seg_pipeline.tables import Column, Table
+from seg_pipeline.warehouse import Warehouse
+from seg_pipeline_tests.whole_runs import run_pipeline
+
+AS_OF = datetime.date(2024, 3, 1)
+KEY = "a key for the tests alone"
+AWKWARD = 'it\'s "so"; [a-z]* $x'
+
+LIST = Table(
+    "segments.list",
+    "A published table, its customers' and nobody else's.",
+    columns=(Column("as_of", "DATE", "The night"), Column("customer_id", "VARCHAR", "Who 'they' are")),
+    key=("customer_id",),
+    nightly=True,
+)
+SUMS = Table(
+    "segments.sums",
+    "Text and numbers.",
+    columns=(
+        Column("as_of", "DATE", "The night"),
+        Column("id", "INTEGER", "A number"),
+        Column("text", "VARCHAR", "Text", nullable=True),
+        Column("amount", "DECIMAL(18, 4)", "A number"),
+        Column("share", "DOUBLE", "A number"),
+    ),
+    key=("id",),
+    nightly=True,
+)
+
+
+def warehouse_with(tmp_path, as_of, customers, **options):
+    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"), **options)
+    warehouse.replace_night(LIST, pd.DataFrame({"customer_id": customers}), as_of)
+    return warehouse
+
+
+def published(warehouse, out, *tables, as_of=AS_OF, hash_key=None):
+    folder, _ = publish(warehouse, tables or [LIST], {}, as_of, "model", out, hash_key)
+    return folder
+
+
+def rows_of(folder, table="list", columns="customer_id"):
+    """The rows of a table in each of its files, in their order there; what csv has is text."""
+    with (folder / f"{table}.csv").open(newline="", encoding="utf-8") as file:
+        named = [[row[name] for name in columns.split(", ")] for row in csv.DictReader(file)]
+    with duckdb.connect(str(folder / "segments.duckdb"), read_only=True) as database:
+        stored = database.execute(f"SELECT {columns} FROM {table}").fetchall()
+    parquet = duckdb.read_parquet(str(folder / f"{table}.parquet")).select(columns).fetchall()
+    return {"csv": [tuple(row) for row in named], "duckdb": stored, "parquet": parquet}
+
+
+def test_a_set_is_published_with_a_manifest_and_rows_in_the_order_of_the_key(tmp_path):
+    warehouse = warehouse_with(tmp_path, AS_OF, ["b", "a", "ä"])
+
+    folder, is_latest = publish(warehouse, [LIST], {"report.html": "<p>"}, AS_OF, "model", tmp_path / "out")
+
+    assert is_latest
+    assert sorted(file.name for file in folder.iterdir()) == [
+        "list.csv",
+        "list.parquet",
+        "manifest.json",
+        "report.html",
+        "segments.duckdb",
+    ]
+    assert (folder / "list.csv").read_text() == "as_of,customer_id\n2024-03-01,a\n2024-03-01,b\n2024-03-01,ä\n"
+    assert list(rows_of(folder).values()) == [[("a",), ("b",), ("ä",)]] * 3
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["as_of"], manifest["model_id"]) == ("2024-03-01", "model")
+    assert {name: file["rows"] for name, file in manifest["files"].items()} == {
+        "segments.duckdb": 3,
+        "list.parquet": 3,
+        "list.csv": 3,
+    }
+    assert published_as_of(tmp_path / "out") == AS_OF
+
+
+def test_the_database_holds_the_nights_rows_of_every_published_table_with_their_types_and_meanings(shop_run):
+    with duckdb.connect(str(shop_run.output / "latest" / "segments.duckdb"), read_only=True) as database:
+        names = database.execute("SELECT table_name, comment FROM duckdb_tables()").fetchall()
+        assert dict(names) == {table.asset_key[1]: table.description for table in PUBLISHED_TABLES}
+        for table in PUBLISHED_TABLES:
+            columns = database.execute(
+                "SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = ?"
+                " ORDER BY column_index",
+                [table.asset_key[1]],
+            ).fetchall()
+            assert [(name, kind.replace(",", ", "), text) for name, kind, text in columns] == [
+                (column.name, column.type, column.description) for column in table.columns
+            ]
+            as_of = published_as_of(shop_run.output)
+            names = [column.name for column in table.columns]
+            pd.testing.assert_frame_equal(
+                # Under the name that it has in the warehouse, and without its schema.
+                database.execute(f"FROM {table.name}").df(),
+                shop_run.warehouse.night(table, as_of, names),
+            )
+            assert database.execute(f"SELECT count(*) FROM {table.asset_key[1]}").fetchall()
+
+
+def test_publishing_the_same_night_twice_leaves_the_same_files(tmp_path):
+    warehouse = warehouse_with(tmp_path, AS_OF, ["a"])
+
+    def tree():
+        publish(warehouse, [LIST], {"report.html": "<p>"}, AS_OF, "model", tmp_path / "out")
+        return {
+            path.relative_to(tmp_path): path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()
+        }
+
+    assert tree() == tree()
+
+
+def test_the_same_night_is_the_same_set_from_whatever_warehouse_and_number_of_threads(tmp_path):
+    customers = [str(number) for number in range(300_000)]
+    sets = []
+    for threads, order in ((1, 1), (4, -1)):
+        place = tmp_path / str(threads)
+        warehouse = warehouse_with(place, AS_OF, customers[::order], connection_config={"threads": threads})
+        sets.append(published(warehouse, place / "out", hash_key=KEY).resolve())
+
+    assert sets[0].name == sets[1].name
+    for name in ("manifest.json", "list.parquet", "list.csv"):
+        assert (sets[0] / name).read_bytes() == (sets[1] / name).read_bytes()
+    assert rows_of(sets[0])["duckdb"] == rows_of(sets[1])["duckdb"]
+
+
+def test_other_rows_are_another_set(tmp_path):
+    names = {
+        published(warehouse_with(tmp_path, AS_OF, customers), tmp_path / "out").resolve().name
+        for customers in (["a"], ["b"], ["a", "b"])
+    }
+
+    assert len(names) == 3
+
+
+def test_an_older_night_does_not_move_what_is_published(tmp_path):
+    out = tmp_path / "out"
+    published(warehouse_with(tmp_path, AS_OF, ["new"]), out)
+    before = AS_OF - datetime.timedelta(days=1)
+
+    _, is_latest = publish(warehouse_with(tmp_path, before, ["old"]), [LIST], {}, before, "model", out)
+
+    assert not is_latest
+    assert published_as_of(out) == AS_OF
+    assert "new" in (out / "latest" / "list.csv").read_text()
+
+
+def test_the_set_before_stays_for_its_readers_and_older_ones_go(tmp_path):
+    out = tmp_path / "out"
+    for day in range(4):
+        night = AS_OF + datetime.timedelta(days=day)
+        published(warehouse_with(tmp_path, night, [f"night{day}"]), out, as_of=night)
+
+    assert sorted(path.name[:10] for path in (out / "sets").iterdir()) == ["2024-03-03", "2024-03-04"]
+
+
+def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path):
+    out = tmp_path / "out"
+    (out / "sets" / ".writing-x").mkdir(parents=True)
+
+    published(warehouse_with(tmp_path, AS_OF, ["a"]), out)
+
+    assert [path.name[:10] for path in (out / "sets").iterdir()] == ["2024-03-01"]
+
+
+def test_a_night_that_fails_half_way_leaves_what_is_published_and_the_next_one_is_published(tmp_path):
+    out, later = tmp_path / "out", AS_OF + datetime.timedelta(days=1)
+    warehouse = warehouse_with(tmp_path, AS_OF, ["a"])
+    published(warehouse, out)
+    with warehouse.held():
+        warehouse.replace_night(LIST, pd.DataFrame({"customer_id": ["b"]}), later)
+
+        with pytest.raises(duckdb.CatalogException, match="sums"):
+            published(warehouse, out, LIST, SUMS, as_of=later)
+
+        assert (published_as_of(out), damaged_files(out)) == (AS_OF, [])
+        assert rows_of(published(warehouse, out, as_of=later))["duckdb"] == [("b",)]
+    assert len(list((out / "sets").iterdir())) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_line(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(MachineError, match="cannot publish"):
+        published(warehouse_with(tmp_path, AS_OF, ["a"]), tmp_path / "file" / "out")
+
+
+def test_a_folder_may_have_any_name(tmp_path):
+    out = tmp_path / AWKWARD
+
+    folder = published(warehouse_with(tmp_path, AS_OF, ["a"]), out)
+
+    assert rows_of(folder)["duckdb"] == [("a",)]
+    assert damaged_files(out) == []
+    assert sorted(path.name for path in tmp_path.iterdir() if not path.name.startswith("warehouse")) == [AWKWARD]
+
+
+@pytest.mark.parametrize("name", ["published", "list", "night", "main"])
+def test_the_warehouse_may_be_called_like_what_is_published(tmp_path, name):
+    warehouse = Warehouse(database=str(tmp_path / f"{name}.duckdb"))
+    warehouse.replace_night(LIST, pd.DataFrame({"customer_id": ["a"]}), AS_OF)
+
+    assert rows_of(published(warehouse, tmp_path / "out"))["duckdb"] == [("a",)]
+
+
+def test_a_published_file_that_was_changed_or_lost_is_found(tmp_path):
+    folder = published(warehouse_with(tmp_path, AS_OF, ["a"]), tmp_path / "out")
+    assert damaged_files(tmp_path / "out") == []
+
+    (folder / "list.csv").write_text("cut")
+    (folder / "list.parquet").unlink()
+
+    assert damaged_files(tmp_path / "out") == ["list.parquet", "list.csv"]
+
+
+def changed(file):
+    with duckdb.connect(str(file)) as database:
+        database.execute("UPDATE list SET customer_id = 'x' WHERE customer_id = 'a0'")
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flipped(file):
+    content = bytearray(file.read_bytes())
+    for place in range(12_288, len(content), 1000):
+        content[place] ^= 0xFF
+    file.write_bytes(content)
+
+
+def no_database(file):
+    file.write_text("cut")
+
+
+def lost(file):
+    file.unlink()
+
+
+@pytest.mark.parametrize("damage", [changed, cut, flipped, no_database, lost])
+def test_a_database_that_was_changed_or_lost_is_found_and_the_same_night_mends_it(tmp_path, damage):
+    out = tmp_path / "out"
+    warehouse = warehouse_with(tmp_path, AS_OF, [f"a{number}" for number in range(5000)])
+    folder = published(warehouse, out)
+
+    damage(folder / "segments.duckdb")
+
+    assert damaged_files(out) == ["segments.duckdb"]
+    published(warehouse, out)
+    assert damaged_files(out) == []
+    assert len(rows_of(folder)["duckdb"]) == 5000
+
+
+def test_what_is_not_there_to_be_checked_is_one_clear_line(tmp_path):
+    with pytest.raises(MachineError, match=r"manifest\.json: cannot check what is published"):
+        damaged_files(tmp_path / "out")
+
+
+CLIENT = """
+import sys, duckdb
+connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read")
+print("open", flush=True)
+sys.stdin.readline()
+print(connection.execute("SELECT string_agg(customer_id) FROM segments.list").fetchall()[0][0], flush=True)
+"""
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+@pytest.mark.parametrize("days", [0, 1])
+def test_a_client_that_has_the_database_open_reads_on_while_a_night_is_published(tmp_path, mode, days):
+    out, night = tmp_path / "out", AS_OF + datetime.timedelta(days=days)
+    folder = published(warehouse_with(tmp_path, AS_OF, ["a"]), out)
+    client = [sys.executable, "-c", CLIENT, str(folder / "segments.duckdb"), mode]
+    with subprocess.Popen(client, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+
+        published(warehouse_with(tmp_path, night, ["a", "b"]), out, as_of=night)
+
+        assert damaged_files(out) == []
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "a\n"
+    assert rows_of(folder)["duckdb"] == [("a",), ("b",)]
+    assert damaged_files(out) == []
+
+
+def test_a_set_that_a_client_has_open_to_write_can_be_checked(tmp_path):
+    folder = published(warehouse_with(tmp_path, AS_OF, ["a"]), tmp_path / "out")
+    client = [sys.executable, "-c", CLIENT, str(folder / "segments.duckdb"), "write"]
+    with subprocess.Popen(client, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None and process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        assert damaged_files(tmp_path / "out") == []
+        process.stdin.close()
+    assert sorted(file.name for file in folder.iterdir() if file.name.startswith((".", "segments"))) == [
+        "segments.duckdb"
+    ]
+
+
+def hashed(customer, key):
+    return hmac.new(key.encode(), customer.encode(), hashlib.sha256).hexdigest()
+
+
+IDS = [
+    "",
+    "a",
+    "A",
+    " a",
+    "ä",
+    "a\u0308",
+    "顧客",
+    "🛒",
+    "it's",
+    '"',
+    "=1+1",
+    "0",
+    "00",
+    "x" * 1000,
+    *map(str, range(2000)),
+]
+
+
+@pytest.mark.parametrize("key", [KEY, "k" * 16, "k" * 63, "k" * 64, "k" * 65, "ключ" * 40, "'; --" * 5], ids=len)
+def test_hashed_customers_are_those_of_pythons_hmac_in_every_file_and_in_the_order_of_the_hash(tmp_path, key):
+    folder = published(warehouse_with(tmp_path, AS_OF, IDS), tmp_path / "out", hash_key=key)
+
+    expected = sorted((hashed(customer, key),) for customer in IDS)
+    assert list(rows_of(folder).values()) == [expected] * 3
+
+
+def test_a_hash_is_the_same_every_night_and_in_every_table_and_another_under_another_key(tmp_path):
+    other = Table("segments.other", "Another.", LIST.columns, LIST.key, nightly=True)
+    warehouse, later = warehouse_with(tmp_path, AS_OF, ["a"]), AS_OF + datetime.timedelta(days=1)
+    for table, night in ((other, AS_OF), (LIST, later)):
+        warehouse.replace_night(table, pd.DataFrame({"customer_id": ["a"]}), night)
+
+    def ids(as_of, key, *tables):
+        folder = published(warehouse, tmp_path / "out", *tables, as_of=as_of, hash_key=key)
+        return {row for table in tables for row in rows_of(folder, table.asset_key[1])["csv"]}
+
+    first = ids(AS_OF, KEY, LIST, other)
+    assert len(first) == 1
+    assert ids(later, KEY, LIST) == first
+    assert ids(later, KEY + "!", LIST) != first
+
+
+@pytest.fixture
+def hash_key(monkeypatch):
+    monkeypatch.setenv(OUTPUT_HASH_KEY, KEY)
+    return KEY
+
+
+def test_a_run_with_hashed_ids_publishes_no_plain_one_and_tells_nobody_the_key(
+    shop, shop_run, tmp_path, hash_key, capfd
+):
+    shutil.copy(shop_run.warehouse.database, tmp_path / "warehouse.duckdb")
+    run = run_pipeline(tmp_path, shop, "--set", "output.customer_ids=hashed")
+
+    assert run.status == 0
+    folder, as_of = run.output / "latest", published_as_of(run.output)
+    plain = run.warehouse.read("SELECT DISTINCT customer_id FROM features.rfm_features")["customer_id"].to_list()
+    for table in (SEGMENT_ASSIGNMENTS, SEGMENT_MOVES):
+        customers = run.warehouse.night(table, as_of)["customer_id"]
+        expected = sorted((hashed(customer, hash_key),) for customer in customers)
+        assert list(rows_of(folder, table.asset_key[1]).values()) == [expected] * 3
+    texts = [file.read_text(encoding="utf-8") for file in folder.iterdir() if file.suffix in (".csv", ".html", ".json")]
+    words = {word for text in texts for word in re.findall(r"\w+", re.sub(r"base64,[^\"]*", "", text))}
+    assert not words & set(plain)
+    for file in (*folder.iterdir(), tmp_path / "warehouse.duckdb"):
+        assert hash_key.encode() not in file.read_bytes()
+    told = capfd.readouterr()
+    assert hash_key not in told.out + told.err
+    assert damaged_files(run.output) == []
+
+
+def test_the_report_of_a_run_with_plain_ids_shows_no_customer_either(shop_run):
+    plain = shop_run.warehouse.read("SELECT DISTINCT customer_id FROM features.rfm_features")["customer_id"]
+    report = (shop_run.output / "latest" / "report.html").read_text(encoding="utf-8")
+
+    assert not set(re.findall(r"\w+", re.sub(r"base64,[^\"]*", "", report))) & set(plain)
+
+
+@pytest.mark.parametrize(("key", "said"), [(None, "is not set"), ("", "is not set"), ("a" * 15, "has 15")])
+def test_hashing_without_a_key_or_with_a_short_one_is_one_line_before_anything_is_done(
+    shop, tmp_path, monkeypatch, capsys, key, said
+):
+    monkeypatch.delenv(OUTPUT_HASH_KEY, raising=False)
+    if key is not None:
+        monkeypatch.setenv(OUTPUT_HASH_KEY, key)
+
+    run = run_pipeline(tmp_path, shop, "--set", "output.customer_ids=hashed")
+
+    assert run.status == 2
+    error = capsys.readouterr().err.strip()
+    assert error.endswith(
+        "output.customer_ids=hashed needs a key of 16 characters or more in the environment variable"
+        f" SEG_PIPELINE_OUTPUT_HASH_KEY, which {said}"
+    )
+    assert "\n" not in error and not (key and key in error)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_key_is_no_setting_and_is_not_asked_for_where_ids_stay_plain(monkeypatch, hash_key):
+    settings = load_settings(["output.customer_ids=hashed"])
+
+    assert output_hash_key(settings.output) == hash_key
+    assert hash_key not in repr(settings) + str(flattened(settings))
+    with pytest.raises(UsageError, match=r"^output\.hash_key: no such setting") as failure:
+        load_settings([f"output.hash_key={hash_key}"])
+    assert hash_key not in str(failure.value)
+    monkeypatch.delenv(OUTPUT_HASH_KEY)
+    assert output_hash_key(OutputSettings()) is None
+
+
+def sums(tmp_path, texts):
+    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
+    rows = pd.DataFrame({"id": range(-1, len(texts) - 1), "text": texts, "amount": -1.5, "share": -0.25})
+    warehouse.replace_night(SUMS, rows, AS_OF)
+    return published(warehouse, tmp_path / "out", SUMS)
+
+
+FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=", '=cmd|"/C calc"!A0', "=a,b", "=\u0301"]
+HARMLESS = ["", None, "1", "a=b", " =1", "'=1", "'", "\n=1", 'it\'s, "so"', "5-6", "ä", "１", "#"]
+
+
+def test_text_that_a_spreadsheet_would_run_has_an_apostrophe_before_it_in_csv_alone(tmp_path):
+    found = rows_of(sums(tmp_path, FORMULAS), "sums", "text")
+
+    assert found["csv"] == [(f"'{text}",) for text in FORMULAS]
+    assert found["parquet"] == found["duckdb"] == [(text,) for text in FORMULAS]
+
+
+def test_other_text_and_numbers_are_in_csv_as_they_are(tmp_path):
+    found = rows_of(sums(tmp_path, HARMLESS), "sums", "id, text, amount, share")
+
+    assert found["csv"] == [
+        (str(number), text or "", "-1.5000", "-0.25") for number, text in enumerate(HARMLESS, start=-1)
+    ]
+    assert [text for _, text, _, _ in found["parquet"]] == HARMLESS
+
+
+def test_customers_whose_ids_are_formulas_stay_in_the_order_of_their_ids(tmp_path):
+    found = rows_of(published(warehouse_with(tmp_path, AS_OF, ["=2", "(1", "a", "-3"]), tmp_path / "out"))
+
+    assert found["csv"] == [("(1",), ("'-3",), ("'=2",), ("a",)]
+    assert found["parquet"] == found["duckdb"] == [("(1",), ("-3",), ("=2",), ("a",)]

@@ -174,7 +174,7 @@ def test_a_file_that_cannot_be_read_is_set_aside_with_the_reason_and_tried_once(
     shop.deliver("a.csv", LINE)
     shop.deliver("b.csv", LINE + "1,A\n")
     shop.deliver("c.csv", "", header="what,is,this\n")
-    shop.deliver("d.csv", b"\xff\xfe\x00junk")
+    shop.deliver("d.csv", b"\xffjunk")
     assert shop.night() == [["a.csv"], []]
     reasons = {name: entry.reason for name, entry in shop.ledger().items()}
     assert "b.csv: CSV Error on Line: 3" in reasons["b.csv"]

@@ -16,7 +16,8 @@ import duckdb
 
 from seg_pipeline.errors import DataError, SegPipelineError
 from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT, ORDER_COLUMNS, column_names
-from seg_pipeline.raw.sources import Delivery, Found, deliveries, find_files, load
+from seg_pipeline.raw.object_storage import is_object
+from seg_pipeline.raw.sources import Delivery, Found, deliveries, find_files, load, path_of
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import SourceSettings, read_preset, source_database
 from seg_pipeline.warehouse import create, execute, transaction
@@ -88,7 +89,7 @@ def ingest(
     for name in _expired(connection, deliveries_days) & plan.stay.keys():
         plan.stay[name] = replace(plan.stay[name], status="expired", lines=0)
         plan.drop.add(name)
-    found = deliveries(map(Path, plan.load), source)
+    found = deliveries(map(path_of, plan.load), source)
     refused = dict(found.refused)
     wanted = _without_lost_columns(found.deliveries, plan.stay.values(), refused)
     while True:
@@ -211,7 +212,7 @@ def _files_there(source: SourceSettings, ledger: Mapping[str, Entry]) -> list[Pa
     emptied = {
         word
         for word in source.path
-        if Path(word).is_dir() and any(Path(name).is_relative_to(word) for name in ledger) and not _has_files(word)
+        if path_of(word).is_dir() and any(_is_below(name, word) for name in ledger) and not _has_files(word)
     }
     words = [word for word in source.path if word not in emptied]
     return find_files(words) if words or not (emptied or source.table) else []
@@ -226,9 +227,11 @@ def _has_files(folder: str) -> bool:
 
 def _within(words: Iterable[str], name: str) -> bool:
     """Whether one of the source's paths stands for the file, were it there."""
-    return any(
-        Path(name).is_relative_to(word) if Path(word).is_dir() else fnmatch.fnmatchcase(name, word) for word in words
-    )
+    return any(_is_below(name, word) if path_of(word).is_dir() else fnmatch.fnmatchcase(name, word) for word in words)
+
+
+def _is_below(name: str, folder: str) -> bool:
+    return name.startswith(folder.rstrip("/") + "/") if is_object(folder) else Path(name).is_relative_to(folder)
 
 
 def _seen(file: Path, known: Entry | None, read_with: str) -> Entry:

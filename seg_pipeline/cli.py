@@ -7,6 +7,7 @@ said no.
 import argparse
 import datetime
 import json
+import logging
 import math
 import sys
 import time
@@ -56,6 +57,17 @@ examples:
   seg-pipeline champions --unpin
 """
 
+ERASE_EPILOG = """\
+examples:
+  seg-pipeline erase 17850
+  seg-pipeline erase 17850 12346 --preset online_retail
+
+Their lines, features, segments and history are deleted, the published night is built anew without them, and the
+warehouse file is written anew. Lines of theirs in files that are loaded later are left out. The delivered files
+themselves, backups and what was copied from the published files are yours to mend. Give the settings (--preset,
+--config, --set) that the night was run with.
+"""
+
 EXPLAIN_EPILOG = """\
 examples:
   seg-pipeline explain 17850
@@ -79,6 +91,7 @@ exit status: 0 done; 1 the data failed a critical check or could not be read; 2 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status. Errors are one line on stderr."""
     options = _parser().parse_args(arguments)
+    logging.getLogger("seg_pipeline").handlers = [_Warnings()]
     try:
         return int(options.command(options))
     except SegPipelineError as error:
@@ -88,6 +101,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("seg-pipeline: interrupted; running again repairs what was begun", file=sys.stderr)
         return 130
+
+
+class _Warnings(logging.Handler):
+    """What the package logs, as the line that a failed warning is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"warning: {record.getMessage()}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -168,6 +188,16 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--json", action="store_true", help="print JSON")
     explain.set_defaults(command=_explain)
 
+    erase = commands.add_parser(
+        "erase",
+        parents=[shared, warehouse, output],
+        help="erase customers from every table, night and published file, for good",
+        epilog=ERASE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    erase.add_argument("customers", metavar="CUSTOMER", nargs="+", help="customer id, as in the published files")
+    erase.set_defaults(command=_erase)
+
     inspect = commands.add_parser("inspect", parents=[shared], help="show how a source would be read, without running")
     inspect.add_argument("source", metavar="SOURCE", nargs="+", help="files, folders or globs")
     inspect.set_defaults(command=_inspect)
@@ -222,7 +252,7 @@ def _run(options: argparse.Namespace) -> int:
     else:
         console.print(f"published: {done.published}", soft_wrap=True, markup=False)
         for file in sorted(done.published.iterdir()):
-            if file.suffix in (".csv", ".parquet"):
+            if file.suffix in (".csv", ".duckdb", ".parquet"):
                 console.print(f"           {file}", soft_wrap=True, markup=False)
         console.print(f"report:    {done.published / 'report.html'}", soft_wrap=True, markup=False)
     return 0
@@ -240,6 +270,29 @@ def _scored_with(done: "Done") -> str:
         return line
     decision = done.warehouse.night(CHAMPION_DECISIONS, done.as_of).iloc[-1]
     return f"fitted anew: {done.fit}; champion {decision['decision']}: {decision['reason']}\n{line}"
+
+
+def _erase(options: argparse.Namespace) -> int:
+    load = partial(_load, options)
+    load()
+    console = _console()
+    with console.status("erasing") as status:
+        from seg_pipeline.erasure import erase
+        from seg_pipeline.runs import Progress
+
+        progress = Progress(
+            started=lambda step: status.update(step.replace("__", ".")),
+            finished=lambda stage, seconds: None,
+            warned=lambda line: print(f"warning: {line}", file=sys.stderr),
+        )
+        done = erase(load, progress, options.customers)
+    for table, rows in done.rows.items():
+        console.print(f"erased: {rows:,} rows of {table}")
+    if not done.rows:
+        console.print("erased: nothing; no table has such a customer")
+    console.print("published: " + ("built anew without them" if done.republished else "nothing was"))
+    console.print(f"from now on lines of {len(options.customers)} customers are left out when they are loaded")
+    return 0
 
 
 def _backfill(options: argparse.Namespace) -> int:

@@ -98,8 +98,8 @@ def run(load: Loader, progress: Progress, *, refit: bool = False) -> Done:
     warehouse = warehouse_of(settings.warehouse)
     if settings.as_of is not None and not has_night(settings.as_of):
         raise UsageError(f"as_of: {settings.as_of} is no night: nights go from {FIRST_DAY} to tomorrow (UTC)")
-    threading.Thread(target=_import_early).start()
     with warehouse.held(), _instance() as instance:
+        _start_early()
         _execute(definitions, ingest.name, instance, progress)
         as_of = settings.as_of or _day_after_last_order(warehouse)
         newest = newest_champion(warehouse)
@@ -128,21 +128,25 @@ def backfill(
     if not nights or not (has_night(first) and has_night(last)):
         raise UsageError(f"no nights from {first} to {last}: they go from {FIRST_DAY} to tomorrow (UTC)")
     definitions = build_definitions(load, loggers={"progress": _logger(progress)})
-    threading.Thread(target=_import_early).start()
     with warehouse_of(settings.warehouse).held(), _instance() as instance:
+        _start_early()
         for as_of in nights:
             _execute(definitions, (refit_job if refit else night).name, instance, progress, partition_of(as_of))
     return nights
 
 
-def _import_early() -> None:
+def _start_early() -> None:
     """Loads what takes seconds to load, in the order it is needed, while the database reads the orders.
 
     In a thread that the process waits for at its end: one cut off in mid-import would keep that import locked.
     """
+
+    def load() -> None:
+        for module in ("seg_pipeline.great_expectations_duckdb", "sklearn.cluster", "kneed", "matplotlib.figure"):
+            importlib.import_module(module)
+
     start_early()
-    for module in ("seg_pipeline.great_expectations_duckdb", "sklearn.cluster", "kneed", "matplotlib.figure"):
-        importlib.import_module(module)
+    threading.Thread(target=load).start()
 
 
 def _execute(

@@ -73,7 +73,7 @@ class SourceSettings(Section):
     )
     table: str | None = Field(
         None,
-        description="SCHEMA.TABLE of a PostgreSQL server, besides or in place of files; its address, a postgresql:// URI,"
+        description="SCHEMA.TABLE of a PostgreSQL server, besides or in place of files; its address, postgresql://...,"
         " is in the environment variable SEG_PIPELINE_SOURCE_DATABASE, or in libpq's own (PGHOST, PGUSER, PGPASSWORD)",
     )
     cursor: str | None = Field(
@@ -86,7 +86,9 @@ class SourceSettings(Section):
     delimiter: Annotated[str, BeforeValidator(_delimiter)] = Field(
         "auto", description="auto, whitespace, tab, or the character between two values"
     )
-    encoding: Literal["utf-8", "utf-16", "latin-1"] = Field("utf-8", description="Encoding of text files")
+    encoding: Literal["auto", "utf-8", "utf-16", "latin-1"] = Field(
+        "auto", description="Encoding of text files; auto: what a byte order mark says, or UTF-8"
+    )
     decimal: Literal[".", ","] = Field(
         ".", description="What stands before the cents; with a comma, dots are thousands"
     )
@@ -269,7 +271,7 @@ class RetentionSettings(Section):
     deliveries_days: int | None = Field(
         None,
         ge=1,
-        description="Days for which a delivery's lines are kept, from its last order to the newest; for ever where unset",
+        description="Days for which a delivery's lines are kept, from its last order to the newest; always where unset",
     )
 
 

@@ -16,7 +16,11 @@ import pytest
 
 from seg_pipeline.errors import DataError, MachineError, UsageError
 from seg_pipeline.raw import object_storage
+from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.object_storage import is_object, object_path, register, told
+from seg_pipeline.raw.sources import find_files
+from seg_pipeline.settings import SourceSettings
+from seg_pipeline.warehouse import Warehouse
 
 SECRET, KEY_ID = "sk5d0c0d1c7a", "AK5d0c0d1c7a"
 START_SECONDS = 60
@@ -179,3 +183,29 @@ def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
 
     with pytest.raises(UsageError, match=r"pip install 'seg-pipeline\[s3\]'"):
         object_path("s3://shop/a.csv")
+
+
+def test_objects_are_ingested_as_files_are(storage, tmp_path):
+    header = b"order_id,customer_id,date,price\n"
+    for name, content in {
+        "in/a.csv": header + b"1,A,2024-01-01,1\n",
+        "in/b.csv.gz": gzip.compress(header + b"2,B,2024-01-02,1\n"),
+        "in/.hidden/c.csv": header,
+    }.items():
+        ask(f"{storage}/shop/{name}", "PUT", content)
+    source = SourceSettings(path=("s3://shop/in",))
+    with Warehouse(database=str(tmp_path / "w.duckdb")).get_connection() as connection:
+        brought = [ingest(connection, source).loaded]
+        brought.append(ingest(connection, source).loaded)
+        ask(f"{storage}/shop/in/d.csv", "PUT", header + b"3,C,2024-01-03,1\n")
+        brought.append(ingest(connection, SourceSettings(path=("s3://shop/in", "s3://shop/in/*.csv"))).loaded)
+        ask(f"{storage}/shop/in/a.csv", "DELETE")
+        brought.append(ingest(connection, source).loaded)
+        lines = connection.execute("SELECT order_id, source_file FROM raw.raw_orders ORDER BY ALL").fetchall()
+    assert brought == [["s3://shop/in/a.csv", "s3://shop/in/b.csv.gz"], [], ["s3://shop/in/d.csv"], []]
+    assert lines == [("1", "s3://shop/in/a.csv"), ("2", "s3://shop/in/b.csv.gz"), ("3", "s3://shop/in/d.csv")]
+
+
+def test_a_prefix_without_objects_is_one_line(storage):
+    with pytest.raises(UsageError, match="s3://shop/none: no such file or folder, and no file matches it"):
+        find_files(["s3://shop/none"])

@@ -1,11 +1,14 @@
 """Tables are old or new, never between; and what the machine refuses is one line."""
 
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
+import duckdb
 import pandas as pd
 import pytest
 
@@ -17,27 +20,106 @@ NUMBERS = Table("raw.numbers", "Numbers.", (Column("a", "INTEGER", "A"), Column(
 NIGHTLY = Table(
     "raw.nightly", "Nights.", (Column("as_of", "DATE", "Night"), Column("a", "INTEGER", "A")), key=("a",), nightly=True
 )
-HOLDER = """
-import sys, time, duckdb
-connection = duckdb.connect(sys.argv[1])
-connection.begin()
-connection.execute("CREATE OR REPLACE TABLE raw.numbers AS SELECT 7 AS a, 7 AS b")
-print("holding", flush=True)
-time.sleep(60)
+ANALYST = """
+import sys, duckdb
+connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read")
+for statement in sys.stdin:
+    print(connection.execute(statement).fetchall(), flush=True)
+connection.close()
 """
+KILLED = """
+import os, sys, duckdb
+connection = duckdb.connect(sys.argv[1])
+connection.execute(sys.argv[2])
+os._exit(0)
+"""
+REBUILT = "seg-pipeline backfill FIRST LAST brings past nights back"
+
+
+class Analyst:
+    """Another process that has the warehouse open, and does one statement after the other."""
+
+    def __init__(self, warehouse, mode):
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", ANALYST, warehouse.database, mode],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.does("SELECT 1")
+
+    @property
+    def pid(self):
+        return self.process.pid
+
+    def does(self, statement):
+        self.process.stdin.write(statement + "\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+    def leaves(self):
+        with self.process:
+            self.process.stdin.close()
+        return self.process.returncode
 
 
 @pytest.fixture
-def holder(empty_warehouse):
-    """A process that is in the middle of replacing a table."""
-    replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, empty_warehouse.database], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+def analyst(empty_warehouse):
+    """A function: an analyst who has a warehouse open to `read` or to `write`; of one row, where there was none."""
+    came = []
+
+    def comes(mode, warehouse=empty_warehouse):
+        if not file_of(warehouse).exists():
+            replace(warehouse, "SELECT 1 AS a, 2 AS b")
+        came.append(Analyst(warehouse, mode))
+        return came[-1]
+
+    yield comes
+    for one in came:
+        one.leaves()
+
+
+@pytest.fixture
+def holder(analyst):
+    """An analyst in the middle of replacing a table."""
+    one = analyst("write")
+    one.does("BEGIN")
+    one.does("CREATE OR REPLACE TABLE raw.numbers AS SELECT 7 AS a, 7 AS b")
+    return one.process
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of its own, of 12 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def killed_after(warehouse, statement):
+    """Does a statement in a process that ends before it could empty the write-ahead log."""
+    subprocess.run([sys.executable, "-c", KILLED, warehouse.database, statement], check=True)
+
+
+def run_saying(warehouse, *queries, **how):
+    """What a run warns of and what it reads."""
+    warned, read = [], []
+    with warehouse.held(warned.append, **how):
+        read += [warehouse.value(query) for query in queries]
+    return warned, *read
+
+
+def flip(file, at):
+    """Damages a file by one byte; a place below zero counts from the end."""
+    content = bytearray(file.read_bytes())
+    content[at] ^= 255
+    file.write_bytes(content)
+
+
+def file_of(warehouse):
+    return Path(warehouse.database)
 
 
 def replace(warehouse, query):
@@ -117,3 +199,338 @@ def test_a_setting_that_the_database_refuses_is_wrong_usage(tmp_path):
 
     with pytest.raises(UsageError, match="Memory must have a number"), warehouse.get_connection():
         pass
+
+
+# An analyst has the file open.
+
+
+def test_a_run_leaves_the_file_to_those_who_read_it_and_goes_on_with_a_copy(empty_warehouse, analyst):
+    readers = [analyst("read"), analyst("read")]
+    warned = []
+
+    with empty_warehouse.held(warned.append):
+        replace(empty_warehouse, "SELECT 3 AS a, 4 AS b")
+        assert [one.does("SELECT a FROM raw.numbers") for one in readers] == ["[(1,)]"] * 2
+
+    # DuckDB names one of them.
+    assert warned[0] in [
+        f"warehouse {empty_warehouse.database}: process {one.pid} has it open to read, and keeps the file as it is now;"
+        " the run goes on with a copy in its place"
+        for one in readers
+    ]
+    assert len(warned) == 1
+    assert [one.does("SELECT a FROM raw.numbers") for one in readers] == ["[(1,)]"] * 2
+    assert [one.leaves() for one in readers] == [0, 0]
+    assert numbers(empty_warehouse) == [{"a": 3, "b": 4}]
+    assert not list(file_of(empty_warehouse).parent.glob("*.copy"))
+
+
+def test_what_a_killed_run_had_in_its_log_is_in_the_copy_once(empty_warehouse, analyst):
+    replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
+    killed_after(empty_warehouse, "INSERT INTO raw.numbers VALUES (5, 5)")
+    assert file_of(empty_warehouse).with_name("warehouse.duckdb.wal").exists()
+    reader = analyst("read")
+
+    warned, rows = run_saying(empty_warehouse, "SELECT count(*) FROM raw.numbers")
+
+    assert len(warned) == 1
+    assert rows == 2
+    assert reader.does("SELECT count(*) FROM raw.numbers") == "[(2,)]"
+    assert reader.leaves() == 0
+    assert len(numbers(empty_warehouse)) == 2
+
+
+def test_a_run_that_is_killed_beside_a_reader_keeps_its_commits_when_the_reader_closes(empty_warehouse, analyst):
+    reader = analyst("read")
+    run_saying(empty_warehouse)
+    killed_after(empty_warehouse, "INSERT INTO raw.numbers VALUES (5, 5)")
+    assert reader.leaves() == 0
+    assert len(numbers(empty_warehouse)) == 2
+
+
+@pytest.mark.parametrize("statement", ["SELECT 1", "INSERT INTO raw.numbers VALUES (5, 5)"])
+def test_a_process_that_may_write_is_waited_for_and_then_named(empty_warehouse, analyst, statement):
+    writer = analyst("write")
+    writer.does(statement)
+    with pytest.raises(MachineError) as refused, empty_warehouse.held():
+        pass
+    assert str(refused.value) == (
+        f"warehouse {empty_warehouse.database} is busy: process {writer.pid} has it open to write; opened read-only it"
+        " would not be in the way"
+    )
+    writer.does("INSERT INTO raw.numbers VALUES (6, 6)")
+    assert writer.leaves() == 0
+    assert {"a": 6, "b": 6} in numbers(empty_warehouse)
+
+
+def test_nobody_opens_the_file_while_a_run_has_it(empty_warehouse):
+    with empty_warehouse.held():
+        # Twice: a handle of the file that the process closes would give up the lock of all the others.
+        for query in ("SELECT 1 AS a, 2 AS b", "SELECT 3 AS a, 4 AS b"):
+            replace(empty_warehouse, query)
+        for mode in (True, False):
+            opens = f"import duckdb; duckdb.connect({empty_warehouse.database!r}, read_only={mode})"
+            other = subprocess.run([sys.executable, "-c", opens], capture_output=True, text=True, check=False)
+            assert "Conflicting lock" in other.stderr
+
+
+def test_a_look_at_the_warehouse_goes_on_beside_a_reader_and_changes_nothing(empty_warehouse, analyst):
+    reader = analyst("read")
+    inode = file_of(empty_warehouse).stat().st_ino
+    assert run_saying(empty_warehouse, "SELECT a FROM raw.numbers", read_only=True) == ([], 1)
+    assert file_of(empty_warehouse).stat().st_ino == inode
+    assert reader.leaves() == 0
+
+
+def test_a_copy_that_a_killed_run_left_half_written_is_removed(empty_warehouse):
+    left = Path(f"{empty_warehouse.database}.copy")
+    left.write_bytes(b"half")
+    run_saying(empty_warehouse)
+    assert not left.exists()
+
+
+# The file is damaged.
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(lambda file: flip(file, 100), id="header"),
+        pytest.param(lambda file: flip(file, 5000), id="second header"),
+        pytest.param(lambda file: flip(file, -100_000), id="catalog"),
+        pytest.param(lambda file: file.write_bytes(file.read_bytes()[:20_000]), id="cut short"),
+        pytest.param(lambda file: file.write_bytes(file.read_bytes()[:100]), id="hardly anything left"),
+    ],
+)
+def test_a_file_that_is_damaged_is_set_aside_and_the_run_begins_anew(empty_warehouse, damage):
+    file = file_of(empty_warehouse)
+    replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
+    damage(file)
+    damaged = file.read_bytes()
+
+    for aside in ("warehouse.duckdb.damaged", "warehouse.duckdb.damaged-2"):
+        file.write_bytes(damaged)
+        warned, tables = run_saying(empty_warehouse, "SELECT count(*) FROM duckdb_tables()")
+        assert tables == 0
+        assert len(warned) == 1
+        assert warned[0].startswith(f"warehouse {file} is damaged: Co")
+        assert warned[0].endswith(
+            f"; it is set aside as {file.with_name(aside)}; this run rebuilds from the source, and {REBUILT}"
+        )
+        assert file.with_name(aside).read_bytes() == damaged
+
+
+def test_a_damaged_log_is_set_aside_with_its_file(empty_warehouse):
+    file = file_of(empty_warehouse)
+    replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
+    killed_after(empty_warehouse, "INSERT INTO raw.numbers FROM range(500) AS t(a), (SELECT 1 AS b)")
+    flip(Path(f"{file}.wal"), -100)
+
+    warned, tables = run_saying(empty_warehouse, "SELECT count(*) FROM duckdb_tables()")
+
+    assert tables == 0
+    assert warned[0].startswith(f"warehouse {file} is damaged: Failure while replaying WAL file")
+    assert Path(f"{file}.damaged").exists() and Path(f"{file}.damaged.wal").exists()
+
+
+def damaged_inside(warehouse):
+    """A warehouse whose damage shows only when its rows are read."""
+    replace(warehouse, "SELECT range AS a, hash(range)::INTEGER % 1000 AS b FROM range(0)")
+    replace(warehouse, "SELECT range AS a, (hash(range) % 100000)::INTEGER AS b FROM range(300000)")
+    with warehouse.get_connection() as connection:
+        block = connection.execute("SELECT min(block_id) FROM pragma_storage_info('raw.numbers')").fetchall()[0][0]
+    # Blocks of 256 KiB lie behind three headers of 4 KiB.
+    flip(file_of(warehouse), 3 * 4096 + block * 2**18 + 5000)
+
+
+def test_damage_that_shows_in_mid_run_ends_the_run_and_the_next_one_begins_anew(empty_warehouse):
+    file = file_of(empty_warehouse)
+    damaged_inside(empty_warehouse)
+
+    with empty_warehouse.held():
+        with pytest.raises(MachineError) as ended:
+            empty_warehouse.value("SELECT sum(a + b) FROM raw.numbers")
+        # What a run of Dagster's goes on to do has the same answer.
+        with pytest.raises(MachineError, match="is damaged"):
+            empty_warehouse.value("SELECT 1")
+
+    assert str(ended.value).startswith(f"warehouse {file} is damaged: Corrupt database file: computed checksum")
+    assert str(ended.value).endswith(
+        f"; it is set aside as {file}.damaged; running again rebuilds from the source, and {REBUILT}"
+    )
+    assert not file.exists() and Path(f"{file}.damaged").exists()
+    assert run_saying(empty_warehouse, "SELECT count(*) FROM duckdb_tables()") == ([], 0)
+
+
+def test_who_only_reads_is_told_of_damage_and_leaves_the_file(empty_warehouse):
+    damaged_inside(empty_warehouse)
+    with pytest.raises(MachineError, match=r"; move it away, and seg-pipeline run rebuilds from the source$"):
+        empty_warehouse.value("SELECT sum(a + b) FROM raw.numbers")
+    assert file_of(empty_warehouse).exists()
+
+
+def test_a_file_that_never_was_a_database_stays_where_it_is(tmp_path):
+    (tmp_path / "notes.duckdb").write_text("not a database\n" * 100)
+    with pytest.raises(MachineError) as refused, Warehouse(database=str(tmp_path / "notes.duckdb")).held():
+        pass
+    assert str(refused.value) == (
+        f"warehouse {tmp_path / 'notes.duckdb'}: is no DuckDB file; name another with warehouse.path"
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.duckdb", "notes.duckdb.lock"}
+
+
+# Another version made the file.
+
+
+def old_warehouse(warehouse):
+    """A file as version 1 left it."""
+    with duckdb.connect(warehouse.database) as connection:
+        for schema in ("raw", "prepared", "features", "models"):
+            connection.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.rows AS SELECT 1 AS a")
+
+
+SCHEMAS = "SELECT list(schema_name ORDER BY schema_name) FROM duckdb_tables()"
+
+
+def test_a_run_migrates_an_older_file_once(empty_warehouse):
+    old_warehouse(empty_warehouse)
+    said = f"warehouse {empty_warehouse.database} was made by an older seg-pipeline and is migrated"
+    assert run_saying(empty_warehouse, SCHEMAS) == ([said], ["features", "models"])
+    assert run_saying(empty_warehouse, SCHEMAS, "FROM main.warehouse_version") == ([], ["features", "models"], 2)
+
+
+def test_a_migration_that_fails_changes_nothing(empty_warehouse, monkeypatch):
+    old_warehouse(empty_warehouse)
+    monkeypatch.setattr("seg_pipeline.warehouse.MIGRATIONS", ("DROP SCHEMA raw CASCADE; DROP TABLE features.nothing",))
+    with pytest.raises(duckdb.CatalogException), empty_warehouse.held():
+        pass
+    monkeypatch.undo()
+    assert run_saying(empty_warehouse, SCHEMAS)[1] == ["features", "models"]
+
+
+@pytest.mark.parametrize("how", ["get_connection", "held"])
+def test_who_only_reads_an_older_file_is_told_that_a_run_migrates_it(empty_warehouse, how):
+    old_warehouse(empty_warehouse)
+    looks = empty_warehouse.held(read_only=True) if how == "held" else empty_warehouse.get_connection()
+    with pytest.raises(MachineError) as refused, looks:
+        pass
+    assert str(refused.value) == (
+        f"warehouse {empty_warehouse.database} was made by an older seg-pipeline; the next seg-pipeline run migrates it"
+    )
+    assert run_saying(empty_warehouse, SCHEMAS)[1] == ["features", "models"]
+
+
+def test_a_newer_file_is_refused_and_left_alone(empty_warehouse):
+    replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
+    with empty_warehouse.get_connection() as connection:
+        connection.execute("CREATE OR REPLACE VIEW main.warehouse_version AS SELECT 99 AS version")
+    for way in (empty_warehouse.held(), empty_warehouse.held(read_only=True), empty_warehouse.get_connection()):
+        with pytest.raises(MachineError) as refused, way:
+            pass
+        assert str(refused.value) == (
+            f"warehouse {empty_warehouse.database} was made by a newer seg-pipeline (its version is 99, this one knows"
+            " 2); install that one, or name another file with warehouse.path"
+        )
+
+
+# The machine says no.
+
+
+def refused(warehouse, query):
+    """The one line of a run that cannot do a statement, and its exit status."""
+    with pytest.raises(MachineError) as refusal, warehouse.held(), warehouse.get_connection() as connection:
+        connection.execute(query)
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value), refusal.value.exit_status
+
+
+BIG = "CREATE TABLE big AS SELECT md5(range::VARCHAR) AS a, md5((range + 1)::VARCHAR) AS b FROM range({rows})"
+
+
+def test_a_full_disk_is_one_line_and_the_tables_stay(small_disk):
+    warehouse = Warehouse(database=str(small_disk / "w.duckdb"))
+    replace(warehouse, "SELECT 1 AS a, 2 AS b")
+    line, status = refused(warehouse, BIG.format(rows=1_000_000))
+    assert status == 3
+    assert (
+        line == f'warehouse {warehouse.database}: Could not write file "{warehouse.database}": No space left on device'
+    )
+    assert numbers(warehouse) == [{"a": 1, "b": 2}]
+
+
+def test_a_disk_too_full_for_the_log_is_one_line_and_the_tables_stay(small_disk):
+    warehouse = Warehouse(database=str(small_disk / "w.duckdb"))
+    replace(warehouse, "SELECT 1 AS a, 2 AS b")
+    (small_disk / "ballast").write_bytes(bytes(11_300_000))
+    line, status = refused(warehouse, BIG.format(rows=20_000))
+    assert status == 3
+    assert line.startswith(f"warehouse {warehouse.database}: ") and line.endswith("No space left on device")
+    (small_disk / "ballast").unlink()
+    assert numbers(warehouse) == [{"a": 1, "b": 2}]
+
+
+def test_no_room_to_spill_is_one_line(small_disk):
+    warehouse = Warehouse(database=str(small_disk / "w.duckdb"), connection_config={"memory_limit": "60MB"})
+    line, status = refused(
+        warehouse, "SELECT count(*) FROM (SELECT md5(range::VARCHAR) AS a FROM range(5_000_000) GROUP BY a)"
+    )
+    assert (status, line) == (
+        3, f"warehouse {warehouse.database}: disk full: no room in {warehouse.database}.tmp for what exceeds the memory"
+    )  # fmt: skip
+
+
+def test_no_room_for_a_copy_beside_a_reader_is_one_line(small_disk, analyst):
+    warehouse = Warehouse(database=str(small_disk / "w.duckdb"), wait_seconds=0)
+    replace(warehouse, "SELECT range AS a, (hash(range) % 2_000_000_000)::INTEGER AS b FROM range(1_200_000)")
+    (small_disk / "ballast").write_bytes(bytes(3_000_000))
+    reader = analyst("read", warehouse)
+    with pytest.raises(MachineError) as said, warehouse.held():
+        pass
+    assert str(said.value) == (
+        f"warehouse {warehouse.database}: a process reads it, and it cannot be copied: No space left on device"
+    )
+    assert not (small_disk / "w.duckdb.copy").exists()
+    assert reader.does("SELECT count(*) FROM raw.numbers") == "[(1200000,)]"
+    assert reader.leaves() == 0
+
+
+def test_too_little_memory_is_one_line_that_names_the_setting(tmp_path):
+    warehouse = Warehouse(database=str(tmp_path / "w.duckdb"), connection_config={"memory_limit": "10MB"})
+    line, status = refused(warehouse, "SELECT list(range) FROM range(10_000_000)")
+    assert status == 3
+    assert line.startswith(f"warehouse {warehouse.database}: ")
+    assert line.endswith("MiB used); warehouse.memory_limit gives it more")
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["file", "folder"])
+def test_what_cannot_be_written_is_one_line(small_disk, there):
+    warehouse = Warehouse(database=str(small_disk / "w.duckdb"))
+    if there:
+        replace(warehouse, "SELECT 1 AS a, 2 AS b")
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for way in (warehouse.held(), warehouse.get_connection()):
+        with pytest.raises(MachineError) as said, way:
+            pass
+        assert str(said.value).startswith(f"warehouse {warehouse.database}: ")
+        assert str(said.value).endswith("Read-only file system")
+
+
+def test_a_read_only_file_is_one_line(empty_warehouse):
+    file = file_of(empty_warehouse)
+    replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
+    # Permissions do not bind root; this does, on some file systems.
+    if subprocess.run(["chattr", "+i", file], capture_output=True, check=False).returncode:
+        pytest.skip("the file system, or who runs this, cannot make a file immutable")
+    try:
+        with pytest.raises(MachineError) as said, empty_warehouse.held():
+            pass
+    finally:
+        subprocess.run(["chattr", "-i", file], check=True)
+    assert str(said.value) == f'warehouse {file}: Cannot open file "{file}": Operation not permitted'
+
+
+def test_a_folder_that_vanishes_in_mid_run_is_one_line(tmp_path):
+    warehouse = Warehouse(database=str(tmp_path / "gone" / "w.duckdb"))
+    with pytest.raises(MachineError) as said, warehouse.held():
+        shutil.rmtree(tmp_path / "gone")
+    assert str(said.value) == f"warehouse {warehouse.database} was moved or deleted while the run had it open"

@@ -1,5 +1,6 @@
 """How the dates of a delivery are written. Never guessed silently wrong: two readings that both fit are an error."""
 
+import re
 from dataclasses import dataclass
 
 import duckdb
@@ -22,15 +23,18 @@ FAMILIES: dict[str, list[str]] = {
     "day-first": _with_times(*(f"%d{s}%m{s}%{year}" for s in SEPARATORS for year in "yY")),
     "month-first": _with_times(*(f"%m{s}%d{s}%{year}" for s in SEPARATORS for year in "yY")),
     "compact": _with_times("%Y%m%d"),
-    "year-first": _with_times("%Y/%m/%d", "%Y.%m.%d"),
+    "year-first": _with_times("%y/%m/%d", "%y.%m.%d", "%y-%m-%d", "%Y/%m/%d", "%Y.%m.%d"),
 }
-# These two read each other's dates.
-AMBIGUOUS = ("day-first", "month-first")
+# These read each other's dates: 01/02/03 is of all three.
+AMBIGUOUS = ("day-first", "month-first", "year-first")
+# What no date of a family begins with, where a format would read it: a year of one digit, and a day that may be of one
+# or of two in 2024111.
+UNFIT = {"year-first": re.compile(r"1\D"), "compact": re.compile(r"1{1,7}(\D|$)")}
 # Dates in other forms than ISO are few where it is the right reading.
 SURE_SHARE = 0.5
 
-# A time zone behind a time: Z, UTC, +02:00, +0200.
-OFFSET = r"(:\d\d(?:\.\d+)?)\s*(?:Z|UTC|[+-]\d\d:?\d\d)$"
+# A time zone behind a time: Z, UTC, GMT, +02:00, +0200, +02.
+OFFSET = r"(:\d\d(?:\.\d+)?)\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"
 FILLED = "trim(ordered_at) != ''"
 WRITTEN = f"regexp_replace(trim(ordered_at), '{OFFSET}', '\\1')"
 
@@ -63,7 +67,7 @@ def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading
         return Reading(setting, ISO)
     if setting in FAMILIES:
         shapes = _shapes(connection)
-        return Reading(setting, _fitting(connection, FAMILIES[setting], shapes) or FAMILIES[setting])
+        return Reading(setting, _fitting(connection, setting, shapes) or FAMILIES[setting])
     if setting != "auto":
         # The offset is dropped before the date is read.
         return Reading(setting, [_checked(connection, setting.replace("%z", "").rstrip())])
@@ -73,8 +77,8 @@ def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading
     read = {"iso": iso}
     readings = {"iso": Reading("iso", ISO)}
     shapes = _shapes(connection)
-    for family, formats in FAMILIES.items():
-        if family != "iso" and (fitting := _fitting(connection, formats, shapes)):
+    for family in FAMILIES:
+        if family != "iso" and (fitting := _fitting(connection, family, shapes)):
             readings[family] = Reading(family, fitting)
             read[family] = count_read(connection, readings[family])[1]
     best = max(read, key=lambda family: read[family])
@@ -82,30 +86,30 @@ def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading
         raise DataError(
             f"{_first(connection)}: none of {filled:,} dates can be read; set source.date_format to a strptime format"
         )
-    if read[best] == read.get("day-first") == read.get("month-first"):
+    equal = [family for family in AMBIGUOUS if read.get(family) == read[best]]
+    if len(equal) > 1:
         raise UsageError(
-            f"{_first(connection, readings['day-first'].formats)}: the dates can be day-first or month-first"
-            "; set source.date_format=day-first or source.date_format=month-first"
+            f"{_first(connection, readings[equal[0]].formats)}: the dates can be {' or '.join(equal)}"
+            f"; set {' or '.join(f'source.date_format={family}' for family in equal)}"
         )
     if best in AMBIGUOUS and read[best] < filled:
-        _refuse_both(connection, readings, best)
+        for other in AMBIGUOUS:
+            if other != best and other in readings:
+                _refuse_both(connection, readings[best], readings[other])
     return readings[best]
 
 
-def _refuse_both(connection: duckdb.DuckDBPyConnection, readings: dict[str, Reading], best: str) -> None:
+def _refuse_both(connection: duckdb.DuckDBPyConnection, best: Reading, other: Reading) -> None:
     """Raises UsageError where some line is of the other order: those that fit both ways could be of either."""
-    other = next(name for name in AMBIGUOUS if name != best)
-    if other not in readings:
-        return
     line = connection.execute(
         f"SELECT source_file, source_row, ordered_at FROM lines_to_clean WHERE try_strptime({WRITTEN}, $best) IS NULL"
         f" AND try_strptime({WRITTEN}, $other) IS NOT NULL ORDER BY source_file, source_row LIMIT 1",
-        {"best": readings[best].formats, "other": readings[other].formats},
+        {"best": best.formats, "other": other.formats},
     ).fetchone()
     if line:
         raise UsageError(
-            f"{line[0]} row {line[1]}: ordered_at {line[2]!r} is {other}, and most dates are {best}; mend it, or set"
-            f" source.date_format={best}, and such lines are rejected"
+            f"{line[0]} row {line[1]}: ordered_at {line[2]!r} is {other.name}, and most dates are {best.name}; mend it,"
+            f" or set source.date_format={best.name}, and such lines are rejected"
         )
 
 
@@ -135,8 +139,13 @@ def _shapes(connection: duckdb.DuckDBPyConnection) -> list[str]:
     return [shape for (shape,) in rows.fetchall()]
 
 
-def _fitting(connection: duckdb.DuckDBPyConnection, formats: list[str], shapes: list[str]) -> list[str]:
+def _fitting(connection: duckdb.DuckDBPyConnection, family: str, shapes: list[str]) -> list[str]:
     """Those of a family's formats that read at least one of the shapes."""
+    formats = FAMILIES[family]
+    if family in UNFIT:
+        shapes = [shape for shape in shapes if not UNFIT[family].match(shape)]
+    if not shapes:
+        return []
     counts = ", ".join(f"count(try_strptime(shape, '{format_}'))" for format_ in formats)
     row = connection.execute(f"SELECT {counts} FROM unnest($shapes) AS shapes(shape)", {"shapes": shapes}).fetchall()[0]
     return [format_ for format_, fits in zip(formats, row, strict=True) if fits]

@@ -56,12 +56,17 @@ parsed AS (
             -- Exports write a missing id as one of these words.
             WHEN lower(customer_text) IN ('', 'nan', 'null', 'none', 'na', 'n/a', '#n/a', '<na>') THEN NULL
             -- A spreadsheet's 17850.0 is the id 17850; leading zeros stay.
-            WHEN contains(customer_text, '.') THEN regexp_replace(customer_text, '^([0-9]+)\.0+$', '\1')
+            WHEN
+                contains(customer_text, '.')
+                AND (length(customer_text) <= 17 OR coalesce(try_cast(customer_text AS DOUBLE) < 9007199254740992, true))
+                THEN regexp_replace(customer_text, '^([0-9]+)\.0+$', '\1')
             ELSE customer_text
         END AS customer_text,
         -- DuckDB form: try_strptime with a list of formats.
         CASE
             WHEN $is_iso THEN try_cast(date_text AS TIMESTAMP)
+            -- 2024111 is the first of November or the 11th of January.
+            WHEN starts_with($date_formats[1], '%Y%m%d') AND NOT regexp_full_match(date_text, '[0-9]{8}([^0-9].*)?') THEN NULL
             ELSE try_strptime(date_text, $date_formats)
         END AS parsed_at,
         CASE
@@ -137,6 +142,9 @@ SELECT
         WHEN customer_text IS NULL THEN 'missing_customer_id'
         -- 5.94773E+23: a spreadsheet has eaten the digits. 12E4 may well be an id.
         WHEN NOT has_plain_id AND regexp_full_match(customer_text, '-?[0-9]([.,][0-9]+)?[eE]\+[0-9]+|-?[0-9][.,][0-9]+[eE][0-9]+')
+            THEN 'mangled_customer_id'
+        -- 9007199254740993.0: from 2^53 on a number with decimals stands for two ids or more.
+        WHEN NOT has_plain_id AND length(customer_text) > 17 AND regexp_full_match(customer_text, '[0-9]+\.0+')
             THEN 'mangled_customer_id'
         WHEN (contains(order_text, 'E+') OR contains(order_text, 'e+'))
             AND regexp_full_match(order_text, '[0-9]([.,][0-9]+)?[eE]\+[0-9]+')

@@ -8,6 +8,7 @@ from seg_pipeline.errors import DataError, UsageError, nearest
 
 # An error stays one line that can be read; the longest list of names of a preset fits.
 NAMES_SHOWN = 40
+NAME_WIDTH = 60
 ORDER_COLUMNS = (
     "order_id",
     "customer_id",
@@ -26,6 +27,9 @@ ORDER_COLUMNS = (
 BLANKS = " \t\r\n\v\f\u00a0\u3000\ufeff"
 # SQL: a customer id as clean_orders has it. A spreadsheet's 17850.0 is the id 17850.
 CUSTOMER_TEXT = r"regexp_replace(trim(customer_id, $blanks), '^([0-9]+)\.0+$', '\1')"
+
+# A number, a date or an amount: no name.
+VALUE = re.compile(r"\s*[-+]?[0-9]+([-/.,: ]|$)")
 
 # Of each of these at least one must be there.
 NEEDED = (("customer_id",), ("ordered_at",), ("unit_price", "amount"))
@@ -50,19 +54,28 @@ class ColumnNames:
             UsageError: a column that the settings name is not in the file.
             DataError: a column that is needed was not found, with the nearest names of the file.
         """
-        by_plain_name: dict[str, str] = {}
+        by_plain_name: dict[str, list[str]] = {}
         for name in header:
-            by_plain_name.setdefault(plain(name), name)
+            by_plain_name.setdefault(plain(name), []).append(name)
         found: dict[str, str] = {}
         for column, name in self.told.items():
             if name not in header:
                 raise UsageError(f"source.columns.{column}: {where} has no column {name!r}; it has {_listed(header)}")
             found[column] = name
         for column in ORDER_COLUMNS:
+            if column in found:
+                continue
             for name in self.names.get(column, ()):
-                candidate = by_plain_name.get(plain(name))
-                if column not in found and candidate is not None and candidate not in found.values():
-                    found[column] = candidate
+                alike = [one for one in by_plain_name.get(plain(name), ()) if one not in found.values()]
+                if len(set(alike)) > 1:
+                    # Their places would decide, and the next file may have them the other way round.
+                    raise DataError(
+                        f"{where}: {column} can be {' or '.join(map(repr, alike))}; name it with"
+                        f" --set source.columns.{column}=COLUMN"
+                    )
+                if alike:
+                    found[column] = alike[0]
+                    break
         missing = [needed for needed in NEEDED if not any(column in found for column in needed)]
         if missing:
             raise DataError(self._not_found(missing, header, where))
@@ -72,12 +85,15 @@ class ColumnNames:
         return {column: found[column] for column in ORDER_COLUMNS if column in found}
 
     def _not_found(self, missing: Sequence[Sequence[str]], header: Sequence[str], where: str) -> str:
+        listed = _listed(header)
+        if len(header) > 1 and 2 * sum(bool(VALUE.match(name)) for name in header) >= len(header):
+            return f"{where}: its first line holds values, not names: {listed}; a header line is needed"
         looked_for = [name for needed in missing for column in needed for name in self.names.get(column, ())]
         wanted = [column for needed in missing for column in needed]
         close = dict.fromkeys(match for name in (*wanted, *looked_for) for match in nearest(name, header))
         return (
             f"{where}: no column for {', '.join(' or '.join(needed) for needed in missing)} (preset {self.preset})"
-            f": looked for {_listed(looked_for)}; the file has {_listed(header)}"
+            f": looked for {_listed(looked_for)}; the file has {listed}"
             f"; nearest: {_listed(list(close)) if close else 'none'}"
             f"; name {'it' if len(missing) == 1 else 'them'} with"
             f" {' '.join(f'--set source.columns.{needed[0]}=COLUMN' for needed in missing)}"
@@ -114,4 +130,8 @@ def plain(name: str) -> str:
 def _listed(names: Sequence[str]) -> str:
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     # A quoted name may hold a line break; the error is one line.
-    return ", ".join(" ".join(name.split()) for name in names[:NAMES_SHOWN]) + more
+    return ", ".join(_shortened(" ".join(name.split()), NAME_WIDTH) for name in names[:NAMES_SHOWN]) + more
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[:width]}..."

@@ -32,6 +32,7 @@ import duckdb
 from pydantic import SecretStr
 
 from seg_pipeline.errors import DataError, MachineError, SegPipelineError, UsageError, did_you_mean
+from seg_pipeline.warehouse import quoted
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -157,7 +158,7 @@ def pull(
             if name not in found.types:
                 raise UsageError(f"source.{setting}: {table} has no column {name!r}{did_you_mean(name, found.types)}")
         # With the table's name before it: by the bare name the server would sort the text that is selected from it.
-        by, kind, rows = f"line.{_quoted(cursor)}", found.types[cursor], f"{found.name} AS line"
+        by, kind, rows = f"line.{quoted(cursor)}", found.types[cursor], f"{found.name} AS line"
         newest = server.value(f"SELECT {by}::text FROM {rows} WHERE {by} IS NOT NULL ORDER BY {by} DESC LIMIT 1")
         if newest is not None and newest != after:
             _wait_for_writers(server, found, wait_seconds)
@@ -179,7 +180,7 @@ def pull(
             raise DataError(f"{table}: {nameless:,} rows have no {cursor} and so would never be pulled (source.cursor)")
         if last_cursor is None:
             return Pulled(0, after, waiting, behind)
-        values = ", ".join(f"nullif(line.{_quoted(name)}::text, '') AS {_quoted(key)}" for key, name in columns.items())
+        values = ", ".join(f"nullif(line.{quoted(name)}::text, '') AS {quoted(key)}" for key, name in columns.items())
         lines = server.append(
             f"SELECT {values}, row_number() OVER (ORDER BY {by}) AS source_row FROM {rows}"
             f" WHERE {past} AND {early} ORDER BY {by}",
@@ -327,7 +328,3 @@ def _complaint(table: str, error: Exception) -> SegPipelineError:
             f"{table}: the server cannot read a value (SQLSTATE {state}); was source.cursor another column before?"
         )
     return DataError(f"{table}: the server refuses a query (SQLSTATE {state})")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

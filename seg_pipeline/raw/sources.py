@@ -1,26 +1,61 @@
 """Delivered files: finding them, reading their header, loading them as text. Order lines stay inside the database."""
 
+import codecs
 import csv
+import errno
 import glob
 import gzip
 import io
 import re
+import shutil
+import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO, TypeVar
 
 import duckdb
 
-from seg_pipeline.errors import DataError, SegPipelineError, UsageError
-from seg_pipeline.raw.columns import ORDER_COLUMNS, column_names
+from seg_pipeline.errors import DataError, MachineError, SegPipelineError, UsageError
+from seg_pipeline.raw.columns import NAME_WIDTH, ORDER_COLUMNS, column_names
+from seg_pipeline.raw.object_storage import is_object, object_path, register, told
 from seg_pipeline.settings import SourceSettings, read_preset
+from seg_pipeline.warehouse import DAMAGE
 
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
 DELIMITERS = ",;\t|"
+Result = TypeVar("Result")
 # A line may be long; a header longer than this is no header.
 HEADER_BYTES = 1_000_000
+# Of UTF-16 the database reads one byte order and takes the other for an empty file, and of a header with a line break
+# it loses the place behind a byte order mark. It is given copies in UTF-8 without a mark.
+COPIED = ("utf-16-le", "utf-16-be", "utf-8-sig")
+LINE_END = r"\r\n|\n|\r"
+MARK = "\ufeff"
+# What the first bytes of a text say of its encoding, and those of other files of their kind.
+MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+KINDS = {b"PAR1": "parquet", b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip archive or a spreadsheet"}
+# Parquet types that hold no value of an order line, and for ids those that do not keep all digits.
+NO_VALUE = re.compile(r"(STRUCT|MAP|UNION|VARIANT|BOOLEAN|INTERVAL|BIT)\b|.*\]$")
+NO_ID = re.compile(r"FLOAT$|TIME|DATE")
+IDS = ("order_id", "customer_id", "product_id")
+WORDS = ("country", "description", "currency", "shop")
+# Types and values alike are those of text where a file does not say that its bytes are text.
+PARQUET_OPTIONS = "binary_as_string = true"
+ENCODINGS = "set source.encoding to utf-8, utf-16 or latin-1"
+# The line of a reader's complaint that says what is wrong.
+DETAILS = ("Error when", "Expected", "Value with", "Maximum line size")
+# The machine's or our own faults, which no other file would mend.
+NOT_THE_FILES = (
+    duckdb.OutOfMemoryException,
+    duckdb.FatalException,
+    duckdb.InternalException,
+    duckdb.TransactionException,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +67,8 @@ class Delivery:
     delimiter: str | None  # None for parquet
     columns: dict[str, str]  # column of raw_orders -> column of the file
     compression: str = "none"
+    encoding: str = "utf-8"  # or one of COPIED, or latin-1
+    line_end: str = ""  # where the database would take one within the header for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +79,13 @@ class _Shape:
     delimiter: str | None
     types: tuple[str, ...] = ()
     compression: str = "none"
+    encoding: str = "utf-8"
+    line_end: str = ""
+
+
+def path_of(name: str) -> Path:
+    """A file or folder by its name, of the disk or of object storage."""
+    return object_path(name) if is_object(name) else Path(name)
 
 
 def find_files(paths: Iterable[str]) -> list[Path]:
@@ -49,33 +93,48 @@ def find_files(paths: Iterable[str]) -> list[Path]:
 
     Raises:
         UsageError: nothing given, nothing there, or nothing of a kind that can be read.
+        MachineError: the object storage cannot be reached.
     """
-    found: list[Path] = []
     given = list(paths)
     if not given:
         raise UsageError("source.path: no order files given; name a file, a folder or a glob")
-    for text in given:
-        path = Path(text)
-        if path.is_dir():
-            below = [file for file in path.rglob("*") if file.is_file() and _is_order_file(file.relative_to(path))]
-            if not below:
-                raise UsageError(f"{path}: no file in this folder ends in {', '.join(TEXT_ENDINGS + PARQUET_ENDINGS)}")
-            found += below
-        elif path.is_file():
-            if not _is_readable_kind(path):
-                raise UsageError(
-                    f"{path}: not a kind of file that can be read; it must end in "
-                    f"{', '.join(TEXT_ENDINGS + PARQUET_ENDINGS)}"
-                )
-            found.append(path)
-        else:
-            matches = [Path(match) for match in glob.glob(text, recursive=True)]
-            files = [file for file in matches if file.is_file() and _is_readable_kind(file)]
-            if not files:
-                raise UsageError(f"{text}: no such file or folder, and no file matches it")
-            found += files
+    found = [file for name in given for file in _told(name, partial(_named, name))]
     # A file that is named twice, in whatever words, is one delivery.
-    return sorted({file.resolve(): file for file in sorted(found, reverse=True)}.values())
+    return sorted({_identity(file): file for file in sorted(found, key=str, reverse=True)}.values(), key=str)
+
+
+def _told(name: str, work: Callable[[], Result]) -> Result:
+    """Does work that touches a file; what object storage complains of becomes one line."""
+    return told(name, work) if is_object(name) else work()
+
+
+def _named(name: str) -> list[Path]:
+    """The files that one path, folder or glob stands for."""
+    path, endings = path_of(name), ", ".join(TEXT_ENDINGS + PARQUET_ENDINGS)
+    if path.is_dir():
+        below = [file for file in path.rglob("*") if file.is_file() and _is_order_file(file, path)]
+        if not below:
+            raise UsageError(f"{name}: no file in this folder ends in {endings}")
+        return below
+    if path.is_file():
+        if not _is_readable_kind(path):
+            raise UsageError(f"{name}: not a kind of file that can be read; it must end in {endings}")
+        return [path]
+    files = [file for file in _matches(name) if file.is_file() and _is_readable_kind(file)]
+    if not files:
+        raise UsageError(f"{name}: no such file or folder, and no file matches it")
+    return files
+
+
+def _matches(pattern: str) -> list[Path]:
+    if not is_object(pattern):
+        return [Path(match) for match in glob.glob(pattern, recursive=True)]
+    folder = re.split(r"/(?=[^/]*[*?[])", pattern, maxsplit=1)
+    return list(path_of(folder[0]).glob(folder[1])) if len(folder) > 1 else []
+
+
+def _identity(file: Path) -> str:
+    return str(file) if is_object(str(file)) else str(file.resolve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +163,21 @@ def deliveries(files: Iterable[Path], source: SourceSettings) -> Found:
     for shape, alike in shapes.items():
         try:
             columns = names.find_in(shape.header, str(alike[0]))
+            _refuse_types(shape, columns, str(alike[0]))
         except SegPipelineError as error:
             refused |= {file: type(error)(str(error).replace(str(alike[0]), str(file))) for file in alike}
         else:
-            found.append(Delivery(tuple(alike), shape.header, shape.delimiter, columns, shape.compression))
+            found.append(
+                Delivery(
+                    tuple(alike),
+                    shape.header,
+                    shape.delimiter,
+                    columns,
+                    shape.compression,
+                    shape.encoding,
+                    shape.line_end,
+                )
+            )
     return Found(found, refused)
 
 
@@ -122,45 +192,93 @@ def load(
         DataError: a file cannot be read; the line names it and the row.
     """
     first_rows = f" LIMIT {int(limit)}" if limit else ""
-    # Within a pattern of the database's own, [, * and ? in a file's name stand for themselves.
-    files = [glob.escape(str(file)) for file in delivery.files]
-    try:
-        if delivery.delimiter is None:
-            values = _values(delivery, lambda name: f"nullif(CAST({_quoted(name)} AS VARCHAR), '')")
+    if any(is_object(str(file)) for file in delivery.files):
+        register(connection)
+    with _as_read(delivery) as read:
+        # Within a pattern of the database's own, [, * and ? in a file's name stand for themselves.
+        files = [glob.escape(name) for name in read]
+        try:
+            if delivery.delimiter is None:
+                values = _values(delivery, lambda name: f"nullif(CAST({_quoted(name)} AS VARCHAR), '')")
+                connection.execute(
+                    f"INSERT INTO {into} BY NAME SELECT {values}, source_file, file_row_number + 1 AS source_row"
+                    " FROM read_parquet($files, filename = 'source_file', file_row_number = true,"
+                    f" {PARQUET_OPTIONS}){first_rows}",
+                    {"files": files},
+                )
+                return
+            # The database keeps the order of the lines, so the place in this table, counted from each file's first, is
+            # the row in the file.
             connection.execute(
-                f"INSERT INTO {into} BY NAME SELECT {values}, filename AS source_file,"
-                " file_row_number + 1 AS source_row"
-                f" FROM read_parquet($files, filename = true, file_row_number = true){first_rows}",
-                {"files": files},
+                f"CREATE OR REPLACE TEMP TABLE delivered_lines AS {_text_lines(delivery)}{first_rows}",
+                {
+                    "files": files,
+                    "encoding": "latin-1" if delivery.encoding == "latin-1" else "utf-8",
+                    "compression": "none" if delivery.encoding in COPIED else delivery.compression,
+                },
             )
-            return
-        # The database keeps the order of the lines, so the place in this table, counted from each file's first, is the
-        # row in the file.
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE delivered_lines AS {_text_lines(delivery)}{first_rows}",
-            {"files": files, "encoding": encoding, "compression": delivery.compression},
-        )
-        connection.execute(
-            f"INSERT INTO {into} BY NAME"
-            f" SELECT {', '.join(ORDER_COLUMNS)}, source_file, delivered_lines.rowid - first_row + 1 AS source_row"
-            " FROM delivered_lines JOIN (SELECT source_file, min(rowid) AS first_row FROM delivered_lines GROUP BY ALL)"
-            " USING (source_file)"
-        )
-        connection.execute("DROP TABLE delivered_lines")
-    except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-        raise DataError(_readable(error, delivery.files)) from None
-    except duckdb.IOException as error:
-        if "No space left" in str(error):
-            raise
-        raise DataError(_readable(error, delivery.files)) from None
+            if delivery.encoding in COPIED:
+                connection.execute(
+                    "UPDATE delivered_lines SET source_file = delivered FROM"
+                    " (SELECT unnest($read) AS read, unnest($delivered) AS delivered) WHERE source_file = read",
+                    {"read": list(read), "delivered": list(read.values())},
+                )
+            connection.execute(
+                f"INSERT INTO {into} BY NAME"
+                f" SELECT {', '.join(ORDER_COLUMNS)}, source_file, delivered_lines.rowid - first_row + 1 AS source_row"
+                " FROM delivered_lines JOIN"
+                " (SELECT source_file, min(rowid) AS first_row FROM delivered_lines GROUP BY ALL) USING (source_file)"
+            )
+            connection.execute("DROP TABLE delivered_lines")
+        except duckdb.Error as error:
+            damage = DAMAGE.search(str(error))
+            of_warehouse = damage and damage["file"] not in read
+            if isinstance(error, NOT_THE_FILES) or of_warehouse or "No space left" in str(error):
+                raise
+            raise DataError(_readable(error, read, "" if delivery.delimiter else "damaged: ")) from None
+
+
+@contextmanager
+def _as_read(delivery: Delivery) -> Iterator[Mapping[str, str]]:
+    """The files that the database reads, each with the delivered one that it stands for."""
+    if delivery.encoding not in COPIED:
+        yield {str(file): str(file) for file in delivery.files}
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        read = {}
+        for number, file in enumerate(delivery.files):
+            copy = Path(folder) / f"{number}.csv"
+            try:
+                with (
+                    _opened(file) as content,
+                    io.TextIOWrapper(content, encoding=delivery.encoding, newline="") as text,
+                    copy.open("w", encoding="utf-8", newline="") as out,
+                ):
+                    out.write(text.read(1).removeprefix(MARK))
+                    shutil.copyfileobj(text, out)
+            except UnicodeError:
+                raise DataError(f"{file}: not {delivery.encoding} text; {ENCODINGS}") from None
+            except (OSError, EOFError, zlib.error) as error:
+                if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                    raise MachineError(f"{folder}: {error.strerror}") from None
+                raise DataError(f"{file}: cannot be read: {error}") from None
+            read[str(copy)] = str(file)
+        yield read
 
 
 def _values(delivery: Delivery, value_of: Callable[[str], str]) -> str:
     """The columns of raw_orders as expressions on a file's columns; NULL where it has none."""
-    return ", ".join(
-        f"{value_of(delivery.columns[column]) if column in delivery.columns else 'NULL'} AS {column}"
-        for column in ORDER_COLUMNS
-    )
+
+    def value(column: str) -> str:
+        if column not in delivery.columns:
+            return "NULL"
+        name = value_of(delivery.columns[column])
+        if column not in IDS:
+            return name
+        # An id with a NUL byte in it looks like the one without, and is another.
+        return f"CASE WHEN contains({name}, chr(0)) THEN error({_literal(f'a NUL byte in {column}')}) ELSE {name} END"
+
+    return ", ".join(f"{value(column)} AS {column}" for column in ORDER_COLUMNS)
 
 
 def _text_lines(delivery: Delivery) -> str:
@@ -170,37 +288,54 @@ def _text_lines(delivery: Delivery) -> str:
     """
     if delivery.delimiter == "whitespace":
         # No CSV dialect takes runs of blanks, so each line is split here.
+        width = len(delivery.header)
         values = _values(delivery, lambda name: f"part[{delivery.header.index(name) + 1}]")
+        told = f"' values, and its header {width}: ' || left(line, {NAME_WIDTH})"
         return (
             f"SELECT {values}, source_file FROM ("
-            "SELECT string_split_regex(trim(line, ' \t\r'), '\\s+') AS part, filename AS source_file"
+            "SELECT string_split_regex(trim(line, ' \t\r'), '\\s+') AS part, filename AS source_file, line"
             " FROM read_csv($files, columns = {'line': 'VARCHAR'}, delim = '\x01', quote = '', escape = '',"
             " header = true, auto_detect = false, filename = true, encoding = $encoding, compression = $compression)"
             " WHERE trim(line, ' \t\r') != '')"
+            f" WHERE CASE WHEN len(part) = {width} THEN true ELSE error('a line has ' || len(part) || {told}) END"
         )
     types = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(delivery.header)))
     values = _values(delivery, lambda name: f"c{delivery.header.index(name)}")
+    line_end = (
+        f", new_line = {_literal(delivery.line_end.encode('unicode_escape').decode())}" if delivery.line_end else ""
+    )
     return (
         f"SELECT {values}, filename AS source_file"
         f" FROM read_csv($files, columns = {{{types}}}, delim = {_literal(delivery.delimiter or ',')}, quote = '\"',"
         " escape = '\"', header = true, auto_detect = false, filename = true,"
-        " encoding = $encoding, compression = $compression)"
+        f" encoding = $encoding, compression = $compression{line_end})"
     )
 
 
 def _shape(file: Path, source: SourceSettings) -> _Shape:
     if file.name.lower().endswith(PARQUET_ENDINGS):
         return _parquet_shape(file)
-    start = _start(file, source.encoding)
+    encoding, start = _start(file, source.encoding)
     # Told, since the database knows the ending in small letters only and takes the rest for text.
     compression = "gzip" if file.suffix.lower() == ".gz" else "none"
     delimiter = source.delimiter
     if delimiter == "whitespace":
-        return _Shape(tuple(start.split("\n", 1)[0].split()), delimiter, compression=compression)
-    if delimiter == "auto":
+        header, line_end = tuple(_first_line(start).split()), ""
+    else:
         # What is quoted is part of a name.
-        delimiter = max(DELIMITERS, key=re.sub('"[^"]*"', "", start).split("\n", 1)[0].count)
-    return _Shape(_header(file, start, delimiter), delimiter, compression=compression)
+        unquoted = re.sub('"[^"]*"', "", start)
+        if delimiter == "auto":
+            delimiter = max(DELIMITERS, key=_first_line(unquoted).count)
+        header = _header(file, start, delimiter)
+        end = re.search(LINE_END, unquoted)
+        line_end = end[0] if end and any(re.search(LINE_END, name) for name in header) else ""
+    if encoding == "utf-8-sig" and not line_end:
+        encoding = "utf-8"
+    return _Shape(header, delimiter, (), compression, encoding, line_end)
+
+
+def _first_line(text: str) -> str:
+    return re.split(LINE_END, text, maxsplit=1)[0]
 
 
 def _header(file: Path, start: str, delimiter: str) -> tuple[str, ...]:
@@ -211,33 +346,65 @@ def _header(file: Path, start: str, delimiter: str) -> tuple[str, ...]:
         raise DataError(f"{file}: its first line is no header: {error}") from None
 
 
-def _start(file: Path, encoding: str) -> str:
-    """The first lines. A byte order mark is no part of the first name."""
+def _start(file: Path, setting: str) -> tuple[str, str]:
+    """The encoding of a text file, and its first lines; a byte order mark is no part of the first name."""
     try:
-        with gzip.open(file, "rb") if file.suffix.lower() == ".gz" else file.open("rb") as lines:
+        with _opened(file) as lines:
             start = lines.read(HEADER_BYTES)
-        text = start.decode(
-            "utf-8-sig" if encoding == "utf-8" else encoding, errors="strict" if len(start) < HEADER_BYTES else "ignore"
-        )
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file}: not {encoding} text (byte {error.start}); set source.encoding to utf-8, utf-16 or latin-1"
-        ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{file}: cannot be read: {error}") from None
-    if not text.split("\n", 1)[0].strip():
+    for mark, kind in KINDS.items():
+        if start.startswith(mark):
+            raise DataError(f"{file}: no text but {kind}; give it the name of what it is, or export it as csv")
+    encoding = _encoding(start, setting)
+    try:
+        # More bytes may come: the last character may be cut.
+        text = codecs.getincrementaldecoder(encoding)().decode(start, final=len(start) < HEADER_BYTES)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not {encoding} text (byte {error.start}); {ENCODINGS}") from None
+    text = text.removeprefix(MARK)
+    if "\0" in text:
+        unmarked = "" if encoding in COPIED else "; if it is UTF-16, set source.encoding=utf-16"
+        raise DataError(f"{file}: a NUL byte in line {text[: text.index(chr(0))].count(chr(10)) + 1}{unmarked}")
+    if not _first_line(text).strip():
         raise DataError(f"{file}: empty, or its first line is: a header line is needed")
-    return text
+    return encoding, text
+
+
+def _encoding(start: bytes, setting: str) -> str:
+    """The encoding that a text's first bytes and the settings name; it is never guessed from the rest."""
+    marked = next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), None)
+    if setting == "auto":
+        return marked or "utf-8"
+    if setting == "utf-8" and marked == "utf-8-sig":
+        return marked
+    if setting != "utf-16":
+        return setting
+    # A header begins with a letter of one byte.
+    return marked or ("utf-16-be" if start.startswith(b"\0") else "utf-16-le")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    """The bytes of a text file, unpacked."""
+    with file.open("rb") as content:
+        if file.suffix.lower() != ".gz":
+            yield content
+        else:
+            with gzip.open(content) as unpacked:
+                yield unpacked
 
 
 def _parquet_shape(file: Path) -> _Shape:
     try:
         with duckdb.connect() as connection:
+            if is_object(str(file)):
+                register(connection)
             columns = connection.execute(
-                "DESCRIBE SELECT * FROM read_parquet($file)", {"file": glob.escape(str(file))}
+                f"DESCRIBE SELECT * FROM read_parquet($file, {PARQUET_OPTIONS})", {"file": glob.escape(str(file))}
             ).fetchall()
     except duckdb.Error as error:
-        raise DataError(f"{file}: not a parquet file: {str(error).splitlines()[0]}") from None
+        raise DataError(f"{file}: not a parquet file, or a damaged one: {_said(error)}") from None
     return _Shape(tuple(column[0] for column in columns), None, tuple(column[1] for column in columns))
 
 
@@ -245,9 +412,10 @@ def _is_readable_kind(file: Path) -> bool:
     return file.name.lower().endswith(TEXT_ENDINGS + PARQUET_ENDINGS)
 
 
-def _is_order_file(below: Path) -> bool:
+def _is_order_file(file: Path, folder: Path) -> bool:
     """Whether a file found in a folder is meant: hidden files and folders are some program's own."""
-    return _is_readable_kind(below) and not any(part.startswith(".") for part in below.parts)
+    below = str(file).removeprefix(str(folder)).split("/")
+    return _is_readable_kind(file) and not any(part.startswith(".") for part in below)
 
 
 def _quoted(name: str) -> str:
@@ -258,15 +426,31 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _readable(error: duckdb.Error, files: Sequence[Path]) -> str:
+def _refuse_types(shape: _Shape, columns: Mapping[str, str], where: str) -> None:
+    """Raises DataError where a column of a parquet file holds what is no text, number or date."""
+    for column, name in columns.items():
+        type_ = shape.types[shape.header.index(name)] if shape.types else ""
+        if column not in WORDS and NO_VALUE.match(type_):
+            raise DataError(f"{where}: its column {name!r} for {column} is {type_}, which is no value")
+        if column in IDS and NO_ID.match(type_):
+            raise DataError(
+                f"{where}: its column {name!r} for {column} is {type_}, which is no id; write whole numbers or text"
+            )
+
+
+def _readable(error: duckdb.Error, read: Mapping[str, str], fault: str = "") -> str:
     """The reader's complaint on one line, with the file it is about."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    file = next((file for file in files if str(file) in str(error)), files[0])
-    said = lines[0].removeprefix("Invalid Input Error: ")
-    detail = next((line for line in lines[1:] if line.startswith(("Error when", "Expected", "Value with"))), "")
-    hint = (
-        "; set source.encoding to utf-8, utf-16 or latin-1"
-        if "unicode" in str(error).lower() or "utf-8" in str(error)
-        else ""
-    )
-    return f"{file}: {said}{' ' + detail if detail else ''}{hint}"
+    said = str(error)
+    file = next((file for name, file in read.items() if name in said), next(iter(read.values())))
+    if "state machine reached an invalid state" in said:
+        return f"{file}: line ends of more than one kind, or a line break outside of quotes; write it with one kind"
+    if "Invalid unicode" in said and (line := re.search(r"CSV Error on Line: (\d+)", said)):
+        return f"{file}: not utf-8 text (line {line[1]}); {ENCODINGS}"
+    detail = next((line.strip() for line in said.splitlines() if line.strip().startswith(DETAILS)), "")
+    return " ".join(f"{file}: {fault}{_said(error)} {detail}".split())
+
+
+def _said(error: duckdb.Error) -> str:
+    """The first line of a reader's complaint, without its kind."""
+    first = "".join(letter for letter in str(error).strip().split("\n", 1)[0] if letter.isprintable())
+    return re.sub(r"^(\w[\w ]* Error: )+", "", first).rstrip(": ")

@@ -27,6 +27,7 @@ from seg_pipeline.segments.appointment import rule_in_words as takeover_in_words
 from seg_pipeline.segments.assignment import assign_night
 from seg_pipeline.segments.migration import lost_customers, migrate_night
 from seg_pipeline.segments.publishing import damaged_files, publish
+from seg_pipeline.segments.retention import forget_nights
 from seg_pipeline.segments.strategies import strategies
 from seg_pipeline.segments.tables import (
     SEGMENT_ASSIGNMENTS,
@@ -293,8 +294,10 @@ def published_files(
         settings.output.path,
         output_hash_key(settings.output),
     )
+    forgotten = forget_nights(warehouse, champion, as_of, settings.retention.nights) if is_latest else 0
     metadata: dict[str, Any] = {
         **rows_built(warehouse.count(SEGMENT_ASSIGNMENTS, as_of), as_of),
+        "rows_past_retention": forgotten,
         "published": is_latest,
         "cluster_map": dg.MetadataValue.md(plots.markdown_image(plots.cluster_map(cells, axis_labels), "Cluster map")),
     }

@@ -209,7 +209,7 @@ def explain(
     if not Path(warehouse.database).is_file():
         raise UsageError(f"warehouse {warehouse.database}: no such file; seg-pipeline run makes one")
     customer_id = re.sub(r"^([0-9]+)\.0+$", r"\1", customer.strip(BLANKS))
-    with warehouse.held():
+    with warehouse.held(read_only=True):
         night = _night(warehouse, as_of)
         with warehouse.get_connection() as connection:
             total, counting, too_late, first_lines, rejections = _lines(connection, customer_id, night, lines)

@@ -14,7 +14,7 @@ import duckdb
 
 from seg_pipeline.errors import MachineError
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Warehouse, execute
+from seg_pipeline.warehouse import Warehouse, execute, literal, quoted
 
 DATABASE = "segments.duckdb"
 # A warehouse is known to DuckDB by the name of its file, which cannot have a slash: no warehouse has this one.
@@ -48,13 +48,13 @@ def export_night(
     rows = {}
     with warehouse.get_connection() as connection:
         # An absolute path: DuckDB takes what stands before a colon for the name of another database system.
-        connection.execute(f"ATTACH {_literal(str((folder / DATABASE).absolute()))} AS {NIGHT}")
+        connection.execute(f"ATTACH {literal(str((folder / DATABASE).absolute()))} AS {NIGHT}")
         try:
             for table in tables:
                 name = table.asset_key[1]
                 rows[name] = _copy(connection, table, as_of, hash_key)
                 _comment(connection, table)
-                columns = [_quoted(column.name) for column in table.columns]
+                columns = [quoted(column.name) for column in table.columns]
                 _write(connection, table, columns, folder / f"{name}.parquet", "FORMAT parquet, COMPRESSION zstd")
                 cells = [_harmless(column) for column in table.columns]
                 _write(connection, table, cells, folder / f"{name}.csv", "FORMAT csv, HEADER")
@@ -82,7 +82,7 @@ def content_digest(file: Path) -> str:
                 names = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY table_name").fetchall()
                 # One digest of a table's rows in whatever order: they have keys, so none is there twice.
                 rows = "SELECT count(*), bit_xor(md5_number(CAST(whole_row AS VARCHAR))) FROM {} AS whole_row"
-                content = [(name, connection.execute(rows.format(_quoted(name))).fetchall()) for (name,) in names]
+                content = [(name, connection.execute(rows.format(quoted(name))).fetchall()) for (name,) in names]
         except duckdb.Error as error:
             raise MachineError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
     return hashlib.sha256(repr(content).encode()).hexdigest()
@@ -100,14 +100,14 @@ def hmac_blocks(key: str) -> dict[str, bytes]:
 def _copy(connection: duckdb.DuckDBPyConnection, table: Table, as_of: datetime.date, hash_key: str | None) -> int:
     """Writes one night's rows of a table to the database, in the order of the key as it is there; returns how many."""
     columns = ", ".join(
-        f"{HASHED_CUSTOMER} AS {CUSTOMER}" if hash_key and column.name == CUSTOMER else _quoted(column.name)
+        f"{HASHED_CUSTOMER} AS {CUSTOMER}" if hash_key and column.name == CUSTOMER else quoted(column.name)
         for column in table.columns
     )
     connection.execute(f"CREATE TABLE {_published(table)} ({table.ddl})")
     written = execute(
         connection,
         f"INSERT INTO {_published(table)} SELECT * FROM (SELECT {columns} FROM {table.name} WHERE as_of = $as_of)"
-        f" ORDER BY {', '.join(map(_quoted, table.key))}",
+        f" ORDER BY {', '.join(map(quoted, table.key))}",
         {"as_of": as_of, **(hmac_blocks(hash_key) if hash_key else {})},
     )
     return int(written.fetchall()[0][0])
@@ -116,15 +116,15 @@ def _copy(connection: duckdb.DuckDBPyConnection, table: Table, as_of: datetime.d
 def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     """What the table and its columns mean, where a client shows it."""
     name = _published(table)
-    connection.execute(f"COMMENT ON TABLE {name} IS {_literal(table.description)}")
+    connection.execute(f"COMMENT ON TABLE {name} IS {literal(table.description)}")
     for column in table.columns:
-        connection.execute(f"COMMENT ON COLUMN {name}.{_quoted(column.name)} IS {_literal(column.description)}")
+        connection.execute(f"COMMENT ON COLUMN {name}.{quoted(column.name)} IS {literal(column.description)}")
 
 
 def _write(connection: duckdb.DuckDBPyConnection, table: Table, cells: Sequence[str], file: Path, options: str) -> None:
     """Writes a table of the database to a file."""
     # By the key as it is in the database: the cells of a csv may differ from it.
-    order = ", ".join(f"night.{_quoted(column)}" for column in table.key)
+    order = ", ".join(f"night.{quoted(column)}" for column in table.key)
     query = f"SELECT {', '.join(cells)} FROM {_published(table)} AS night ORDER BY {order}"
     connection.execute(f"COPY ({query}) TO $file ({options})", {"file": str(file)})
 
@@ -135,20 +135,12 @@ def _published(table: Table) -> str:
     A schema `segments` in a file of that name would make `FROM segments.segment_profiles` ambiguous; as it is, that is
     the table under the name that it has in the warehouse.
     """
-    return f"{NIGHT}.main.{_quoted(table.asset_key[1])}"
+    return f"{NIGHT}.main.{quoted(table.asset_key[1])}"
 
 
 def _harmless(column: Column) -> str:
     """The column as a spreadsheet may open it: text that would run as a formula has an apostrophe before it."""
-    cell = _quoted(column.name)
+    cell = quoted(column.name)
     if column.type != "VARCHAR":
         return cell
     return f"CASE WHEN regexp_matches({cell}, '{FORMULA}') THEN '''' || {cell} ELSE {cell} END AS {cell}"
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,98 @@
+"""Erasing a customer: from every table, every night and what is published; and old files do not bring them back."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from seg_pipeline.definitions import Loader, check, warehouse_of
+from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT
+from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
+from seg_pipeline.runs import Progress, backfill
+from seg_pipeline.segments.publishing import LATEST, SETS, published_as_of
+from seg_pipeline.settings import Settings
+from seg_pipeline.warehouse import create, execute, quoted, transaction
+
+# Where ids stand as they were delivered.
+AS_DELIVERED = (RAW_ORDERS.name, "prepared.rejected_orders")
+TABLES = (
+    "SELECT schema_name, table_name FROM duckdb_columns() JOIN duckdb_tables() USING (schema_name, table_name)"
+    " WHERE column_name = 'customer_id' AND NOT duckdb_tables.temporary ORDER BY ALL"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was erased: rows by table, and whether what is published was made anew."""
+
+    rows: dict[str, int]
+    republished: bool
+
+
+def erase(load: Loader, progress: Progress, customers: Sequence[str]) -> Erased:
+    """Erases customers from the warehouse and the published files, and keeps hashes of their ids for later loads.
+
+    The published night is built anew without them, sets before it are deleted, and the warehouse file is written anew,
+    so that nothing of them is left in pages that are free.
+
+    Args:
+        load: Gives the settings.
+        progress: Told of the run that builds the published night anew.
+        customers: Ids as in clean_orders.
+
+    Raises:
+        SegPipelineError: with the one line to show.
+    """
+    settings = load(())
+    check(settings)
+    warehouse = warehouse_of(settings.warehouse)
+    with warehouse.held():
+        with warehouse.get_connection() as connection, transaction(connection):
+            rows = _delete(connection, customers)
+        republished = _publish_anew(load, progress, settings)
+    warehouse.write_anew()
+    return Erased(rows, republished)
+
+
+def _delete(connection: duckdb.DuckDBPyConnection, customers: Sequence[str]) -> dict[str, int]:
+    for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
+        create(connection, table, or_replace=False)
+    ids = {"ids": list(customers), "blanks": BLANKS}
+    rows: dict[str, int] = {}
+    for schema, table in connection.execute(TABLES).fetchall():
+        name = f"{schema}.{table}"
+        customer = CUSTOMER_TEXT if name in AS_DELIVERED else "customer_id"
+        deleted = execute(
+            connection,
+            f"DELETE FROM {quoted(schema)}.{quoted(table)} WHERE {customer} IN (SELECT unnest($ids::VARCHAR[]))",
+            ids,
+        ).fetchone()
+        if deleted and deleted[0]:
+            rows[name] = int(deleted[0])
+    execute(
+        connection,
+        f"INSERT INTO {ERASED_CUSTOMERS.name} SELECT DISTINCT sha256(id) FROM (SELECT unnest($ids::VARCHAR[]) AS id)"
+        f" WHERE sha256(id) NOT IN (SELECT customer_hash FROM {ERASED_CUSTOMERS.name})",
+        ids,
+    )
+    connection.execute(
+        f"UPDATE {DELIVERIES.name} SET lines = left_over.lines FROM (SELECT deliveries.source_file, count(source_row)"
+        f" AS lines FROM {DELIVERIES.name} LEFT JOIN {RAW_ORDERS.name} USING (source_file) GROUP BY ALL) AS left_over"
+        f" WHERE deliveries.source_file = left_over.source_file"
+    )
+    return rows
+
+
+def _publish_anew(load: Loader, progress: Progress, settings: Settings) -> bool:
+    """The published night without them, and no set but that one."""
+    folder = settings.output.path
+    as_of = published_as_of(folder)
+    if as_of is None:
+        return False
+    backfill(load, progress, as_of, as_of)
+    current = (folder / LATEST).resolve()
+    for path in (folder / SETS).iterdir():
+        if path.resolve() != current:
+            shutil.rmtree(path)
+    return True

@@ -1,0 +1,146 @@
+"""Whole runs beside analysts, readers and other runs, all of them processes; and runs on what the machine left."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from seg_pipeline.cli import main
+from seg_pipeline.segments.explain import explain
+from seg_pipeline.warehouse import GRACE_SECONDS, Warehouse
+from seg_pipeline_tests.bench.concurrency import watch
+from seg_pipeline_tests.conftest import write_csv
+from seg_pipeline_tests.whole_runs import run_pipeline
+
+SECONDS = 20
+ANALYST = """
+import sys, duckdb
+with duckdb.connect(sys.argv[1], read_only=True) as connection:
+    for _ in range(2):
+        print(connection.execute("SELECT count(*) FROM features.rfm_features").fetchall(), flush=True)
+        input()
+"""
+FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4", "--set", "drift.psi_critical=100")
+AT_ONCE = ("--set", "warehouse.wait_seconds=0")
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory):
+    """400 order lines of 40 customers."""
+    lines = [(f"o{n}", f"c{n % 40}", f"2024-{n % 6 + 1:02}-{n % 28 + 1:02}", "p", 1, n % 17 + 1) for n in range(400)]
+    header = ("order_id", "customer_id", "order_date", "product", "quantity", "unit_price")
+    return write_csv(tmp_path_factory.mktemp("orders") / "orders.csv", header, *lines)
+
+
+@pytest.fixture(scope="module")
+def first_night(orders, tmp_path_factory):
+    run = run_night(tmp_path_factory.mktemp("first"), orders, 1)
+    assert run.status == 0
+    return run
+
+
+@pytest.fixture
+def ran(first_night, tmp_path):
+    """The warehouse of a first night, to do harm to."""
+    shutil.copy(first_night.warehouse.database, tmp_path)
+    return Warehouse(database=str(tmp_path / "warehouse.duckdb"))
+
+
+def run_night(folder, orders, day, *options):
+    return run_pipeline(folder, orders, "--as-of", f"2024-06-{day:02}", *FEW, *options, bootstraps=0)
+
+
+def warnings_of(capsys):
+    return [line for line in capsys.readouterr().err.splitlines() if "warning: warehouse" in line]
+
+
+def test_readers_see_whole_nights_while_two_writers_run_in_turns(tmp_path):
+    seen = watch(tmp_path, SECONDS, read_seconds=(GRACE_SECONDS + 2,))
+
+    assert seen.errors == {}
+    assert seen.torn == 0
+    assert seen.runs.keys() == {0}
+    assert seen.runs[0] >= 2
+    assert seen.published_reads > 0
+    assert seen.warehouse_reads + seen.busy > 0
+
+
+def test_a_run_beside_an_analyst_warns_and_neither_disturbs_the_other(ran, orders, tmp_path, capsys):
+    warehouse = ran.database
+    capsys.readouterr()
+    analyst = subprocess.Popen(
+        [sys.executable, "-c", ANALYST, warehouse], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with analyst:
+        assert analyst.stdout.readline() == "[(40,)]\n"
+        status = run_night(tmp_path, orders, 2, *AT_ONCE).status
+        analyst.stdin.write("\n")
+        analyst.stdin.flush()
+        assert analyst.stdout.readline() == "[(40,)]\n"
+        analyst.stdin.write("\n")
+
+    assert (status, analyst.returncode) == (0, 0)
+    assert warnings_of(capsys) == [
+        f"warning: warehouse {warehouse}: process {analyst.pid} has it open to read, and keeps the file as it is now;"
+        " the run goes on with a copy in its place"
+    ]
+    assert ran.value("SELECT count(DISTINCT as_of) FROM features.rfm_features") == 2
+
+
+def test_a_customer_is_explained_beside_an_analyst(ran):
+    analyst = subprocess.Popen(
+        [sys.executable, "-c", ANALYST, ran.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with analyst:
+        analyst.stdout.readline()
+        with ran.held(read_only=True):
+            assert explain(ran, "c1").decision is not None
+        analyst.communicate("\n\n")
+
+    assert analyst.returncode == 0
+
+
+def test_a_run_on_a_damaged_warehouse_rebuilds_it(ran, orders, tmp_path, capsys):
+    warehouse = tmp_path / "warehouse.duckdb"
+    warehouse.write_bytes(warehouse.read_bytes()[:100_000])
+    capsys.readouterr()
+
+    assert run_night(tmp_path, orders, 2).status == 0
+
+    (said,) = warnings_of(capsys)
+    assert said.startswith(f"warning: warehouse {warehouse} is damaged: Could not read enough bytes")
+    assert said.endswith(
+        f"; it is set aside as {warehouse}.damaged; this run rebuilds from the source, and seg-pipeline backfill FIRST"
+        " LAST brings past nights back"
+    )
+    assert main(["backfill", "2024-05-31", "--warehouse", str(warehouse), "--output", str(tmp_path / "published")]) == 0
+    assert ran.value("SELECT count(DISTINCT as_of) FROM features.rfm_features") == 2
+
+
+@pytest.mark.parametrize("table", ["prepared.clean_orders", "features.rfm_features", "models.champions"])
+def test_a_run_that_meets_damage_ends_in_one_line_and_the_next_one_rebuilds(ran, orders, tmp_path, capsys, table):
+    warehouse = tmp_path / "warehouse.duckdb"
+    block = ran.value(f"SELECT min(block_id) FROM pragma_storage_info('{table}') WHERE block_id >= 0")
+    content = bytearray(warehouse.read_bytes())
+    content[3 * 4096 + block * 2**18 + 5000] ^= 255
+    warehouse.write_bytes(content)
+    capsys.readouterr()
+
+    status = run_night(tmp_path, orders, 2).status
+
+    said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
+    assert status == 3
+    assert len(said) == 1
+    assert said[0].startswith(f"seg-pipeline: warehouse {warehouse} is damaged: ")
+    assert f"; it is set aside as {warehouse}.damaged; running again rebuilds from the source, and " in said[0]
+    assert run_night(tmp_path, orders, 2).status == 0
+
+
+def test_a_run_with_too_little_memory_is_one_line_and_status_3(orders, tmp_path, capsys):
+    run = run_night(tmp_path, orders, 1, "--set", "warehouse.memory_limit=1MB")
+
+    (said,) = capsys.readouterr().err.splitlines()
+    assert run.status == 3
+    assert said.startswith(f"seg-pipeline: warehouse {tmp_path / 'warehouse.duckdb'}: ")
+    assert said.endswith("; warehouse.memory_limit gives it more")

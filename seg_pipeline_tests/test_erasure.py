@@ -1,0 +1,84 @@
+"""An erased customer is in no table, night or published file, and old files do not bring them back."""
+
+import datetime
+import shutil
+
+import pytest
+
+from seg_pipeline.cli import main
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, run_pipeline
+
+FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4")
+
+
+def tables_with(run, customer):
+    """Every table of the warehouse in which the id stands in some column."""
+    with run.warehouse.get_connection() as connection:
+        found = connection.execute(
+            "SELECT schema_name, table_name, list(column_name) FROM duckdb_columns() WHERE data_type = 'VARCHAR'"
+            " AND schema_name IN ('raw', 'prepared', 'features', 'models', 'evaluation', 'segments') GROUP BY ALL"
+        ).fetchall()
+        return {
+            f"{schema}.{table}"
+            for schema, table, columns in found
+            for column in columns
+            if connection.execute(
+                f'SELECT count(*) FROM "{schema}"."{table}" WHERE trim("{column}") IN ($id, $id || \'.0\')',
+                {"id": customer},
+            ).fetchall()[0][0]
+        }
+
+
+def files_with(folder, customer):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*.csv") if f"{customer}," in path.read_text()}
+
+
+@pytest.fixture
+def run(shop, tmp_path):
+    source = tmp_path / "source"
+    shutil.copytree(shop, source)
+    for night in (DEMO_UNTIL, DEMO_UNTIL + datetime.timedelta(days=1)):
+        run = run_pipeline(tmp_path, source, "--as-of", night, *FEW)
+        assert run.status == 0
+    return run
+
+
+def test_an_erased_customer_is_nowhere_and_does_not_come_back(run, tmp_path, capsys):
+    [(customer,)] = run.warehouse.read(
+        "SELECT customer_id FROM prepared.clean_orders GROUP BY ALL ORDER BY count(*) DESC, customer_id LIMIT 1"
+    ).to_numpy()
+    assert tables_with(run, customer) >= {"raw.raw_orders", "prepared.clean_orders", "segments.segment_assignments"}
+    others = run.warehouse.value("SELECT count(DISTINCT customer_id) FROM prepared.clean_orders") - 1
+
+    options = ["--warehouse", run.warehouse.database, "--output", str(run.output), *FEW]
+    assert main(["erase", customer, *options]) == 0
+
+    said = capsys.readouterr().out
+    assert "rows of raw.raw_orders" in said
+    assert "published: built anew without them" in said
+    assert tables_with(run, customer) == set()
+    assert files_with(run.output, customer) == set()
+    assert customer.encode() not in (run.output / "latest" / "segments.duckdb").read_bytes()
+    # Not in free pages either.
+    with open(run.warehouse.database, "rb") as file:
+        assert customer.encode() not in file.read()
+    assert len(list((run.output / "sets").iterdir())) == 1
+
+    # A file of theirs is delivered again, changed, and a new one comes.
+    first = sorted((tmp_path / "source").glob("*.csv"))[0]
+    first.write_text(first.read_text() + f"999999999,{customer},2026-02-01 10:00,1,x,1,1.00,UK\n")
+    assert run_pipeline(tmp_path, tmp_path / "source", *FEW).status == 0
+    assert tables_with(run, customer) == set()
+    assert run.warehouse.value("SELECT count(DISTINCT customer_id) FROM prepared.clean_orders") == others
+
+
+def test_nights_past_the_retention_leave_every_table(run, tmp_path):
+    late = run_pipeline(tmp_path, tmp_path / "source", *FEW, "--set", "retention.nights=1")
+    assert late.status == 0
+    newest = DEMO_UNTIL + datetime.timedelta(days=1)
+    with run.warehouse.get_connection() as connection:
+        nights = connection.execute(
+            "SELECT DISTINCT as_of FROM features.rfm_features UNION SELECT DISTINCT as_of FROM segments.segment_profiles"
+            " ORDER BY ALL"
+        ).fetchall()
+    assert nights == [(newest - datetime.timedelta(days=1),), (newest,)]

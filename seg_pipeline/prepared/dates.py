@@ -35,6 +35,8 @@ SURE_SHARE = 0.5
 
 # A time zone behind a time: Z, UTC, GMT, +02:00, +0200, +02.
 OFFSET = r"(:\d\d(?:\.\d+)?)\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"
+# Characters of a value that an error line shows.
+WIDTH = 60
 FILLED = "trim(ordered_at) != ''"
 WRITTEN = f"regexp_replace(trim(ordered_at), '{OFFSET}', '\\1')"
 
@@ -108,7 +110,7 @@ def _refuse_both(connection: duckdb.DuckDBPyConnection, best: Reading, other: Re
     ).fetchone()
     if line:
         raise UsageError(
-            f"{line[0]} row {line[1]}: ordered_at {line[2]!r} is {other.name}, and most dates are {best.name}; mend it,"
+            f"{line[0]} row {line[1]}: ordered_at {_shown(line[2])} is {other.name}, and most dates are {best.name}; mend it,"
             f" or set source.date_format={best.name}, and such lines are rejected"
         )
 
@@ -171,4 +173,9 @@ def _first(connection: duckdb.DuckDBPyConnection, formats: list[str] | None = No
         " ORDER BY source_file, source_row LIMIT 1",
         {"formats": formats} if formats else {},
     ).fetchall()[0]
-    return f"{file} row {line}: ordered_at {text!r}"
+    return f"{file} row {line}: ordered_at {_shown(text)}"
+
+
+def _shown(text: str) -> str:
+    """A value as an error line shows it."""
+    return repr(text if len(text) <= WIDTH else f"{text[:WIDTH]}...")

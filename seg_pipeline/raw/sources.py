@@ -229,6 +229,9 @@ def load(
                 " FROM delivered_lines JOIN"
                 " (SELECT source_file, min(rowid) AS first_row FROM delivered_lines GROUP BY ALL) USING (source_file)"
             )
+            brought = {
+                name for (name,) in connection.execute("SELECT DISTINCT source_file FROM delivered_lines").fetchall()
+            }
             connection.execute("DROP TABLE delivered_lines")
         except duckdb.Error as error:
             damage = DAMAGE.search(str(error))
@@ -236,6 +239,19 @@ def load(
             if isinstance(error, NOT_THE_FILES) or of_warehouse or "No space left" in str(error):
                 raise
             raise DataError(_readable(error, read, "" if delivery.delimiter else "damaged: ")) from None
+    for file in () if limit else delivery.files:
+        if str(file) not in brought and _has_lines(file, delivery):
+            raise DataError(f"{file}: none of its lines can be read; its quotes or line ends are of no known kind")
+
+
+def _has_lines(file: Path, delivery: Delivery) -> bool:
+    """Whether anything but blank lines follows the header of a text file."""
+    _, start = _start(file, delivery.encoding)
+    if delivery.delimiter == "whitespace":
+        return any(line.strip() for line in start.splitlines()[1:])
+    lines = csv.reader(io.StringIO(start, newline=""), delimiter=delivery.delimiter or ",")
+    next(lines)
+    return any(lines)
 
 
 @contextmanager
@@ -339,9 +355,9 @@ def _first_line(text: str) -> str:
 
 
 def _header(file: Path, start: str, delimiter: str) -> tuple[str, ...]:
-    # A name may be quoted, and a quoted one go over lines.
+    # A name may be quoted, and a quoted one go over lines. Where one is quoted wrongly, the database would skip all lines.
     try:
-        return tuple(next(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)))
+        return tuple(next(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter, strict=True)))
     except csv.Error as error:
         raise DataError(f"{file}: its first line is no header: {error}") from None
 

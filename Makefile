@@ -6,7 +6,7 @@ DEMO_RUN := demo
 DAGSTER_HOME := $(CURDIR)/.dagster_home
 PORT ?= 3000
 
-.PHONY: help demo dev test check format bench growth fuzz year crash-test concurrency lock clean
+.PHONY: help demo dev test check format bench growth fuzz year size crash-test concurrency lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
@@ -14,8 +14,8 @@ help:
 	@echo "make check  lint, formatting and types"
 	@echo "make bench  time and memory beside a hand-written script"
 	@echo "make growth how time and memory grow from 1 to 50 million lines"
-	@echo "make fuzz, make year, make crash-test, make concurrency"
-	@echo "            long proofs: damaged input, 365 nights, killed runs, two runs and a reader"
+	@echo "make fuzz, make year, make size, make crash-test, make concurrency"
+	@echo "            long proofs: damaged input, 365 nights, file size, killed runs, two runs and a reader"
 	@echo "make lock   pin the requirements files anew"
 
 # Versions and hashes of everything are pinned, the build backend among them: nothing is left to resolve.
@@ -72,6 +72,9 @@ bench: .venv/installed-dev
 # The long proofs of ingestion and operation; their figures are in docs/operations.md. Up to an hour each.
 fuzz: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.fuzz --inputs 2000 --command 50 --seed 1
+
+size: .venv/installed-dev
+	$(BIN)/python -m seg_pipeline_tests.bench.size
 
 year: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.year

@@ -78,7 +78,7 @@ def test_nights_past_the_retention_leave_every_table(run, tmp_path):
     newest = DEMO_UNTIL + datetime.timedelta(days=1)
     with run.warehouse.get_connection() as connection:
         nights = connection.execute(
-            "SELECT DISTINCT as_of FROM features.rfm_features UNION SELECT DISTINCT as_of FROM segments.segment_profiles"
-            " ORDER BY ALL"
+            "SELECT DISTINCT as_of FROM features.rfm_features"
+            " UNION SELECT DISTINCT as_of FROM segments.segment_profiles ORDER BY ALL"
         ).fetchall()
     assert nights == [(newest - datetime.timedelta(days=1),), (newest,)]

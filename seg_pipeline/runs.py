@@ -1,9 +1,7 @@
 """A run from the command line: the jobs that the UI knows, in this process, with its progress shown."""
 
 import datetime
-import importlib
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from seg_pipeline import loading
 from seg_pipeline.automation import ingest, night
 from seg_pipeline.automation import refit as refit_job
 from seg_pipeline.definitions import Loader, build_definitions, check, warehouse_of
@@ -19,6 +18,7 @@ from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.models.champions import newest_champion
 from seg_pipeline.models.side_by_side import start_early
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
+from seg_pipeline.raw.object_storage import is_object
 from seg_pipeline.segments.cadence import refit_due
 from seg_pipeline.segments.publishing import LATEST, published_as_of
 from seg_pipeline.settings import dagster_home
@@ -99,7 +99,10 @@ def run(load: Loader, progress: Progress, *, refit: bool = False) -> Done:
     if settings.as_of is not None and not has_night(settings.as_of):
         raise UsageError(f"as_of: {settings.as_of} is no night: nights go from {FIRST_DAY} to tomorrow (UTC)")
     with warehouse.held(), _instance() as instance:
-        _start_early()
+        start_early()
+        # A table or objects are read by libraries that must be loaded then.
+        if not settings.source.table and not any(map(is_object, settings.source.path)):
+            loading.start()
         _execute(definitions, ingest.name, instance, progress)
         as_of = settings.as_of or _day_after_last_order(warehouse)
         newest = newest_champion(warehouse)
@@ -129,24 +132,10 @@ def backfill(
         raise UsageError(f"no nights from {first} to {last}: they go from {FIRST_DAY} to tomorrow (UTC)")
     definitions = build_definitions(load, loggers={"progress": _logger(progress)})
     with warehouse_of(settings.warehouse).held(), _instance() as instance:
-        _start_early()
+        start_early()
         for as_of in nights:
             _execute(definitions, (refit_job if refit else night).name, instance, progress, partition_of(as_of))
     return nights
-
-
-def _start_early() -> None:
-    """Loads what takes seconds to load, in the order it is needed, while the database reads the orders.
-
-    In a thread that the process waits for at its end: one cut off in mid-import would keep that import locked.
-    """
-
-    def load() -> None:
-        for module in ("seg_pipeline.great_expectations_duckdb", "sklearn.cluster", "kneed", "matplotlib.figure"):
-            importlib.import_module(module)
-
-    start_early()
-    threading.Thread(target=load).start()
 
 
 def _execute(

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from seg_pipeline import loading
 from seg_pipeline.quality import checks_of
 from seg_pipeline.raw.ingestion import Entry, ingest, read_ledger
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
@@ -29,9 +30,12 @@ FILES_SHOWN = 20
 def delivered_orders(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
-    with warehouse.get_connection() as connection:
-        brought = ingest(connection, settings.source, settings.retention.deliveries_days)
-        ledger = read_ledger(connection)
+    try:
+        with warehouse.get_connection() as connection:
+            brought = ingest(connection, settings.source, settings.retention.deliveries_days)
+            ledger = read_ledger(connection)
+    finally:
+        loading.wait()
     loaded = [entry for entry in ledger if entry.is_loaded]
     new_lines = sum(entry.lines for entry in ledger if entry.source_file in set(brought.loaded))
     metadata: dict[str, Any] = {

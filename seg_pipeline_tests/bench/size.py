@@ -49,9 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nights", type=int, default=100)
+    parser.add_argument("--only", choices=("with retention", "without"))
     given = parser.parse_args(arguments)
     print("MiB after every tenth night")
     for name, settings in (("with retention", (*LIGHT, *RETENTION)), ("without", LIGHT)):
+        if given.only not in (None, name):
+            continue
         with tempfile.TemporaryDirectory() as folder:
             found = sizes(Path(folder), given.nights, settings)
         print(f"{name:<15}", *(f"{size / 2**20:.1f}" for size in found[9::10]), flush=True)

@@ -87,6 +87,42 @@ def test_customer_date_and_a_value_are_needed(header, missing):
         find(header)
 
 
+def test_a_first_line_of_values_is_no_header():
+    with pytest.raises(DataError) as failure:
+        find("A,2024-01-01,1.50")
+    assert str(failure.value) == (
+        "orders.csv: its first line holds values, not names: A, 2024-01-01, 1.50; a header line is needed"
+    )
+
+
+def test_a_header_in_another_language_is_told_with_what_is_near():
+    with pytest.raises(DataError) as failure:
+        find("kunde,datum,amount,quantitaet", "online_retail")
+    assert str(failure.value) == (
+        "orders.csv: no column for customer_id, ordered_at, unit_price or amount (preset online_retail): looked for"
+        " CustomerID, Customer ID, InvoiceDate, UnitPrice, Price; the file has kunde, datum, amount, quantitaet;"
+        " nearest: amount; name them with --set source.columns.customer_id=COLUMN --set"
+        " source.columns.ordered_at=COLUMN --set source.columns.unit_price=COLUMN"
+    )
+
+
+def test_of_several_names_for_a_column_the_presets_order_decides_wherever_they_stand():
+    found = "customer_id=customer_id,ordered_at=order_date,unit_price=price"
+    assert find("email,user_id,customer_id,created_at,order_date,price") == found
+    assert find("price,order_date,created_at,customer_id,user_id,email") == found
+
+
+def test_two_spellings_of_one_name_want_a_setting():
+    with pytest.raises(DataError) as failure:
+        find("Customer ID,customer_id,date,amount")
+    assert str(failure.value) == (
+        "orders.csv: customer_id can be 'Customer ID' or 'customer_id'; name it with --set"
+        " source.columns.customer_id=COLUMN"
+    )
+    told = {"customer_id": "Customer ID"}
+    assert find("Customer ID,customer_id,date,amount", told=told).startswith("customer_id=Customer ID,")
+
+
 def test_a_wide_header_is_not_listed_whole():
     with pytest.raises(DataError, match="c39 and 460 more"):
         find(",".join(f"c{number}" for number in range(500)))

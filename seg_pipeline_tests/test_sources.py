@@ -1,5 +1,6 @@
 """Files of every delivered form become raw_orders, as text, with the row each line came from."""
 
+import codecs
 import csv
 import gzip
 import io
@@ -194,7 +195,7 @@ def test_rows_are_counted_within_each_file(load_orders, tmp_path):
 
 def test_columns_that_are_not_needed_may_have_any_name_or_none(load_orders, tmp_path):
     (tmp_path / "a.csv").write_text(
-        ",customer_id,note,note,filename,Date,DATE,amount,it's,\n0,A,n,m,f,2024-01-01,x,1.50,q,\n"
+        ",customer_id,note,note,filename,Date,D,amount,it's,\n0,A,n,m,f,2024-01-01,x,1.50,q,\n"
     )
     raw, _ = load_orders(tmp_path / "a.csv")
     assert raw.raw("customer_id, ordered_at, amount") == [("A", "2024-01-01", "1.50")]
@@ -211,6 +212,18 @@ def test_a_needed_column_that_comes_twice_is_an_error(load_orders, tmp_path):
     (tmp_path / "a.csv").write_text("customer_id,date,amount,amount\nA,2024-01-01,1,2\n")
     with pytest.raises(DataError, match=r"a\.csv: two columns are named 'amount'"):
         load_orders(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("end", ['"', '"C,2024-01-03,1\n', '"C,2024-01-03,1\nD,2024-01-03,1\n' + LINES])
+@pytest.mark.parametrize("files", [1, 3, 40])
+def test_an_open_quote_is_told_however_many_files_are_read_together(load_orders, tmp_path, end, files):
+    for number in range(files):
+        (tmp_path / f"{number}.csv").write_text(LINES)
+    (tmp_path / "bad.csv").write_text(LINES + end)
+    raw, _ = load_orders(tmp_path)
+    assert set(raw.raw("source_file")) == {str(tmp_path / "0.csv")}
+    reasons = raw.connection.execute("SELECT reason FROM raw.deliveries WHERE status = 'set_aside'").fetchall()
+    assert reasons == [(f"{tmp_path / 'bad.csv'}: CSV Error on Line: 4 Value with unterminated quote found.",)]
 
 
 def test_a_file_with_a_header_only_has_no_lines(load_orders, tmp_path):
@@ -240,6 +253,261 @@ def test_no_line_survives_of_a_file_that_cannot_be_read_and_the_others_load(load
     (tmp_path / "b.csv").write_text(LINES + "C\n")
     raw, _ = load_orders(tmp_path)
     assert raw.raw(COLUMNS) == READ
+
+
+ENCODINGS = "set source.encoding to utf-8, utf-16 or latin-1"
+MIXED = "line ends of more than one kind, or a line break outside of quotes; write it with one kind"
+HEADER_NEEDED = "empty, or its first line is: a header line is needed"
+
+
+def parquet(tmp_path, sql="SELECT 'A' AS customer_id, DATE '2024-01-01' AS date, 1.50 AS price"):
+    duckdb.execute(f"COPY ({sql}) TO '{tmp_path / 'made.parquet'}'")
+    return (tmp_path / "made.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "line"),
+    [
+        ("a.csv", LINES.replace("A", "é").encode("latin-1"), [], f"not utf-8 text (byte 23); {ENCODINGS}"),
+        ("a.csv", LINES.encode() + b"C,2024-01-01,1\n" * 99_999 + b"\xe9,2024-01-01,1\n", [],
+         f"not utf-8 text (line 100003); {ENCODINGS}"),
+        ("a.csv", LINES.encode("utf-16"), ["source.encoding=utf-8"], f"not utf-8 text (byte 0); {ENCODINGS}"),
+        ("a.csv", LINES.encode("utf-16")[:-1], [], f"not utf-16-le text (byte 118); {ENCODINGS}"),
+        ("a.csv", LINES.encode("utf-16-le"), [], "a NUL byte in line 1; if it is UTF-16, set source.encoding=utf-16"),
+        ("a.csv", LINES.encode("utf-16-be"), [], "a NUL byte in line 1; if it is UTF-16, set source.encoding=utf-16"),
+        ("a.csv", LINES.encode("utf-32"), [], "a NUL byte in line 1"),
+        ("a.csv", LINES.replace("B", "B\0").encode(), [],
+         "a NUL byte in line 3; if it is UTF-16, set source.encoding=utf-16"),
+        ("a.csv", LINES.encode() + b"C,2024-01-01,1\n" * 99_999 + b"D\0,2024-01-01,1\n", [],
+         "a NUL byte in customer_id"),
+        ("a.csv", b"", [], HEADER_NEEDED), ("a.csv", b"\r\n" + LINES.encode(), [], HEADER_NEEDED),
+        ("a.csv", LINES.split("\n", 1)[1].encode(), [],
+         "its first line holds values, not names: A, 2024-01-01, 1.50; a header line is needed"),
+        ("a.csv", b'"customer_id,date,price\nA,2024-01-01,1\n', [],
+         "its first line is no header: unexpected end of data"),
+        ("a.csv", b'"customer_id" ,date,price\nA,2024-01-01,1\n', [],
+         "its first line is no header: ',' expected after '\"'"),
+        ("a.csv", b"customer_id,date,price,price\nA,2024-01-01,1,2\n", [], "two columns are named 'price'"),
+        ("a.csv", b"customer_id,date,price,Price\nA,2024-01-01,1,2\n", [],
+         "unit_price can be 'price' or 'Price'; name it with --set source.columns.unit_price=COLUMN"),
+        ("a.csv", (LINES + "C,2024-01-03\n").encode(), [],
+         "CSV Error on Line: 4 Expected Number of Columns: 3 Found: 2"),
+        ("a.csv", (LINES + "C,2024-01-03,1,2\n").encode(), [],
+         "CSV Error on Line: 4 Expected Number of Columns: 3 Found: 4"),
+        ("a.csv", (LINES + "C;2024-01-03;1\n").encode(), [],
+         "CSV Error on Line: 4 Expected Number of Columns: 3 Found: 1"),
+        ("a.csv", LINES.replace("1.50", "1,50").encode(), [],
+         "CSV Error on Line: 2 Expected Number of Columns: 3 Found: 4"),
+        ("a.csv", (LINES + '"C,2024-01-03,1\n').encode(), [],
+         "CSV Error on Line: 4 Value with unterminated quote found."),
+        ("a.csv", (LINES + '"C"x,2024-01-03,1\n').encode(), [],
+         "CSV Error on Line: 4 Value with unterminated quote found."),
+        ("a.csv", (LINES + "x" * 10_000_000 + ",2024-01-03,1\n").encode(), [],
+         "CSV Error on Line: 4 Maximum line size of 2000000 bytes exceeded. Actual Size:10000013 bytes."),
+        ("a.csv", LINES.replace("1.50\n", "1.50\r\n").encode(), [], MIXED),
+        ("a.csv", LINES.replace("price\n", "price\r\n").encode(), [], MIXED),
+        ("a.csv", (LINES + "C\rD,2024-01-03,1\n").encode(), [], MIXED),
+        ("a.txt", LINES.replace(",", " ").replace("2.50", "2.50 EUR").encode(), ["source.delimiter=whitespace"],
+         "a line has 4 values, and its header 3: B 2024-01-02 2.50 EUR"),
+        ("a.txt", LINES.replace(",", " ").replace(" 2.50", "").encode(), ["source.delimiter=whitespace"],
+         "a line has 2 values, and its header 3: B 2024-01-02"),
+        ("a.parquet", LINES.encode(), [],
+         "not a parquet file, or a damaged one: No magic bytes found at end of file 'a.parquet'"),
+        ("a.parquet", b"", [],
+         "not a parquet file, or a damaged one: File 'a.parquet' too small to be a Parquet file"),
+        ("a.csv", gzip.compress(LINES.encode()), [],
+         "no text but gzip; give it the name of what it is, or export it as csv"),
+        ("a.csv", b"PK\x03\x04" + bytes(99), [],
+         "no text but a zip archive or a spreadsheet; give it the name of what it is, or export it as csv"),
+        ("a.csv.gz", LINES.encode(), [], "cannot be read: Not a gzipped file (b'cu')"),
+        ("a.csv.gz", gzip.compress(LINES.encode())[:-9], [],
+         "cannot be read: Compressed file ended before the end-of-stream marker was reached"),
+    ],
+    ids=["Latin-1", "Latin-1 far down", "UTF-16 where UTF-8 is set", "half a letter of UTF-16", "UTF-16 without a mark",
+         "big-endian without a mark", "UTF-32", "NUL byte", "NUL byte far down", "empty", "blank first line",
+         "no header", "header of an open quote", "text behind a quoted name", "a column twice",
+         "two spellings of a column", "value missing", "value too many", "other delimiter", "decimal comma, unquoted",
+         "open quote", "text behind a quote", "line of 10 MB", "other line end from a line on",
+         "other line end of the header", "line break outside of quotes", "blanks within a value", "too few parts",
+         "csv named parquet", "empty parquet", "gzip named csv", "spreadsheet named csv", "csv named gzip",
+         "gzip cut off"],
+)  # fmt: skip
+def test_a_bad_file_is_told_in_one_clear_line(load_orders, tmp_path, name, content, options, line):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as failure:
+        load_orders(tmp_path / name, settings=options)
+    assert str(failure.value).replace(f"{tmp_path}/", "") == f"{name}: {line}"
+
+
+@pytest.mark.parametrize(
+    ("column", "line"),
+    [
+        ("['A'] AS customer_id", "its column 'customer_id' for customer_id is VARCHAR[], which is no value"),
+        ("{'id': 1} AS customer_id",
+         "its column 'customer_id' for customer_id is STRUCT(id INTEGER), which is no value"),
+        ("map(['a'], [1]) AS quantity",
+         "its column 'quantity' for quantity is MAP(VARCHAR, INTEGER), which is no value"),
+        ("true AS customer_id", "its column 'customer_id' for customer_id is BOOLEAN, which is no value"),
+        ("16777217::FLOAT AS customer_id",
+         "its column 'customer_id' for customer_id is FLOAT, which is no id; write whole numbers or text"),
+        ("DATE '2024-01-01' AS customer_id",
+         "its column 'customer_id' for customer_id is DATE, which is no id; write whole numbers or text"),
+        ("'A' || chr(0) AS customer_id", "damaged: a NUL byte in customer_id"),
+        ("7 AS file_row_number, 'A' AS customer_id",
+         'damaged: Failed to read Parquet file "a.parquet": Using file_row_number option on file with column named'
+         " file_row_number is not supported"),
+        ("'\\xFF'::BLOB AS customer_id",
+         "damaged: Invalid string encoding found in Parquet file \"a.parquet\": value \"\\xFF\" is not valid UTF8!"),
+    ],
+    ids=["list", "struct", "map", "boolean", "float that loses digits", "date", "NUL byte", "reserved name",
+         "bytes that are no text"],
+)  # fmt: skip
+def test_a_parquet_column_that_holds_no_value_is_told_in_one_clear_line(load_orders, tmp_path, column, line):
+    columns = (
+        f"{column}{'' if 'customer_id' in column else ', 1 AS customer_id'}, DATE '2024-01-01' AS date, 1 AS price"
+    )
+    (tmp_path / "a.parquet").write_bytes(parquet(tmp_path, f"SELECT {columns}"))
+    with pytest.raises(DataError) as failure:
+        load_orders(tmp_path / "a.parquet")
+    assert str(failure.value).replace(f"{tmp_path}/", "") == f"a.parquet: {line}"
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda whole: whole[:-20],
+         "not a parquet file, or a damaged one: No magic bytes found at end of file 'a.parquet'"),
+        (lambda whole: whole[:60] + b"\xff" * 4 + whole[64:], "damaged: don't know what type"),
+    ],
+    ids=["cut off", "overwritten"],
+)  # fmt: skip
+def test_a_damaged_parquet_file_is_told_in_one_clear_line(load_orders, tmp_path, change, line):
+    (tmp_path / "a.parquet").write_bytes(change(parquet(tmp_path)))
+    with pytest.raises(DataError) as failure:
+        load_orders(tmp_path / "a.parquet")
+    assert str(failure.value).replace(f"{tmp_path}/", "") == f"a.parquet: {line}"
+
+
+def test_a_parquet_file_named_csv_is_told_in_one_clear_line(load_orders, tmp_path):
+    (tmp_path / "a.csv").write_bytes(parquet(tmp_path))
+    with pytest.raises(DataError, match=r"a\.csv: no text but parquet; give it the name of what it is, or export"):
+        load_orders(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("12::DECIMAL(9, 2)", "12.00"), ("'A'::ENUM('A', 'B')", "A"), ("'A'::BLOB", "A"), ("encode('José')", "José"),
+     ("12::BIGINT", "12"), ("NULL", None)],
+)  # fmt: skip
+def test_a_parquet_id_of_any_other_type_is_its_text(load_orders, tmp_path, value, text):
+    (tmp_path / "a.parquet").write_bytes(
+        parquet(
+            tmp_path,
+            f"SELECT {value} AS customer_id, TIMESTAMP_NS '2024-01-01 10:00:00.123456789' AS date, 1 AS price,"
+            " ['x'] AS tags, {'a': 1} AS more",
+        )
+    )
+    raw, _ = load_orders(tmp_path / "a.parquet")
+    assert raw.raw("customer_id, ordered_at") == [(text, "2024-01-01 10:00:00.123456789")]
+
+
+def test_a_parquet_file_without_rows_brings_none(load_orders, tmp_path):
+    (tmp_path / "a.parquet").write_bytes(
+        parquet(tmp_path, "SELECT 1 AS customer_id, 1 AS date, 1 AS price WHERE false")
+    )
+    raw, _ = load_orders(tmp_path / "a.parquet")
+    assert raw.raw("customer_id") == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        (codecs.BOM_UTF16_LE + LINES.encode("utf-16-le"), []),
+        (codecs.BOM_UTF16_BE + LINES.encode("utf-16-be"), []),
+        (codecs.BOM_UTF16_BE + LINES.encode("utf-16-be"), ["source.encoding=utf-16"]),
+        (LINES.encode("utf-16-le"), ["source.encoding=utf-16"]),
+        (LINES.encode("utf-16-be"), ["source.encoding=utf-16"]),
+        (codecs.BOM_UTF8 + LINES.encode(), []),
+        (codecs.BOM_UTF8 + LINES.encode(), ["source.encoding=utf-8"]),
+    ],
+)
+def test_a_byte_order_mark_decides_the_encoding_and_the_settings_do_where_there_is_none(
+    load_orders, tmp_path, ending, content, options
+):
+    (tmp_path / f"a.{ending}").write_bytes(gzip.compress(content) if ending == "csv.gz" else content)
+    raw, _ = load_orders(tmp_path / f"a.{ending}", settings=options)
+    assert raw.raw(COLUMNS) == READ
+    assert set(raw.raw("source_file")) == {str(tmp_path / f"a.{ending}")}
+
+
+def test_files_of_several_encodings_delimiters_and_line_ends_load_side_by_side(load_orders, tmp_path):
+    text = LINES.replace("A", "José")
+    for place, content in enumerate(
+        [text.encode(), text.encode("utf-8-sig"), text.encode("utf-16"), text.replace(",", ";").encode("utf-16"),
+         text.replace("\n", "\r").encode(), text.replace(",", "\t").replace("\n", "\r\n").encode()]
+    ):  # fmt: skip
+        (tmp_path / f"{place}.csv").write_bytes(content)
+    raw, _ = load_orders(tmp_path)
+    assert raw.raw(COLUMNS) == [("José", *READ[0][1:]), READ[1]] * 6
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("within", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_line_breaks_in_a_quoted_header_are_no_line_ends(load_orders, tmp_path, line_end, within, encoding):
+    text = LINES.replace("\n", line_end).replace("price", f'"price{within}(net)"')
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    raw, _ = load_orders(tmp_path / "a.csv", settings=[f"source.columns.unit_price=price{within}(net)"])
+    assert raw.raw(COLUMNS) == READ
+
+
+@pytest.mark.parametrize(
+    "text",
+    [LINES.replace("\n", "\r"), LINES.replace("\n", "\n\n"), LINES.replace("\n", "\r\n\r\n"),
+     LINES.replace("\n", ",,\n"), LINES.replace("0\n", "0,\n"), LINES.replace("customer_id", '"customer_id"'),
+     LINES.replace("customer_id", " customer_id ")],
+    ids=["CR alone", "blank lines", "blank lines of CRLF", "columns without a name", "delimiter at the end of lines",
+         "quoted name", "blanks around a name"],
+)  # fmt: skip
+def test_harmless_oddities_of_a_text_change_nothing(load_orders, tmp_path, text):
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    raw, _ = load_orders(tmp_path / "a.csv")
+    assert raw.raw(COLUMNS) == READ
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [(column, value, f"unparseable_{column}") for column in ("quantity", "price") for value in
+     ["1,234.50", "1,5", "€12.50", "12.50 EUR", "$5", "(3)", "3-", "0x10", "1 000", "1'000", "٣", "true", "1e400",
+      "NaN", "=1+1", "1.2.3", "--1"]]
+    + [("quantity", "-0.0", "zero_quantity"), ("price", "-0.0", "non_positive_price")],
+)  # fmt: skip
+def test_what_is_no_plain_number_is_rejected_and_never_half_read(clean_lines, column, value, reason):
+    line = {"quantity": "2", "price": "1.50"} | {column: value}
+    cleaned = clean_lines(
+        "customer_id date quantity price",
+        ["A", "2024-01-01", line["quantity"], line["price"]], *["B 2024-01-01 2 1.50"] * 3,
+    )  # fmt: skip
+    assert cleaned.rejected() == [(1, reason)]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"), [("1e5", 100_000), ("1E3", 1_000), ("+2", 2), ("2.0", 2), ("1_000", 1_000)]
+)
+def test_a_number_in_scientific_notation_or_with_a_sign_is_that_number(clean_lines, value, number):
+    assert clean_lines("customer_id date quantity price", f"A 2024-01-01 {value} 1").rows("quantity") == [number]
+
+
+@pytest.mark.parametrize(
+    ("delivered", "reason"),
+    [("9007199254740992.0", "mangled_customer_id"), ("12345678901234567890.00", "mangled_customer_id"),
+     ("9007199254740991.0", None), ("9007199254740993", None), ("0000000000000000017.0", None)],
+)  # fmt: skip
+def test_an_id_that_is_the_nearest_of_several_numbers_is_mangled(clean_lines, delivered, reason):
+    cleaned = clean_lines("customer_id date price", f"{delivered} 2024-01-01 1")
+    assert cleaned.rejected("reason") == ([reason] if reason else [])
+    assert cleaned.rows("customer_id") == ([] if reason else [delivered.removesuffix(".0")])
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=12) | st.sampled_from(

@@ -27,9 +27,11 @@ FAMILIES: dict[str, list[str]] = {
 }
 # These read each other's dates: 01/02/03 is of all three.
 AMBIGUOUS = ("day-first", "month-first", "year-first")
-# What no date of a family begins with, where a format would read it: a year of one digit, and a day that may be of one
-# or of two in 2024111.
-UNFIT = {"year-first": re.compile(r"1\D"), "compact": re.compile(r"1{1,7}(\D|$)")}
+# The formats would read 1/2/24 as of the year 1 and 2024111 as of November. A year is written with two digits or four;
+# where first parts of one digit show that they are no years, with four.
+YEAR, LONG_YEAR = re.compile(r"(11){1,2}\D"), re.compile(r"1111\D")
+SHORT_FIRST = re.compile(r"1[/.-]11?[/.-]11(?!1)")
+COMPACT = re.compile(r"1{8}(?!1)")
 # Dates in other forms than ISO are few where it is the right reading.
 SURE_SHARE = 0.5
 
@@ -110,8 +112,8 @@ def _refuse_both(connection: duckdb.DuckDBPyConnection, best: Reading, other: Re
     ).fetchone()
     if line:
         raise UsageError(
-            f"{line[0]} row {line[1]}: ordered_at {_shown(line[2])} is {other.name}, and most dates are {best.name}; mend it,"
-            f" or set source.date_format={best.name}, and such lines are rejected"
+            f"{line[0]} row {line[1]}: ordered_at {_shown(line[2])} is {other.name}, and most dates are {best.name};"
+            f" mend it, or set source.date_format={best.name}, and such lines are rejected"
         )
 
 
@@ -144,8 +146,11 @@ def _shapes(connection: duckdb.DuckDBPyConnection) -> list[str]:
 def _fitting(connection: duckdb.DuckDBPyConnection, family: str, shapes: list[str]) -> list[str]:
     """Those of a family's formats that read at least one of the shapes."""
     formats = FAMILIES[family]
-    if family in UNFIT:
-        shapes = [shape for shape in shapes if not UNFIT[family].match(shape)]
+    if family == "year-first":
+        year = LONG_YEAR if any(map(SHORT_FIRST.match, shapes)) else YEAR
+        shapes = [shape for shape in shapes if year.match(shape)]
+    if family == "compact":
+        shapes = [shape for shape in shapes if COMPACT.match(shape)]
     if not shapes:
         return []
     counts = ", ".join(f"count(try_strptime(shape, '{format_}'))" for format_ in formats)

@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg_pipeline.runs import Progress, run
+from seg_pipeline.settings import Settings, load_settings
 from seg_pipeline_tests.bench.processes import DEMO_SHOP
 
 LAST_DAY = datetime.date(2026, 3, 1)
@@ -32,15 +34,18 @@ def sizes(folder: Path, nights: int, settings: Sequence[str]) -> list[int]:
     options = ["--out", str(made), "--since", str(since), "--until", str(LAST_DAY)]
     subprocess.run([sys.executable, DEMO_SHOP, *options], check=True, stdout=subprocess.DEVNULL)
     source.mkdir()
+    places = [f"source.path={source}", f"warehouse.path={warehouse}", f"output.path={folder / 'published'}"]
+
+    def load(of_the_run: Sequence[str] = ()) -> Settings:
+        return load_settings([*places, *settings, *of_the_run], environment={})
+
     found = []
     for night in range(nights):
         last = first + datetime.timedelta(days=night)
         for file in sorted(made.glob("*.csv")):
             if file.stem <= str(last):
                 file.rename(source / file.name)
-        command = ["run", "--source", str(source), "--warehouse", str(warehouse), "--output", str(folder / "published")]
-        command += [part for setting in settings for part in ("--set", setting)]
-        subprocess.run([sys.executable, "-m", "seg_pipeline.cli", *command], check=True, capture_output=True)
+        run(load, Progress(lambda step: None, lambda stage, seconds: None, lambda line: None))
         found.append(warehouse.stat().st_size)
     return found
 

@@ -199,11 +199,12 @@ def _refuse_mixtures(connection: duckdb.DuckDBPyConnection, settings: Settings) 
             f" WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value"
         ).fetchall()
         if len(found) > 1:
-            listed = ", ".join(f"{value} ({lines:,} lines)" for value, lines, _ in found[:5])
+            # A value may hold anything; the error is one line that can be read.
+            listed = ", ".join(f"{' '.join(value.split())[:40]} ({lines:,} lines)" for value, lines, _ in found[:5])
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
             raise DataError(
                 f"{found[1][2]}: orders of more than one {column} are never added up: {listed}{more}; choose one with"
-                f" --set source.{column}={found[0][0]}, and give each a warehouse and an output of its own"
+                f" --set source.{column}=..., and give each a warehouse and an output of its own"
             )
 
 

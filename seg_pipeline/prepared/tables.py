@@ -7,7 +7,7 @@ from seg_pipeline.tables import Column, Rule, Table
 
 REASONS = {
     "missing_customer_id": "no customer id",
-    "mangled_customer_id": "the customer id lost its digits to scientific notation",
+    "mangled_customer_id": "the customer id lost its digits to scientific notation or floating point",
     "mangled_order_id": "the order id lost its digits to scientific notation",
     "unparseable_date": "the date cannot be read",
     "implausible_date": "the date is outside plausible_dates",

@@ -107,14 +107,14 @@ def ingest(
                 else:
                     create(connection, RAW_ORDERS)
                 for current in wanted:
-                    load(connection, current, source.encoding, RAW_ORDERS.name)
+                    load(connection, current, RAW_ORDERS.name)
                 current = None
                 pulled = _pull(connection, plan, source) if source.table else []
                 _forget_erased(connection, [*loading, *pulled])
                 _write_ledger(connection, _entries(connection, plan, ledger, wanted, refused))
             return Ingested([*loading, *pulled], sorted(gone - set(loading)))
         except DataError:
-            if current is None or not (unreadable := _unreadable(connection, current, source.encoding)):
+            if current is None or not (unreadable := _unreadable(connection, current)):
                 raise
             refused |= unreadable
             wanted = [rest for delivery in wanted if (rest := _without(delivery, refused)).files]
@@ -133,7 +133,7 @@ def sample(connection: duckdb.DuckDBPyConnection, source: SourceSettings, lines:
     if not found.deliveries:
         raise found.refused[min(found.refused)]
     for delivery in found.deliveries:
-        load(connection, delivery, source.encoding, RAW_ORDERS.name, limit=lines)
+        load(connection, delivery, RAW_ORDERS.name, limit=lines)
     entries = [_loaded(Entry(str(file), "loaded"), of) for of in found.deliveries for file in of.files]
     _write_ledger(connection, entries)
     return found
@@ -289,15 +289,13 @@ def _without(delivery: Delivery, refused: Mapping[Path, SegPipelineError]) -> De
     return replace(delivery, files=tuple(file for file in delivery.files if file not in refused))
 
 
-def _unreadable(
-    connection: duckdb.DuckDBPyConnection, delivery: Delivery, encoding: str
-) -> dict[Path, SegPipelineError]:
+def _unreadable(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> dict[Path, SegPipelineError]:
     """Those files of a delivery that cannot be read, each with its error: read one by one, into nothing."""
     failed: dict[Path, SegPipelineError] = {}
     for file in delivery.files:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE tried_lines ({RAW_ORDERS.ddl})")
         try:
-            load(connection, replace(delivery, files=(file,)), encoding, "tried_lines")
+            load(connection, replace(delivery, files=(file,)), "tried_lines")
         except DataError as error:
             failed[file] = error
     connection.execute("DROP TABLE IF EXISTS tried_lines")

@@ -181,9 +181,7 @@ def deliveries(files: Iterable[Path], source: SourceSettings) -> Found:
     return Found(found, refused)
 
 
-def load(
-    connection: duckdb.DuckDBPyConnection, delivery: Delivery, encoding: str, into: str, *, limit: int | None = None
-) -> None:
+def load(connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, *, limit: int | None = None) -> None:
     """Appends the lines of a delivery to the table `into`, as text, with the file and the row each came from.
 
     source_row counts the data rows of a file from 1. `limit` takes the first lines of each shape only.

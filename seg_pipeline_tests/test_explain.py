@@ -94,6 +94,8 @@ def scored_shop(clean_lines):
         with transaction(connection):
             append_champion(connection, champion)
         assign_night(warehouse, champion, NIGHT)
+        # The customer is looked up as from a process that has the file open to read alone.
+        connection.close()
         return warehouse
 
     return scored

@@ -22,8 +22,9 @@ from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL, real_data, run_pipeline
 
 DAY_AFTER = DEMO_UNTIL + datetime.timedelta(days=1)
+RAW = {"raw.raw_orders", "raw.deliveries", "raw.erased_customers"}
 ALL_TABLES = (
-    "raw.raw_orders", "prepared.clean_orders", "prepared.rejected_orders", "features.rfm_features",
+    *RAW, "prepared.clean_orders", "prepared.rejected_orders", "features.rfm_features",
     "features.feature_transforms", "models.coreset", "models.kmeans_candidates", "models.hierarchical_candidates",
     "models.gaussian_mixture_candidates", "models.rfm_grid_candidates", "evaluation.evaluation_report",
     "evaluation.choice_sensitivity",
@@ -153,7 +154,7 @@ def test_one_mistyped_year_stops_the_run_before_features(tmp_path, capsys):
     assert status == 1
     assert "critical check failed: prepared.clean_orders: no_order_day_far_ahead" in line
     assert "2099" in line
-    assert tables == {"raw.raw_orders", "prepared.clean_orders", "prepared.rejected_orders"}
+    assert tables == {*RAW, "prepared.clean_orders", "prepared.rejected_orders", "prepared.cleaned_files"}
 
 
 def test_orders_without_any_customer_stop_the_run_before_cleaning(tmp_path, capsys):
@@ -161,7 +162,7 @@ def test_orders_without_any_customer_stop_the_run_before_cleaning(tmp_path, caps
 
     assert status == 1
     assert "raw.raw_orders: customers_named" in line
-    assert tables == {"raw.raw_orders"}
+    assert tables == RAW
 
 
 def test_returns_alone_stop_the_run_before_models(tmp_path, capsys):

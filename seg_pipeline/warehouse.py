@@ -37,6 +37,8 @@ Warned = Callable[[str], None]
 RETRY_SECONDS = 0.2
 # How long a run waits for a reader to let go before it leaves the file to it.
 GRACE_SECONDS = 3.0
+# Who has not written for so long is taken to be doing nothing while the file is copied; that it did is looked for.
+QUIET_SECONDS = 1.0
 # Vectors of 2,048 rows that are handed to Python at once where every customer passes through it: bounds memory.
 VECTORS_AT_ONCE = 128
 COPY_BYTES = 1 << 24
@@ -53,6 +55,8 @@ SCHEMAS_OF_VERSION_1 = ("raw", "prepared", "features", "models", "evaluation", "
 # Only what says so for certain: a file that is whole must never be set aside.
 DAMAGE = re.compile(r'Corrupt (database|WAL) file|Could not read enough bytes from file "(?P<file>[^"]*)"')
 REBUILD = "seg-pipeline backfill FIRST LAST brings past nights back"
+# At the end of the name of a file that a link is about.
+NUMBER = re.compile(r"\.[0-9]+$")
 LOG = logging.getLogger(__name__)
 
 
@@ -116,7 +120,7 @@ class Warehouse(DuckDBResource):
         """The warehouse for a whole run: another run waits for its end, so that two never mix their tables.
 
         A run makes the file fit for use first. One that is damaged is set aside; one that an older version made is
-        migrated; one that other processes keep open to read is left to them, and a copy takes its place.
+        migrated; one that other processes keep open is left to them, and a copy takes its place.
 
         Args:
             warned: Is given a line for each of these.
@@ -221,6 +225,7 @@ class Warehouse(DuckDBResource):
     def _open_for_run(self, warned: Warned) -> duckdb.DuckDBPyConnection:
         """The file, made fit for a run by the one process that has the lock."""
         self._copy.unlink(missing_ok=True)  # of a run that was killed
+        self._drop_left()
         deadline = time.monotonic() + self.wait_seconds
         while True:
             try:
@@ -231,42 +236,113 @@ class Warehouse(DuckDBResource):
                         f"warehouse {self.database}: {busy.holder} has it open to read, and keeps the file as it is"
                         " now; the run goes on with a copy in its place"
                     )
+                elif left := self._left_to_writer():
+                    warned(
+                        f"warehouse {self.database}: {busy.holder} has it open to write, and keeps it as {left}; the"
+                        " run goes on with a copy in its place"
+                    )
                 elif time.monotonic() >= deadline:
-                    raise MachineError(f"{busy} to write; opened read-only it would not be in the way") from None
+                    raise MachineError(f"{busy} and writes to it; opened read-only it is never in the way") from None
             except _DamagedError as damage:
                 aside = self._set_aside()
                 warned(f"{damage}; it is set aside as {aside}; this run rebuilds from the source, and {REBUILD}")
 
     @property
     def _copy(self) -> Path:
-        return self._file.with_name(self._file.name + ".copy")
+        return self._place.with_name(self._place.name + ".copy")
 
     def _left_to_readers(self) -> bool:
-        """Puts a copy in the place of a file that others have open, if they only read; they keep what they have.
-
-        To a process that may write it cannot be done. It finds its write-ahead log by the path, and there it would
-        write into the log of the copy, or delete it.
-        """
+        """Puts a copy in the place of a file that others have open, if they only read; they keep what they have."""
         try:
             reader = self._connect(read_only=True)
         except _BusyError:
             return False
         # The reader keeps writers away until a handle of the file is closed, so the copy is whole. A log beside the
         # file is right for the copy as well, which is the same to the byte: the move is the only step, done or not.
+        with reader, self._copying():
+            self._copy_to(self._copy)
+            os.replace(self._copy, self._file)
+            _sync_folder(self._file.parent)
+        return True
+
+    def _left_to_writer(self) -> Path | None:
+        """Leaves the file to a process that may write; its new name, None where the process writes just now.
+
+        Such a process finds its write-ahead log by the path it opened, and DuckDB opens the file that a link leads to.
+        So the copy gets a name and a log of its own, and the old name becomes a link to it.
+        """
+        before, place = self._written(), self._place
+        if before is None:
+            return None
+        last = max((int(file.suffix[1:]) for file in self._numbered()), default=0)
+        free = (place.with_name(f"{place.name}.{n}") for n in count(last + 1))
+        left = self._file if place.is_symlink() else next(free)
+        new = next(free)
+        log, new_log = Path(f"{self._file}.wal"), Path(f"{new}.wal")
+        with self._copying():
+            self._copy_to(self._copy)
+            if log.exists():
+                shutil.copyfile(log, new_log)
+            if self._written() != before:
+                self._copy.unlink()
+                new_log.unlink(missing_ok=True)
+                return None
+            os.replace(self._copy, new)
+            if left != self._file:
+                os.link(self._file, left)
+            self._copy.symlink_to(new.name)
+            os.replace(self._copy, place)
+            # Later than its last change, by which _drop_left knows whether there was one since.
+            left.chmod(left.stat().st_mode)
+            _sync_folder(place.parent)
+        return left
+
+    def _drop_left(self) -> None:
+        """Deletes what was left to a writer once nobody has it open, if nothing was written to it since."""
+        for left in self._numbered():
+            if left == self._file or any(Path(f"{of}.wal").exists() for of in (left, self._place)):
+                continue
+            with left.open("r+b") as file, suppress(BlockingIOError):
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                status = os.fstat(file.fileno())
+                # The second name of a file that no link has taken the place of is of a run that was killed.
+                if status.st_mtime_ns < status.st_ctime_ns or left.samefile(self._file):
+                    left.unlink()
+
+    @property
+    def _place(self) -> Path:
+        """Where the file is, or the link in its place."""
+        place = self._file.with_name(NUMBER.sub("", self._file.name))
+        return place if place.is_symlink() else self._file
+
+    def _numbered(self) -> list[Path]:
+        """The files that a link is or was about."""
+        place = self._place
+        return [file for file in place.parent.iterdir() if NUMBER.sub("", file.name) == place.name != file.name]
+
+    def _written(self) -> list[tuple[int, int]] | None:
+        """Size and last change of the file and its log; None where one of them changed just now."""
+        there = [file.stat() for file in (self._file, Path(f"{self._file}.wal")) if file.exists()]
+        if any(time.time_ns() - status.st_mtime_ns < QUIET_SECONDS * 1e9 for status in there):
+            return None
+        return [(status.st_size, status.st_mtime_ns) for status in there]
+
+    def _copy_to(self, target: Path) -> None:
+        with self._file.open("rb") as old, target.open("wb") as new:
+            shutil.copyfileobj(old, new, COPY_BYTES)
+            new.flush()
+            os.fsync(new.fileno())
+        shutil.copymode(self._file, target)
+
+    @contextmanager
+    def _copying(self) -> Iterator[None]:
         try:
-            with reader, self._file.open("rb") as old, self._copy.open("wb") as new:
-                shutil.copyfileobj(old, new, COPY_BYTES)
-                new.flush()
-                os.fsync(new.fileno())
-                shutil.copymode(self._file, self._copy)
-                os.replace(self._copy, self._file)
-                _sync_folder(self._file.parent)
+            yield
         except OSError as error:
             self._copy.unlink(missing_ok=True)
             raise MachineError(
-                f"warehouse {self.database}: a process reads it, and it cannot be copied: {error.strerror}"
+                f"warehouse {self.database}: a process has it open, and it cannot be copied: {error.strerror}"
             ) from None
-        return True
 
     def _damaged_name(self) -> Path:
         names = (self._file.with_name(f"{self._file.name}.damaged{f'-{n}' if n > 1 else ''}") for n in count(1))
@@ -298,8 +374,13 @@ class Warehouse(DuckDBResource):
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         self._make_folder()
+        if self._file.is_file() and not self._file.stat().st_size:
+            raise _DamagedError(f"warehouse {self.database} is damaged: it is empty")
         if not _is_database(Path(self.database)):
-            raise MachineError(f"warehouse {self.database}: is no DuckDB file; name another with warehouse.path")
+            raise MachineError(
+                f"warehouse {self.database}: is no DuckDB file; name another with warehouse.path, or"
+                " move it away, and seg-pipeline run builds it from the source"
+            )
         try:
             with self._told():
                 connection = duckdb.connect(self.database, read_only=read_only, config=dict(self.connection_config))
@@ -426,13 +507,6 @@ class Warehouse(DuckDBResource):
             {"as_of": as_of, **(parameters or {})},
         )
 
-    def export_night(self, table: Table, as_of: datetime.date, file: Path) -> None:
-        """Writes one night's rows, in the order of the table's key, as the file's ending says: .parquet or .csv."""
-        rows = f"SELECT * FROM {table.name} WHERE as_of = $as_of ORDER BY {', '.join(table.key)}"
-        options = "FORMAT csv, HEADER" if file.suffix == ".csv" else "FORMAT parquet, COMPRESSION zstd"
-        with self.get_connection() as connection:
-            execute(connection, f"COPY ({rows}) TO $file ({options})", {"as_of": as_of, "file": str(file)})
-
     def count(self, table: Table, as_of: datetime.date | None = None) -> int:
         """Rows of a table, or of one of its nights."""
         where = "WHERE as_of = $as_of" if table.nightly else ""
@@ -454,7 +528,7 @@ def _taken(lock: IO[bytes]) -> bool:
 
 def _is_database(path: Path) -> bool:
     """Whether DuckDB may open the path: there is nothing yet, or a file with its mark at byte 8."""
-    if not path.is_file() or path.stat().st_size == 0:
+    if not path.is_file():
         return True
     with path.open("rb") as file:
         return file.read(12)[8:] == b"DUCK"

@@ -16,13 +16,12 @@ from seg_pipeline_tests.whole_runs import run_pipeline
 SECONDS = 20
 ANALYST = """
 import sys, duckdb
-with duckdb.connect(sys.argv[1], read_only=True) as connection:
+with duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read") as connection:
     for _ in range(2):
         print(connection.execute("SELECT count(*) FROM features.rfm_features").fetchall(), flush=True)
         input()
 """
 FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4", "--set", "drift.psi_critical=100")
-AT_ONCE = ("--set", "warehouse.wait_seconds=0")
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +65,16 @@ def test_readers_see_whole_nights_while_two_writers_run_in_turns(tmp_path):
     assert seen.warehouse_reads + seen.busy > 0
 
 
-def test_a_run_beside_an_analyst_warns_and_neither_disturbs_the_other(ran, orders, tmp_path, capsys):
+@pytest.mark.parametrize(("mode", "keeps"), [("read", "the file as it is now"), ("write", "it as {}.1")])
+def test_a_run_beside_an_analyst_warns_and_neither_disturbs_the_other(ran, orders, tmp_path, capsys, mode, keeps):
     warehouse = ran.database
     capsys.readouterr()
     analyst = subprocess.Popen(
-        [sys.executable, "-c", ANALYST, warehouse], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", ANALYST, warehouse, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with analyst:
         assert analyst.stdout.readline() == "[(40,)]\n"
-        status = run_night(tmp_path, orders, 2, *AT_ONCE).status
+        status = run_night(tmp_path, orders, 2, "--set", "warehouse.wait_seconds=3").status
         analyst.stdin.write("\n")
         analyst.stdin.flush()
         assert analyst.stdout.readline() == "[(40,)]\n"
@@ -82,15 +82,15 @@ def test_a_run_beside_an_analyst_warns_and_neither_disturbs_the_other(ran, order
 
     assert (status, analyst.returncode) == (0, 0)
     assert warnings_of(capsys) == [
-        f"warning: warehouse {warehouse}: process {analyst.pid} has it open to read, and keeps the file as it is now;"
-        " the run goes on with a copy in its place"
+        f"warning: warehouse {warehouse}: process {analyst.pid} has it open to {mode}, and keeps"
+        f" {keeps.format(warehouse)}; the run goes on with a copy in its place"
     ]
     assert ran.value("SELECT count(DISTINCT as_of) FROM features.rfm_features") == 2
 
 
 def test_a_customer_is_explained_beside_an_analyst(ran):
     analyst = subprocess.Popen(
-        [sys.executable, "-c", ANALYST, ran.database], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", ANALYST, ran.database, "read"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with analyst:
         analyst.stdout.readline()

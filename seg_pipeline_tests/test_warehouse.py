@@ -248,19 +248,85 @@ def test_a_run_that_is_killed_beside_a_reader_keeps_its_commits_when_the_reader_
     assert len(numbers(empty_warehouse)) == 2
 
 
-@pytest.mark.parametrize("statement", ["SELECT 1", "INSERT INTO raw.numbers VALUES (5, 5)"])
-def test_a_process_that_may_write_is_waited_for_and_then_named(empty_warehouse, analyst, statement):
+@pytest.fixture
+def patient(empty_warehouse):
+    """A warehouse whose runs wait for more than the second that a writer has to be quiet."""
+    return Warehouse(database=empty_warehouse.database, wait_seconds=3)
+
+
+def left_to(writer, warehouse, number):
+    file = warehouse.database
+    return (
+        f"warehouse {file}: process {writer.pid} has it open to write, and keeps it as {file}.{number}; the run goes on"
+        " with a copy in its place"
+    )
+
+
+def test_a_run_leaves_the_file_to_who_has_it_open_to_write_and_goes_on_with_a_copy(patient, analyst):
     writer = analyst("write")
-    writer.does(statement)
+    writer.does("INSERT INTO raw.numbers VALUES (5, 5)")
+    with patient.held((warned := []).append):
+        writer.does("INSERT INTO raw.numbers VALUES (6, 6)")
+        writer.does("CHECKPOINT")
+        writer.does("INSERT INTO raw.numbers VALUES (7, 7)")
+        assert numbers(patient)[1:] == [{"a": 5, "b": 5}]
+        replace(patient, "SELECT 8 AS a, 9 AS b")
+        assert writer.does("SELECT a FROM raw.numbers") == "[(1,), (5,), (6,), (7,)]"
+    assert warned == [left_to(writer, patient, 1)]
+    assert writer.leaves() == 0
+    assert numbers(patient) == [{"a": 8, "b": 9}]
+    assert numbers(Warehouse(database=f"{patient.database}.1"))[2:] == [{"a": 6, "b": 6}, {"a": 7, "b": 7}]
+    # What he wrote is his.
+    assert run_saying(patient, "SELECT a FROM raw.numbers") == ([], 8)
+    assert Path(f"{patient.database}.1").exists()
+
+
+def test_a_file_that_was_left_to_a_writer_goes_once_he_has_gone_without_writing(patient, analyst):
+    folder = file_of(patient).parent
+    first = analyst("write", patient)
+    assert run_saying(patient) == ([left_to(first, patient, 1)],)
+    second = analyst("write", patient)
+    assert run_saying(patient) == ([left_to(second, patient, 2)],)
+    assert [one.leaves() for one in (first, second)] == [0, 0]
+
+    assert run_saying(patient, "SELECT a FROM raw.numbers") == ([], 1)
+
+    assert sorted(file.name for file in folder.iterdir() if file.suffix != ".lock") == [
+        "warehouse.duckdb", "warehouse.duckdb.3"
+    ]  # fmt: skip
+
+
+def test_what_a_run_left_of_a_copy_for_a_writer_when_it_was_killed_is_removed(patient):
+    replace(patient, "SELECT 1 AS a, 2 AS b")
+    file_of(patient).with_name("warehouse.duckdb.1").hardlink_to(file_of(patient))
+    assert run_saying(patient, "SELECT a FROM raw.numbers") == ([], 1)
+    assert sorted(file.name for file in file_of(patient).parent.glob("*.[0-9]")) == []
+
+
+def test_a_process_that_goes_on_writing_is_waited_for_and_then_named(empty_warehouse, analyst):
+    writer = analyst("write")
+    writer.does("INSERT INTO raw.numbers VALUES (5, 5)")
+    # It waits for less than the second that a writer has to be quiet.
     with pytest.raises(MachineError) as refused, empty_warehouse.held():
         pass
     assert str(refused.value) == (
-        f"warehouse {empty_warehouse.database} is busy: process {writer.pid} has it open to write; opened read-only it"
-        " would not be in the way"
+        f"warehouse {empty_warehouse.database} is busy: process {writer.pid} has it open and writes to it; opened"
+        " read-only it is never in the way"
     )
     writer.does("INSERT INTO raw.numbers VALUES (6, 6)")
     assert writer.leaves() == 0
     assert {"a": 6, "b": 6} in numbers(empty_warehouse)
+
+
+def test_an_empty_file_is_set_aside_and_the_run_begins_anew(empty_warehouse):
+    file = empty_warehouse.database
+    file_of(empty_warehouse).touch()
+    assert run_saying(empty_warehouse) == (
+        [
+            f"warehouse {file} is damaged: it is empty; it is set aside as {file}.damaged; this run rebuilds from the"
+            f" source, and {REBUILT}"
+        ],
+    )
 
 
 def test_nobody_opens_the_file_while_a_run_has_it(empty_warehouse):
@@ -374,7 +440,8 @@ def test_a_file_that_never_was_a_database_stays_where_it_is(tmp_path):
     with pytest.raises(MachineError) as refused, Warehouse(database=str(tmp_path / "notes.duckdb")).held():
         pass
     assert str(refused.value) == (
-        f"warehouse {tmp_path / 'notes.duckdb'}: is no DuckDB file; name another with warehouse.path"
+        f"warehouse {tmp_path / 'notes.duckdb'}: is no DuckDB file; name another with warehouse.path, or"
+        " move it away, and seg-pipeline run builds it from the source"
     )
     assert {path.name for path in tmp_path.iterdir()} == {"notes.duckdb", "notes.duckdb.lock"}
 
@@ -487,7 +554,7 @@ def test_no_room_for_a_copy_beside_a_reader_is_one_line(small_disk, analyst):
     with pytest.raises(MachineError) as said, warehouse.held():
         pass
     assert str(said.value) == (
-        f"warehouse {warehouse.database}: a process reads it, and it cannot be copied: No space left on device"
+        f"warehouse {warehouse.database}: a process has it open, and it cannot be copied: No space left on device"
     )
     assert not (small_disk / "w.duckdb.copy").exists()
     assert reader.does("SELECT count(*) FROM raw.numbers") == "[(1200000,)]"

@@ -111,7 +111,7 @@ def digests(folder: Path) -> Digests:
     for file in sorted((folder / "published" / LATEST).glob("*")):
         # The DuckDB file is compared by the digest of its content, in the manifest.
         if file.suffix != ".duckdb":
-            found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+            found[file.name] = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "no file"
     return found
 
 

@@ -176,7 +176,7 @@ def test_the_set_before_stays_for_its_readers_and_older_ones_go(tmp_path):
 
 def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path):
     out = tmp_path / "out"
-    (out / "sets" / ".writing-x").mkdir(parents=True)
+    (out / "sets" / ".unfinished-x").mkdir(parents=True)
 
     published(warehouse_with(tmp_path, AS_OF, ["a"]), out)
 
@@ -465,3 +465,22 @@ def test_customers_whose_ids_are_formulas_stay_in_the_order_of_their_ids(tmp_pat
 
     assert found["csv"] == [("(1",), ("'-3",), ("'=2",), ("a",)]
     assert found["parquet"] == found["duckdb"] == [("(1",), ("-3",), ("=2",), ("a",)]
+
+
+def test_a_killed_look_at_the_published_database_leaves_nothing_in_its_set_and_the_next_run_removes_it(tmp_path):
+    out = tmp_path / "out"
+    warehouse = warehouse_with(tmp_path, AS_OF, ["a"])
+    latest = published(warehouse, out)
+    files = sorted(file.name for file in latest.iterdir())
+    killed = (
+        "import os, sys, duckdb; from pathlib import Path; from seg_pipeline.segments.exports import content_digest;"
+        "duckdb.connect = lambda *how, **more: os._exit(9); content_digest(Path(sys.argv[1]))"
+    )
+    done = subprocess.run([sys.executable, "-c", killed, latest / "segments.duckdb"], check=False)
+    assert done.returncode == 9
+    assert sorted(file.name for file in latest.iterdir()) == files
+    assert len(list(latest.resolve().parent.iterdir())) == 2
+
+    published(warehouse, out)
+
+    assert list(latest.resolve().parent.iterdir()) == [latest.resolve()]

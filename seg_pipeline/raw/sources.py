@@ -23,7 +23,7 @@ from seg_pipeline.errors import DataError, MachineError, SegPipelineError, Usage
 from seg_pipeline.raw.columns import NAME_WIDTH, ORDER_COLUMNS, column_names
 from seg_pipeline.raw.object_storage import is_object, object_path, register, told
 from seg_pipeline.settings import SourceSettings, read_preset
-from seg_pipeline.warehouse import DAMAGE
+from seg_pipeline.warehouse import DAMAGE, literal, quoted
 
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
@@ -205,7 +205,7 @@ def load(connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, *
 def _load_parquet(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, read: Mapping[str, str], into: str, limit: int | None
 ) -> None:
-    values = _values(delivery, lambda name: f"nullif(CAST({_quoted(name)} AS VARCHAR), '')")
+    values = _values(delivery, lambda name: f"nullif(CAST({quoted(name)} AS VARCHAR), '')")
     connection.execute(
         f"INSERT INTO {into} BY NAME SELECT {values}, source_file, file_row_number + 1 AS source_row"
         f" FROM read_parquet($files, filename = 'source_file', file_row_number = true, {PARQUET_OPTIONS})"
@@ -217,14 +217,13 @@ def _load_parquet(
 def _load_text(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, read: Mapping[str, str], into: str, limit: int | None
 ) -> None:
-    # The database keeps the order of the lines, so the place in this table, counted from each file's first, is the row
-    # in the file.
-    texts = ", ".join(f"{column} VARCHAR" for column in (*ORDER_COLUMNS, "source_file"))
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE delivered_lines ({texts})")
+    # Rows are numbered when they are there: the database keeps their order, and numbering them while it reads would
+    # hold it to one thread. Until then their source_row is 0.
     lines = 0
     for files in _at_once(connection, list(read)):
         lines += connection.execute(
-            f"INSERT INTO delivered_lines {_text_lines(delivery)}{_first_rows(limit and limit - lines)}",
+            f"INSERT INTO {into} BY NAME SELECT *, 0 AS source_row FROM ({_text_lines(delivery)})"
+            + _first_rows(limit and limit - lines),
             {
                 # Within a pattern of the database's own, [, * and ? in a file's name stand for themselves.
                 "files": [glob.escape(name) for name in files],
@@ -236,21 +235,20 @@ def _load_text(
             break
     if delivery.encoding in COPIED:
         connection.execute(
-            "UPDATE delivered_lines SET source_file = delivered FROM"
-            " (SELECT unnest($read) AS read, unnest($delivered) AS delivered) WHERE source_file = read",
+            f"UPDATE {into} SET source_file = delivered"
+            " FROM (SELECT unnest($read) AS read, unnest($delivered) AS delivered)"
+            " WHERE source_row = 0 AND source_file = read",
             {"read": list(read), "delivered": list(read.values())},
         )
-    brought = {name for (name,) in connection.execute("SELECT DISTINCT source_file FROM delivered_lines").fetchall()}
+    firsts = f"SELECT source_file, min(rowid) AS first_row FROM {into} WHERE source_row = 0 GROUP BY source_file"
+    brought = {name for name, _ in connection.execute(firsts).fetchall()}
     for file in () if limit else delivery.files:
         if str(file) not in brought and _has_lines(file, delivery):
             raise DataError(f"{file}: none of its lines can be read; its quotes or line ends are of no known kind")
     connection.execute(
-        f"INSERT INTO {into} BY NAME"
-        f" SELECT {', '.join(ORDER_COLUMNS)}, source_file, delivered_lines.rowid - first_row + 1 AS source_row"
-        " FROM delivered_lines JOIN"
-        " (SELECT source_file, min(rowid) AS first_row FROM delivered_lines GROUP BY ALL) USING (source_file)"
+        f"UPDATE {into} AS lines SET source_row = lines.rowid - first_row + 1 FROM ({firsts}) AS firsts"
+        " WHERE source_row = 0 AND lines.source_file = firsts.source_file"
     )
-    connection.execute("DROP TABLE delivered_lines")
 
 
 def _first_rows(limit: int | None) -> str:
@@ -316,7 +314,7 @@ def _values(delivery: Delivery, value_of: Callable[[str], str]) -> str:
         if column not in IDS:
             return name
         # An id with a NUL byte in it looks like the one without, and is another.
-        return f"CASE WHEN contains({name}, chr(0)) THEN error({_literal(f'a NUL byte in {column}')}) ELSE {name} END"
+        return f"CASE WHEN contains({name}, chr(0)) THEN error({literal(f'a NUL byte in {column}')}) ELSE {name} END"
 
     return ", ".join(f"{value(column)} AS {column}" for column in ORDER_COLUMNS)
 
@@ -342,11 +340,11 @@ def _text_lines(delivery: Delivery) -> str:
     types = ", ".join(f"'c{place}': 'VARCHAR'" for place in range(len(delivery.header)))
     values = _values(delivery, lambda name: f"c{delivery.header.index(name)}")
     line_end = (
-        f", new_line = {_literal(delivery.line_end.encode('unicode_escape').decode())}" if delivery.line_end else ""
+        f", new_line = {literal(delivery.line_end.encode('unicode_escape').decode())}" if delivery.line_end else ""
     )
     return (
         f"SELECT {values}, filename AS source_file"
-        f" FROM read_csv($files, columns = {{{types}}}, delim = {_literal(delivery.delimiter or ',')}, quote = '\"',"
+        f" FROM read_csv($files, columns = {{{types}}}, delim = {literal(delivery.delimiter or ',')}, quote = '\"',"
         " escape = '\"', header = true, auto_detect = false, filename = true,"
         f" encoding = $encoding, compression = $compression{line_end})"
     )
@@ -456,14 +454,6 @@ def _is_order_file(file: Path, folder: Path) -> bool:
     """Whether a file found in a folder is meant: hidden files and folders are some program's own."""
     below = str(file).removeprefix(str(folder)).split("/")
     return _is_readable_kind(file) and not any(part.startswith(".") for part in below)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _refuse_types(shape: _Shape, columns: Mapping[str, str], where: str) -> None:

@@ -25,6 +25,8 @@ HASHED_CUSTOMER = f'sha256($outer || unhex(sha256($inner || encode("{CUSTOMER}")
 SHA256_BLOCK_BYTES = 64
 # How a cell begins that a spreadsheet runs, though it comes from an order line.
 FORMULA = r"^[=+@\t\r-]"
+# How folders begin that are no set yet, or never will be one.
+UNFINISHED = ".unfinished-"
 
 
 def export_night(
@@ -69,13 +71,14 @@ def export_night(
 def content_digest(file: Path) -> str:
     """A digest of the tables and rows of a DuckDB file, whose bytes differ each time it is written.
 
-    A copy of the file is read: a client that has opened it to write, as many do even to read, keeps it locked.
+    A copy of the file is read: a client that has opened it to write, as many do even to read, keeps it locked. It is
+    made beside the set that the file is of, where the next run removes what a killed one left.
 
     Raises:
         FileNotFoundError: there is no such file.
         MachineError: it cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix=".reading-", dir=file.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=file.resolve().parent.parent) as folder:
         copy = shutil.copy(file, folder)
         try:
             with duckdb.connect(copy, read_only=True) as connection:

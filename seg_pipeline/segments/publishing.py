@@ -14,13 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seg_pipeline.errors import MachineError
-from seg_pipeline.segments.exports import DATABASE, content_digest, export_night
+from seg_pipeline.segments.exports import DATABASE, UNFINISHED, content_digest, export_night
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Warehouse
 
 LATEST = "latest"
 SETS = "sets"
-WRITING = ".writing-"
 MANIFEST = "manifest.json"
 # The set before is kept, for readers that are still in it.
 SETS_KEPT = 2
@@ -58,7 +57,7 @@ def publish(
             return folder / LATEST, False
         sets = folder / SETS
         # Written within the folder, so that the move to its name is one step on one file system.
-        writing = sets / f"{WRITING}{os.getpid()}"
+        writing = sets / f"{UNFINISHED}{os.getpid()}"
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir(parents=True)
         rows = export_night(warehouse, tables, as_of, writing, hash_key)
@@ -143,8 +142,8 @@ def _switch(folder: Path, name: str) -> None:
 def _forget_old_sets(sets: Path, current: str) -> None:
     """Removes what killed runs left half-written, and all sets but the current and the one before it."""
     others = [path for path in sets.iterdir() if path.name != current]
-    whole = [path for path in others if (path / MANIFEST).exists() and not path.name.startswith(WRITING)]
+    whole = [path for path in others if (path / MANIFEST).exists() and not path.name.startswith(UNFINISHED)]
     whole.sort(key=lambda path: (path / MANIFEST).stat().st_mtime)
-    half = [path for path in others if path.name.startswith(WRITING)]
+    half = [path for path in others if path.name.startswith(UNFINISHED)]
     for path in [*whole[: -(SETS_KEPT - 1)], *half]:
         shutil.rmtree(path, ignore_errors=True)

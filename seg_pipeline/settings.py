@@ -86,7 +86,7 @@ class SourceSettings(Section):
     delimiter: Annotated[str, BeforeValidator(_delimiter)] = Field(
         "auto", description="auto, whitespace, tab, or the character between two values"
     )
-    encoding: Literal["auto", "utf-8", "utf-16", "latin-1"] = Field(
+    encoding: Literal["auto", "utf-8", "utf-16", "latin-1", "windows-1252"] = Field(
         "auto", description="Encoding of text files; auto: what a byte order mark says, or UTF-8"
     )
     decimal: Literal[".", ","] = Field(

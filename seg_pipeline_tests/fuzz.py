@@ -74,7 +74,8 @@ CELLS = (
 )  # fmt: skip
 DELIMITERS = ",;\t|"
 SETTINGS = (
-    "source.encoding=utf-8", "source.encoding=utf-16", "source.encoding=latin-1", "source.date_format=iso",
+    "source.encoding=utf-8", "source.encoding=utf-16", "source.encoding=latin-1", "source.encoding=windows-1252",
+    "source.date_format=iso",
     "source.date_format=day-first", "source.decimal=,", "source.delimiter=;", "source.delimiter=whitespace",
     "source.columns.customer_id=user_id", "returns=match", "returns=drop", "duplicates=keep", "zero_prices=keep",
 )  # fmt: skip

@@ -192,6 +192,27 @@ def test_prices_that_cannot_be_read_name_the_reason_and_the_first_line(tmp_path,
     assert "features.rfm_features" not in tables
 
 
+def at(monkeypatch, moment):
+    """Sets the clock that nights go by."""
+    monkeypatch.setattr("dagster._time._mockable_get_current_datetime", lambda: moment)
+    monkeypatch.setattr("dagster._time._mockable_get_current_timestamp", moment.timestamp)
+
+
+def test_a_clock_that_was_set_back_is_one_line_and_costs_nothing_once_it_is_right(tmp_path, capsys, monkeypatch):
+    with monkeypatch.context() as wrong:
+        at(wrong, datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+        status, line, tables = failing_run(tmp_path, capsys, some_orders())
+        assert status == 1
+        assert ": the last order is of 2024-" in line
+        assert ", and nights go from 1990-01-01 to tomorrow (UTC);" in line
+        assert "features.rfm_features" not in tables
+        status, line, _ = failing_run(tmp_path, capsys, some_orders(), "--as-of", "2024-12-01")
+        assert status == 2
+        assert line.endswith("as_of: 2024-12-01 is no night: nights go from 1990-01-01 to tomorrow (UTC)")
+    at(monkeypatch, datetime.datetime(2034, 1, 1, tzinfo=datetime.UTC))
+    assert run_pipeline(tmp_path, tmp_path / "orders.csv", "--set", "models.algorithms=kmeans").status == 0
+
+
 def test_a_night_that_does_not_exist_is_refused_before_anything_is_loaded(tmp_path, capsys):
     status, line, tables = failing_run(tmp_path, capsys, some_orders(), "--as-of", "2199-01-01")
 

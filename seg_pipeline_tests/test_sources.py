@@ -49,11 +49,19 @@ def test_delimited_text_of_every_dialect_gives_the_same_rows(load_orders, tmp_pa
     assert raw.raw(COLUMNS) == READ
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16", "windows-1252"])
 def test_text_is_read_in_the_encoding_of_the_settings(load_orders, tmp_path, encoding):
     (tmp_path / "a.csv").write_bytes("customer_id,date,amount,country\nJosé,2024-01-01,1,España\n".encode(encoding))
     raw, _ = load_orders(tmp_path / "a.csv", settings=[f"source.encoding={encoding}"])
     assert raw.raw("customer_id, country") == [("José", "España")]
+
+
+def test_the_characters_that_windows_1252_has_besides_latin_1_are_read(load_orders, tmp_path):
+    (tmp_path / "a.csv").write_bytes(
+        "customer_id,date,amount,country\nŽ€“1”,2024-01-01,1,Österreich\n".encode("cp1252")
+    )
+    raw, _ = load_orders(tmp_path / "a.csv", settings=["source.encoding=windows-1252"])
+    assert raw.raw("customer_id, country") == [("Ž€“1”", "Österreich")]
 
 
 def test_text_in_another_encoding_is_told_with_the_setting(load_orders, tmp_path):
@@ -255,7 +263,7 @@ def test_no_line_survives_of_a_file_that_cannot_be_read_and_the_others_load(load
     assert raw.raw(COLUMNS) == READ
 
 
-ENCODINGS = "set source.encoding to utf-8, utf-16 or latin-1"
+ENCODINGS = "set source.encoding to utf-8, utf-16, latin-1 or windows-1252"
 MIXED = "line ends of more than one kind, or a line break outside of quotes; write it with one kind"
 HEADER_NEEDED = "empty, or its first line is: a header line is needed"
 
@@ -273,6 +281,8 @@ def parquet(tmp_path, sql="SELECT 'A' AS customer_id, DATE '2024-01-01' AS date,
          f"not utf-8 text (line 100003); {ENCODINGS}"),
         ("a.csv", LINES.encode("utf-16"), ["source.encoding=utf-8"], f"not utf-8 text (byte 0); {ENCODINGS}"),
         ("a.csv", LINES.encode("utf-16")[:-1], [], f"not utf-16-le text (byte 118); {ENCODINGS}"),
+        ("a.csv", LINES.encode() + b"\x81,2024-01-01,1\n", ["source.encoding=windows-1252"],
+         f"not windows-1252 text (byte 59); {ENCODINGS}"),
         ("a.csv", LINES.encode("utf-16-le"), [], "a NUL byte in line 1; if it is UTF-16, set source.encoding=utf-16"),
         ("a.csv", LINES.encode("utf-16-be"), [], "a NUL byte in line 1; if it is UTF-16, set source.encoding=utf-16"),
         ("a.csv", LINES.encode("utf-32"), [], "a NUL byte in line 1"),
@@ -323,7 +333,8 @@ def parquet(tmp_path, sql="SELECT 'A' AS customer_id, DATE '2024-01-01' AS date,
         ("a.csv.gz", gzip.compress(LINES.encode())[:-9], [],
          "cannot be read: Compressed file ended before the end-of-stream marker was reached"),
     ],
-    ids=["Latin-1", "Latin-1 far down", "UTF-16 where UTF-8 is set", "half a letter of UTF-16", "UTF-16 without a mark",
+    ids=["Latin-1", "Latin-1 far down", "UTF-16 where UTF-8 is set", "half a letter of UTF-16", "no Windows-1252",
+         "UTF-16 without a mark",
          "big-endian without a mark", "UTF-32", "NUL byte", "NUL byte far down", "empty", "blank first line",
          "no header", "header of an open quote", "text behind a quoted name", "a column twice",
          "two spellings of a column", "value missing", "value too many", "other delimiter", "decimal comma, unquoted",

@@ -31,9 +31,9 @@ DELIMITERS = ",;\t|"
 Result = TypeVar("Result")
 # A line may be long; a header longer than this is no header.
 HEADER_BYTES = 1_000_000
-# Of UTF-16 the database reads one byte order and takes the other for an empty file, and of a header with a line break
-# it loses the place behind a byte order mark. It is given copies in UTF-8 without a mark.
-COPIED = ("utf-16-le", "utf-16-be", "utf-8-sig")
+# Of UTF-16 the database reads one byte order and takes the other for an empty file, of a header with a line break it
+# loses the place behind a byte order mark, and Windows-1252 it does not know. It is given copies in UTF-8, unmarked.
+COPIED = ("utf-16-le", "utf-16-be", "utf-8-sig", "windows-1252")
 LINE_END = r"\r\n|\n|\r"
 MARK = "\ufeff"
 # What the first bytes of a text say of its encoding, and those of other files of their kind.
@@ -46,7 +46,7 @@ IDS = ("order_id", "customer_id")
 WORDS = ("country", "description", "currency", "shop")
 # Types and values alike are those of text where a file does not say that its bytes are text.
 PARQUET_OPTIONS = "binary_as_string = true"
-ENCODINGS = "set source.encoding to utf-8, utf-16 or latin-1"
+ENCODINGS = "set source.encoding to utf-8, utf-16, latin-1 or windows-1252"
 # The line of a reader's complaint that says what is wrong.
 DETAILS = ("Error when", "Expected", "Value with", "Maximum line size")
 # The machine's or our own faults, which no other file would mend.

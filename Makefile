@@ -6,12 +6,13 @@ DEMO_RUN := demo
 DAGSTER_HOME := $(CURDIR)/.dagster_home
 PORT ?= 3000
 
-.PHONY: help demo dev test check format bench growth fuzz year size crash-test concurrency lock clean
+.PHONY: help install demo dev test check format docs bench growth fuzz year size crash-test concurrency lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
 	@echo "make test   install and run the tests"
 	@echo "make check  lint, formatting and types"
+	@echo "make docs   write docs/reference.md anew from the code"
 	@echo "make bench  time and memory beside a hand-written script"
 	@echo "make growth how time and memory grow from 1 to 50 million lines"
 	@echo "make fuzz, make year, make size, make crash-test, make concurrency"
@@ -24,6 +25,8 @@ help:
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+install: .venv/installed
 
 .venv/installed-dev: .venv/installed requirements-dev.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
@@ -84,6 +87,9 @@ crash-test: .venv/installed-dev
 
 concurrency: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.concurrency --seconds 300
+
+docs: .venv/installed-dev
+	$(BIN)/python -m seg_pipeline_tests.reference
 
 # Up to 50 million lines: some minutes, 6 GB of disk.
 growth: .venv/installed-dev

@@ -1,20 +1,26 @@
 """What the pipeline would make of a source, before anything is run: columns found, dates, first problems."""
 
+import datetime
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from decimal import Decimal
 
+import duckdb
+
+from seg_pipeline.errors import UsageError
 from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.prepared.dates import AMBIGUOUS, count_read, date_reading
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.ingestion import sample
-from seg_pipeline.raw.sources import Delivery
+from seg_pipeline.raw.sources import Delivery, Found
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse
 
-if TYPE_CHECKING:
-    import duckdb
-
 SAMPLE_LINES = 20_000
+# What is never added up over several values.
+NEVER_MIXED = ("currency", "shop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +34,12 @@ class Inspection:
         dates: How the dates are read.
         lines: Lines looked at: the first ones of each shape.
         clean: Those of them that would count.
+        returns: Those of the clean ones that are returns.
+        customers: Customers of the clean lines.
+        orders: Their orders.
+        revenue: What the clean lines add up to, net of returns.
+        first_day: The first day with an order; None where no line would count, as is last_day.
+        last_day: The last one.
         problems: Reason, its meaning, lines, and one such line.
     """
 
@@ -37,7 +49,28 @@ class Inspection:
     dates: str
     lines: int
     clean: int
+    returns: int
+    customers: int
+    orders: int
+    revenue: Decimal
+    first_day: datetime.date | None
+    last_day: datetime.date | None
     problems: list[tuple[str, str, int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """What has to be decided before the lines of a source can be added up.
+
+    Attributes:
+        values: For currency and shop, each value with its lines, the most frequent first.
+        readings: Of dates that can be read in several ways, each way with how the first of them reads; else empty.
+        first_date: The first date, as it is written.
+    """
+
+    values: dict[str, list[tuple[str, int]]]
+    readings: dict[str, str]
+    first_date: str
 
 
 def inspect(settings: Settings) -> Inspection:
@@ -46,12 +79,15 @@ def inspect(settings: Settings) -> Inspection:
     Raises:
         SegPipelineError: what a run would stop at, in the same line.
     """
-    with Warehouse(database=":memory:").get_connection() as connection:
-        found = sample(connection, settings.source, SAMPLE_LINES)
+    with _sampled(settings) as (connection, found):
         dates = clean(connection, settings)
         examples = [_first_line(connection, delivery) for delivery in found.deliveries]
         lines = connection.execute("SELECT count(*) FROM raw.raw_orders").fetchall()[0][0]
-        kept = connection.execute("SELECT count(*) FROM prepared.clean_orders").fetchall()[0][0]
+        kept, returns, customers, orders, revenue, first_day, last_day = connection.execute(
+            "SELECT count(*), count(*) FILTER (is_return), count(DISTINCT customer_id), count(DISTINCT order_id),"
+            " coalesce(sum(amount), 0), CAST(min(ordered_at) AS DATE), CAST(max(ordered_at) AS DATE)"
+            " FROM prepared.clean_orders"
+        ).fetchall()[0]
         problems = connection.execute(
             "SELECT reason, count(*) AS lines, arg_min(source_file || ' row ' || source_row || ': ' || concat_ws(', ',"
             " order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount), (source_file, source_row))"
@@ -64,11 +100,69 @@ def inspect(settings: Settings) -> Inspection:
         dates=dates.name,
         lines=lines,
         clean=kept,
+        returns=returns,
+        customers=customers,
+        orders=orders,
+        revenue=revenue,
+        first_day=first_day,
+        last_day=last_day,
         problems=[(reason, REASONS[reason], count, example) for reason, count, example in problems],
     )
 
 
-def _first_line(connection: "duckdb.DuckDBPyConnection", delivery: Delivery) -> dict[str, str | None]:
+def mixture(settings: Settings) -> Mixture:
+    """What of the first lines of each shape of file cannot be told without a decision.
+
+    Raises:
+        SegPipelineError: no file can be read; none of the dates can.
+    """
+    with _sampled(settings) as (connection, _):
+        values = {
+            column: connection.execute(
+                f"SELECT upper(trim({column})) AS value, count(*) AS lines FROM raw.raw_orders"
+                f" WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value"
+            ).fetchall()
+            for column in NEVER_MIXED
+        }
+        connection.execute("CREATE TEMP VIEW lines_to_clean AS SELECT * FROM raw.raw_orders")
+        readings = {}
+        try:
+            date_reading(connection, settings.source.date_format)
+        except UsageError:
+            if settings.source.date_format != "auto":
+                raise
+            readings = _readings(connection)
+        first_date = connection.execute(
+            "SELECT coalesce(arg_min(trim(ordered_at), (source_file, source_row)), '') FROM raw.raw_orders"
+            " WHERE trim(ordered_at) != ''"
+        ).fetchall()[0][0]
+    return Mixture(values, readings, first_date)
+
+
+@contextmanager
+def _sampled(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, Found]]:
+    """A warehouse in memory with the first lines of each shape of file in raw_orders."""
+    with Warehouse(database=":memory:").get_connection() as connection:
+        yield connection, sample(connection, settings.source, SAMPLE_LINES)
+
+
+def _readings(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """Each way in which dates can be read, with the span of days that it makes of them, the best way first."""
+    found = []
+    for family in AMBIGUOUS:
+        reading = date_reading(connection, family)
+        lines = count_read(connection, reading)[1]
+        span = connection.execute(
+            "SELECT strftime(min(day), '%Y-%m-%d') || ' to ' || strftime(max(day), '%Y-%m-%d') FROM"
+            " (SELECT try_strptime(trim(ordered_at), $formats) AS day FROM lines_to_clean)",
+            {"formats": reading.formats},
+        ).fetchall()[0][0]
+        if lines:
+            found.append((lines, family, f"{lines:,} lines, {span}"))
+    return {family: told for _, family, told in sorted(found, key=lambda one: -one[0])}
+
+
+def _first_line(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> dict[str, str | None]:
     first = connection.execute(
         f"SELECT {', '.join(ORDER_COLUMNS)} FROM raw.raw_orders WHERE source_file = $file ORDER BY source_row LIMIT 1",
         {"file": str(delivery.files[0])},

@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,11 +30,13 @@ from seg_pipeline.warehouse import Warehouse
 class Progress:
     """What a run tells while it goes: its steps, its stages with their seconds, and the checks that failed.
 
-    `started` is called with the name of each step as it begins, `finished` with each stage and its seconds at the end
-    of each of Dagster's runs (stages take turns within one), `warned` with each failed warning.
+    `started` is called with the name of each step as it begins, `stepped` with its name and seconds as it ends,
+    `finished` with each stage and its seconds at the end of each of Dagster's runs (stages take turns within one), or
+    with each night of a backfill, `warned` with each failed warning.
     """
 
     started: Callable[[str], None]
+    stepped: Callable[[str, float], None]
     finished: Callable[[str, float], None]
     warned: Callable[[str], None]
     seconds: dict[str, float] = field(default_factory=dict)
@@ -56,8 +59,11 @@ class Progress:
                     self.failed_checks.append(line)
                 else:
                     self.warned(line)
-        elif kind == dg.DagsterEventType.STEP_SUCCESS and self._stage:
-            self.seconds[self._stage] += event.step_success_data.duration_ms / 1000
+        elif kind == dg.DagsterEventType.STEP_SUCCESS:
+            seconds = event.step_success_data.duration_ms / 1000
+            self.stepped(event.step_key or "", seconds)
+            if self._stage:
+                self.seconds[self._stage] += seconds
 
     def end_run(self) -> None:
         """Tells the stages of the run that has ended, in the order in which they began."""
@@ -104,6 +110,7 @@ def run(load: Loader, progress: Progress, *, refit: bool = False) -> Done:
         if not settings.source.table and not any(map(is_object, settings.source.path)):
             loading.start()
         _execute(definitions, ingest.name, instance, progress)
+        progress.end_run()
         as_of = settings.as_of or _day_after_last_order(warehouse)
         newest = newest_champion(warehouse)
         if settings.as_of is None and newest is not None and as_of < newest.in_force_from:
@@ -113,6 +120,7 @@ def run(load: Loader, progress: Progress, *, refit: bool = False) -> Done:
             )
         fit = "asked for" if refit else refit_due(warehouse, settings, as_of)
         _execute(definitions, (refit_job if fit else night).name, instance, progress, partition_of(as_of))
+        progress.end_run()
     folder = settings.output.path
     return Done(as_of, fit, warehouse, folder, folder / LATEST if published_as_of(folder) == as_of else None)
 
@@ -134,7 +142,9 @@ def backfill(
     with warehouse_of(settings.warehouse).held(), _instance() as instance:
         start_early()
         for as_of in nights:
+            began = time.perf_counter()
             _execute(definitions, (refit_job if refit else night).name, instance, progress, partition_of(as_of))
+            progress.finished(str(as_of), time.perf_counter() - began)
     return nights
 
 
@@ -155,7 +165,6 @@ def _execute(
         if not progress.failed_checks:
             raise
         raise DataError("critical check failed: " + "; ".join(progress.failed_checks)) from None
-    progress.end_run()
 
 
 def _day_after_last_order(warehouse: Warehouse) -> datetime.date:

@@ -1,13 +1,17 @@
 """The command: exit statuses, and errors of one line."""
 
+import datetime
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import duckdb
 import pytest
 
 from seg_pipeline.cli import main
-from seg_pipeline_tests.whole_runs import real_data
+from seg_pipeline.errors import DataError, MachineError, UsageError
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, real_data
 
 
 def run(capsys, *arguments):
@@ -40,6 +44,77 @@ def test_help_imports_nothing_heavy():
         "assert not {'dagster', 'duckdb', 'pandas'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("command", ["init", "inspect", "run", "explain", "backfill", "champions", "erase"])
+def test_the_help_of_every_command_teaches_with_examples(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    assert f"examples:\n  seg-pipeline {command}" in shown
+
+
+def test_the_help_documents_every_exit_status(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    documented = capsys.readouterr().out.partition("exit status:")[2]
+    for error in (DataError, UsageError, MachineError):
+        assert f"\n  {error.exit_status} " in documented
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_the_commands_options_and_presets(capsys, shell):
+    status, out, error = run(capsys, "completion", shell)
+    assert (status, error) == (0, "")
+    assert [word for word in ("backfill", "unpin", "as-of", "cdnow") if word not in out] == []
+
+
+def test_bash_completes_with_the_script_that_is_printed(capsys):
+    script = run(capsys, "completion", "bash")[1]
+    ask = "COMP_WORDS=(seg-pipeline run --preset c); COMP_CWORD=3; _shtab_seg_pipeline; echo ${COMPREPLY[@]}"
+    shown = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+    assert (shown.stdout, shown.stderr) == ("cdnow\n", "")
+
+
+def test_inspect_gives_json(capsys, tmp_path):
+    (tmp_path / "a.csv").write_text("customer_id,date,amount\nA,2024-01-02,1\n,2024-01-02,1\n")
+    status, out, error = run(capsys, "inspect", tmp_path, "--json")
+    assert (status, error) == (0, "")
+    found = json.loads(out)
+    assert (found["clean"], found["problems"][0]["reason"], found["last_day"]) == (
+        1,
+        "missing_customer_id",
+        "2024-01-02",
+    )
+
+
+def test_with_json_an_error_leaves_stdout_empty(capsys, tmp_path):
+    status, out, error = run(capsys, "inspect", tmp_path / "none.csv", "--json")
+    assert (status, out, error.count("\n")) == (2, "", 1)
+
+
+def test_a_reader_that_closes_the_pipe_gets_no_traceback(tmp_path):
+    (tmp_path / "a.csv").write_text("customer_id,date,amount\nA,2024-01-02,1\n")
+    command = f"{sys.executable} -m seg_pipeline.cli inspect {tmp_path} --json | true"
+    shown = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert shown.stderr == ""
+
+
+def test_champions_are_listed_while_others_read_and_nothing_is_written(capsys, shop_run):
+    place = ("--warehouse", shop_run.warehouse.database)
+    before = Path(shop_run.warehouse.database).read_bytes()
+    with duckdb.connect(shop_run.warehouse.database, read_only=True):
+        status, out, error = run(capsys, "champions", "--json", *place)
+    assert (status, error) == (0, "")
+    (champion,) = json.loads(out)["champions"]
+    assert champion["in_force_from"] == champion["fitted_as_of"] == str(DEMO_UNTIL + datetime.timedelta(days=1))
+    assert Path(shop_run.warehouse.database).read_bytes() == before
+    assert champion["model_id"] in run(capsys, "champions", *place)[1]
+
+
+def test_champions_of_a_warehouse_that_is_not_there_make_none(capsys, tmp_path):
+    assert failed(capsys, "champions", "--warehouse", tmp_path / "none.duckdb")[0] == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,15 @@ def deliveries(files: Iterable[Path], source: SourceSettings) -> Found:
     return Found(found, refused)
 
 
+def header_of(file: Path, source: SourceSettings) -> tuple[str, ...]:
+    """The columns of a file, in their order.
+
+    Raises:
+        DataError: it cannot be read as the settings say.
+    """
+    return _shape(file, source).header
+
+
 def load(connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, *, limit: int | None = None) -> None:
     """Appends the lines of a delivery to the table `into`, as text, with the file and the row each came from.
 

@@ -45,7 +45,8 @@ def sizes(folder: Path, nights: int, settings: Sequence[str]) -> list[int]:
         for file in sorted(made.glob("*.csv")):
             if file.stem <= str(last):
                 file.rename(source / file.name)
-        run(load, Progress(lambda step: None, lambda stage, seconds: None, lambda line: None))
+        untold = (lambda step: None, lambda step, seconds: None, lambda stage, seconds: None, lambda line: None)
+        run(load, Progress(*untold))
         found.append(warehouse.stat().st_size)
     return found
 

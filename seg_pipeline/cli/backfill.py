@@ -1,0 +1,53 @@
+"""`seg-pipeline backfill`: past nights from the orders that are loaded."""
+
+import argparse
+
+from seg_pipeline.cli.options import (
+    Commands,
+    add_command,
+    date,
+    loader,
+    places_options,
+    settings_options,
+    shown_options,
+)
+from seg_pipeline.cli.screen import Screen
+
+EPILOG = """\
+examples:
+  seg-pipeline backfill 2011-11-01 2011-11-30 --config seg_pipeline.toml
+  seg-pipeline backfill 2011-11-15
+
+Each night gets the numbers of that night: orders on or after it do not count, and it is scored by the champion that was
+in force, or by the first one after. What is published for a later night stays, and so does the champion of today.
+Give the settings (--preset, --config, --set) that the nights were run with.
+"""
+
+
+def add(commands: Commands) -> None:
+    """Adds the command."""
+    backfill = add_command(
+        commands,
+        "backfill",
+        _backfill,
+        help="score past nights from the orders that are loaded",
+        epilog=EPILOG,
+        parents=[settings_options(), places_options(), shown_options(loudness=True)],
+    )
+    backfill.add_argument("first", metavar="FIRST", type=date, help="the first night (orders before this day count)")
+    backfill.add_argument("last", metavar="LAST", type=date, nargs="?", help="the last night; default: the first")
+    backfill.add_argument("--refit", action="store_true", help="fit models on every night too")
+
+
+def _backfill(options: argparse.Namespace) -> int:
+    load = loader(options)
+    screen = Screen.of(options)
+    with screen.progress("starting") as progress:
+        from seg_pipeline.runs import backfill
+
+        nights = backfill(load, progress, options.first, options.last or options.first, refit=options.refit)
+    screen.result(
+        lambda: {"nights": nights, "warnings": screen.warnings},
+        lambda: screen.say(f"scored: {len(nights)} nights, {nights[0]} to {nights[-1]}, each with its champion"),
+    )
+    return 0

@@ -1,0 +1,168 @@
+"""`seg-pipeline run`: load, clean, segment, publish."""
+
+import argparse
+import math
+import time
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from seg_pipeline.cli.options import Commands, add_command, loader, places_options, settings_options, shown_options
+from seg_pipeline.cli.screen import Screen, timed
+
+if TYPE_CHECKING:
+    from seg_pipeline.runs import Done, Progress
+    from seg_pipeline.settings import Settings
+
+EPILOG = """\
+examples:
+  seg-pipeline run --source orders.csv
+  seg-pipeline run --config seg_pipeline.toml
+  seg-pipeline run --source bestellungen.csv --set source.columns.customer_id=Kunde --set source.decimal=,
+  seg-pipeline run --source exports/ --as-of 2011-12-10 --set returns=drop --set selection.k=5
+  seg-pipeline run --source exports/ --verbose > run.log
+  seg-pipeline run --source exports/ --json > run.json
+
+settings that are often given (all of them, with their defaults: seg_pipeline/settings.py):
+  returns=net|drop|match         duplicates=drop|keep            zero_prices=reject|keep
+  excluded_products=POST,BANK*   source.date_format=day-first    source.decimal=,
+  features.columns=recency_days,frequency,monetary               features.transform=log1p
+  models.algorithms=kmeans,hierarchical,gaussian_mixture         models.k_max=10
+  selection.k_min=3              selection.k_max=8               selection.k=5
+  strategies.budget=10000        strategies.currency=EUR
+"""
+
+
+def add(commands: Commands) -> None:
+    """Adds the command."""
+    run = add_command(
+        commands,
+        "run",
+        _run,
+        help="load, clean and segment a source; publish the result",
+        epilog=EPILOG,
+        parents=[settings_options(), places_options(), shown_options(loudness=True)],
+    )
+    run.add_argument(
+        "--source", metavar="PATH", nargs="+", help="files, folders or globs: csv and other text (also .gz), parquet"
+    )
+    run.add_argument(
+        "--as-of", metavar="DATE", help="orders before this day count; default: the day after the last order"
+    )
+    run.add_argument("--refit", action="store_true", help="fit models although none are due")
+
+
+def _run(options: argparse.Namespace) -> int:
+    load = loader(options)
+    return run_and_show(load, Screen.of(options), refit=options.refit)
+
+
+def run_and_show(load: "Callable[[Sequence[str]], Settings]", screen: Screen, *, refit: bool = False) -> int:
+    """Runs with these settings, and shows what came out; returns the exit status."""
+    began = time.perf_counter()
+    with screen.progress("starting") as progress:
+        from seg_pipeline.runs import run
+
+        done = run(load, progress, refit=refit)
+    seconds = time.perf_counter() - began
+    screen.say(timed("the rest", seconds - sum(progress.seconds.values())) + "  (imports and orchestration)")
+    screen.say(timed("in all", seconds) + "\n")
+    screen.result(
+        lambda: _document(done, progress, screen.warnings, seconds),
+        lambda: _show(screen, done, load(()).strategies.currency),
+    )
+    return 0
+
+
+def _document(done: "Done", progress: "Progress", warnings: Sequence[str], seconds: float) -> dict[str, object]:
+    from seg_pipeline.models.champions import champion_of
+
+    champion = champion_of(done.warehouse, done.as_of)
+    return {
+        "as_of": done.as_of,
+        "model_id": champion.model_id,
+        "fitted_as_of": champion.fitted_as_of,
+        "fit": done.fit,
+        "decision": _decision(done),
+        "segments": _profiles(done),
+        "warehouse": done.warehouse.database,
+        "published": done.published,
+        "files": sorted(map(str, done.published.iterdir())) if done.published else [],
+        "warnings": list(warnings),
+        "seconds": {**{stage: round(took, 3) for stage, took in progress.seconds.items()}, "in_all": round(seconds, 3)},
+    }
+
+
+def _profiles(done: "Done") -> list[dict[str, Any]]:
+    from seg_pipeline.segments.tables import SEGMENT_PROFILES
+
+    figures = ("customers", "share", "revenue", "revenue_share", "median_recency_days", "median_frequency")
+    wanted = ["segment_id", "segment_name", *figures, "median_monetary"]
+    rows = done.warehouse.night(SEGMENT_PROFILES, done.as_of)[wanted].to_dict("records")
+    # Money is exact in the warehouse, and a number in JSON.
+    return [{str(name): float(v) if isinstance(v, Decimal) else v for name, v in row.items()} for row in rows]
+
+
+def _decision(done: "Done") -> dict[str, Any] | None:
+    """What became of a fit; None where there was none."""
+    from seg_pipeline.models.tables import CHAMPION_DECISIONS
+
+    if done.fit is None:
+        return None
+    row = done.warehouse.night(CHAMPION_DECISIONS, done.as_of).iloc[-1]
+    return {"decision": row["decision"], "reason": row["reason"]}
+
+
+def _show(screen: Screen, done: "Done", currency: str) -> None:
+    _show_segments(screen, done, currency)
+    screen.say(_scored_with(done))
+    screen.say(f"\nwarehouse: {done.warehouse.database}")
+    if done.published is None:
+        screen.say(
+            f"published: nothing new, since a later night than {done.as_of} is in {done.output}; for other orders"
+            " give --output (and --warehouse) of their own"
+        )
+        return
+    screen.say(f"published: {done.published}")
+    for file in sorted(done.published.iterdir()):
+        if file.suffix in (".csv", ".duckdb", ".parquet"):
+            screen.say(f"           {file}")
+    screen.say(f"report:    {done.published / 'report.html'}")
+
+
+def _show_segments(screen: Screen, done: "Done", currency: str) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"Customer segments as of {done.as_of}", title_justify="left")
+    table.add_column("id", justify="right")
+    table.add_column("segment", no_wrap=True)
+    for heading in ("customers", "share", f"revenue {currency}".strip(), "share", "recency", "orders", "spend"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in _profiles(done):
+        figures = (
+            (row["customers"], ",.0f"),
+            (row["share"], ".1%"),
+            (row["revenue"], ",.0f"),
+            (row["revenue_share"], ".1%"),
+            (row["median_recency_days"], ",.0f"),
+            (row["median_frequency"], ",.0f"),
+            (row["median_monetary"], ",.0f"),
+        )
+        # Segment 0 has no last order.
+        told = ("-" if math.isnan(value) else format(value, how) for value, how in figures)
+        table.add_row(str(row["segment_id"]), row["segment_name"], *told)
+    screen.console.print(table)
+    screen.say("recency (days), orders and spend are medians")
+
+
+def _scored_with(done: "Done") -> str:
+    """Which model scored the night, and what became of a fit."""
+    from seg_pipeline.models.champions import champion_of
+
+    champion = champion_of(done.warehouse, done.as_of)
+    later = ", after this night: there was none before" if champion.fitted_as_of > done.as_of else ""
+    line = f"scored with {champion.model_id}, fitted on {champion.fitted_as_of}{later}"
+    decision = _decision(done)
+    if decision is None:
+        return line
+    return f"fitted anew: {done.fit}; champion {decision['decision']}: {decision['reason']}\n{line}"

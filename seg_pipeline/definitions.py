@@ -1,6 +1,7 @@
 """The one Definitions object that Dagster loads: the rooms in the order the data walks, and what they share."""
 
 import datetime
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import dagster as dg
@@ -10,6 +11,7 @@ from seg_pipeline.evaluation import assets as evaluation
 from seg_pipeline.features import assets as features
 from seg_pipeline.features.transforms import check_columns
 from seg_pipeline.models import assets as models
+from seg_pipeline.nights import as_of_of
 from seg_pipeline.prepared import assets as prepared
 from seg_pipeline.raw import assets as raw
 from seg_pipeline.segments import assets as segments
@@ -32,11 +34,13 @@ def build_definitions(
         loggers: In place of Dagster's console log, for the command line.
     """
     settings = load(())
+    assets = [asset for room in ROOMS for asset in room.assets or () if isinstance(asset, dg.AssetsDefinition)]
     fresh = dg.FreshnessPolicy.time_window(fail_window=datetime.timedelta(hours=settings.automation.fresh_within_hours))
     return dg.Definitions(
         assets=dg.map_asset_specs(
             lambda spec: spec._replace(freshness_policy=fresh),
-            [asset for room in ROOMS for asset in room.assets or () if isinstance(asset, dg.AssetsDefinition)],
+            # The command line shows no pages.
+            assets if loggers else _with_code(assets),
         ),
         asset_checks=[check for room in ROOMS for check in room.asset_checks or ()],
         jobs=automation.JOBS,
@@ -47,6 +51,15 @@ def build_definitions(
         executor=dg.in_process_executor,
         loggers=loggers,
     )
+
+
+def _with_code(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """The assets with a link to their code on their pages."""
+    with warnings.catch_warnings():
+        # Of the library's: that these links may still change.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        linked = dg.with_source_code_references(assets)
+    return [asset for asset in linked if isinstance(asset, dg.AssetsDefinition)]
 
 
 def settings_of_run(load: Loader) -> dg.ResourceDefinition:
@@ -65,9 +78,19 @@ def settings_of_run(load: Loader) -> dg.ResourceDefinition:
     def resource(context: dg.InitResourceContext) -> Settings:
         settings = load(context.resource_config["set"])
         check(settings)
+        if context.run and context.instance:
+            # Whoever started the run, it is found by these.
+            context.instance.add_run_tags(context.run.run_id, run_tags(settings, context.run))
         return settings
 
     return resource
+
+
+def run_tags(settings: Settings, run: dg.DagsterRun) -> dict[str, str]:
+    """What runs are found by: where their orders come from, and the as_of of their night."""
+    source = " ".join([*settings.source.path, *([settings.source.table] if settings.source.table else [])])
+    night = run.tags.get("dagster/partition")
+    return {"seg_pipeline/source": source} | ({"seg_pipeline/as_of": as_of_of(night).isoformat()} if night else {})
 
 
 def check(settings: Settings) -> None:

@@ -15,7 +15,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from seg_pipeline.errors import UsageError, did_you_mean
 
@@ -54,6 +63,18 @@ def _delimiter(value: object) -> object:
     if isinstance(value, str) and value not in ("auto", "whitespace") and (len(value) != 1 or value in '"\r\n'):
         raise ValueError(f"{value!r} is neither auto, whitespace, tab nor one character")
     return value
+
+
+def _locale(value: str) -> str:
+    if value == "en":
+        return value
+    # The default needs no look into the library, which the command line would wait for.
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        return str(Locale.parse(value.replace("-", "_")))
+    except (UnknownLocaleError, ValueError):
+        raise ValueError(f"{value!r} is no locale such as en_GB, de or fr_CH") from None
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
@@ -249,7 +270,15 @@ class StrategySettings(Section):
         0.05, gt=0, lt=1, description="Chance (two-sided) that a holdout shows an effect where there is none"
     )
     power: float = Field(0.8, ge=0.5, lt=1, description="Chance that a holdout shows the effect where it is there")
-    currency: str = Field("", max_length=3, description="Currency symbol or code in the report, e.g. £ or EUR")
+    currency: str = Field("", max_length=3, description="Currency of the shop, symbol or ISO code, e.g. £ or EUR")
+
+
+class ReportSettings(Section):
+    """How the report is written."""
+
+    locale: Annotated[str, AfterValidator(_locale)] = Field(
+        "en", description="Whose way of writing numbers the report takes, e.g. en_GB, de, fr_CH; its words are English"
+    )
 
 
 class QualitySettings(Section):
@@ -340,6 +369,7 @@ class Settings(Section):
     selection: SelectionSettings = SelectionSettings()
     value: ValueSettings = ValueSettings()
     strategies: StrategySettings = StrategySettings()
+    report: ReportSettings = ReportSettings()
     quality: QualitySettings = QualitySettings()
     retention: RetentionSettings = RetentionSettings()
     champions: ChampionSettings = ChampionSettings()

@@ -14,11 +14,14 @@ import dagster as dg
 if TYPE_CHECKING:
     import pandas as pd
 
+    from seg_pipeline.warehouse import Warehouse
+
 Severity = Literal["critical", "warning"]
 
 OWNER = "team:data"
 # Numbers this large are shown without decimals.
 WHOLE_FROM = 1000
+PREVIEW_ROWS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,31 @@ class Table:
         }
 
 
-def rows_built(rows: int, as_of: datetime.date) -> dict[str, Any]:
-    """Metadata of a night's rows. The UI's pages read the one count, its trends over partitions the other."""
-    return {"as_of": as_of.isoformat(), "dagster/row_count": rows, "dagster/partition_row_count": rows}
+def rows_built(warehouse: "Warehouse", table: Table, as_of: datetime.date) -> dict[str, Any]:
+    """Metadata of a night's rows, and how many more they are than on the night before it that the table has.
+
+    The UI's pages read the one count, its trends over partitions the other.
+    """
+    rows = warehouse.count(table, as_of)
+    before = warehouse.value(f"SELECT max(as_of) FROM {table.name} WHERE as_of < $as_of", {"as_of": as_of})
+    found: dict[str, Any] = {
+        "as_of": as_of.isoformat(),
+        "dagster/row_count": rows,
+        "dagster/partition_row_count": rows,
+    }
+    if before is not None:
+        found |= {"night_before": before.isoformat(), "rows_more": rows - warehouse.count(table, before)}
+    return found
+
+
+def preview(warehouse: "Warehouse", table: Table, as_of: datetime.date) -> dg.MarkdownMetadataValue:
+    """The first rows of a night, for the UI."""
+    rows = warehouse.read(
+        f"SELECT * EXCLUDE (as_of) FROM {table.name} WHERE as_of = $as_of ORDER BY {', '.join(table.key)}"
+        f" LIMIT {PREVIEW_ROWS}",
+        {"as_of": as_of},
+    )
+    return dg.MetadataValue.md(markdown(rows))
 
 
 def markdown(frame: "pd.DataFrame") -> str:

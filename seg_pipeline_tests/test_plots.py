@@ -2,6 +2,7 @@
 
 import base64
 import itertools
+import re
 from decimal import Decimal
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from seg_pipeline.evaluation import plots
+from seg_pipeline.evaluation.notation import MISSING, Notation
 
 
 def candidate(algorithm: str, k: int, silhouette: float, **others: object) -> dict[str, object]:
@@ -93,14 +95,17 @@ def test_silhouette_marks_the_best_the_choice_and_the_baseline(evaluation: pd.Da
 
     assert [line.get_marker() for line in axes.lines if np.size(line.get_xdata()) == 1] == ["o", "*", "o"]
     assert [line.get_linestyle() for line in axes.lines].count("--") == 1
-    assert [text.get_text() for text in axes.texts] == ["KMeans", "Gaussian mixture", "R x F grid, 10 segments"]
+    # A mark in its colour, and its name.
+    assert [text.get_text() for text in axes.texts if text.get_text().strip("■")] == [
+        "KMeans", "Gaussian mixture", "R x F grid, 10 segments"
+    ]  # fmt: skip
 
 
 def test_one_segment_has_no_silhouette_and_the_plot_says_so() -> None:
     alone = pd.DataFrame([candidate("kmeans", 1, np.nan, davies_bouldin=np.nan, calinski_harabasz=np.nan)])
 
     assert any("two segments at least" in text for text in texts(plots.silhouette_curves(alone)))
-    assert plots.MISSING in texts(plots.algorithm_comparison(alone))
+    assert MISSING in texts(plots.algorithm_comparison(alone))
     assert plots.png_base64(plots.elbow_curves(alone))
 
 
@@ -151,7 +156,7 @@ def test_names_on_the_map_never_cover_each_other() -> None:
 
 
 def test_the_heatmap_writes_real_medians_and_colours_by_rank(profiles: pd.DataFrame) -> None:
-    figure = plots.feature_profiles(profiles, currency="$")
+    figure = plots.feature_profiles(profiles, notation=Notation(currency="$"))
     (axes,) = figure.axes
 
     assert [text.get_text().replace("\\", "") for text in axes.texts] == [
@@ -159,15 +164,15 @@ def test_the_heatmap_writes_real_medians_and_colours_by_rank(profiles: pd.DataFr
         "$1,234",
         "200",
         "$88.50",
-        *[plots.MISSING] * 2,
+        *[MISSING] * 2,
     ]
-    shades = axes.images[0].get_array()
+    shades = axes.collections[0].get_array()
     assert shades is not None and np.ma.filled(shades, 9).tolist() == [[-1, 1], [1, -1], [9, 9]]
     assert plots.png_base64(figure)
 
 
 def test_a_lone_segment_has_neutral_colours(profiles: pd.DataFrame) -> None:
-    shades = plots.feature_profiles(profiles[1:2]).axes[0].images[0].get_array()
+    shades = plots.feature_profiles(profiles[1:2]).axes[0].collections[0].get_array()
 
     assert shades is not None and shades.tolist() == [[0, 0]]
 
@@ -180,7 +185,7 @@ def test_every_segment_has_a_bar_for_customers_and_one_for_revenue(profiles: pd.
 
 
 def test_a_missing_revenue_share_leaves_a_dash(profiles: pd.DataFrame) -> None:
-    assert plots.MISSING in texts(plots.sizes_and_revenue(profiles.assign(revenue_share=np.nan)))
+    assert MISSING in texts(plots.sizes_and_revenue(profiles.assign(revenue_share=np.nan)))
 
 
 def test_the_same_table_gives_the_same_png_without_metadata(profiles: pd.DataFrame) -> None:
@@ -214,17 +219,16 @@ def test_labels_move_apart_only_where_they_are_close(places: list[float], gap: f
     assert plots._spread(places, gap) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(
-    ("value", "currency", "expected"),
-    [
-        (Decimal("1234567.891"), "£", "£1,234,568"),
-        (Decimal("-45.5"), "", "-45.50"),
-        (99.999, "EUR", "EUR\N{NO-BREAK SPACE}100.00"),
-        (None, "£", plots.MISSING),
-    ],
-)
-def test_money_reads_as_people_write_it(value: object, currency: str, expected: str) -> None:
-    assert plots.money(value, currency) == expected
+def test_a_page_gets_the_same_svg_each_time_in_colours_and_with_ids_of_its_own(
+    profiles: pd.DataFrame,
+) -> None:
+    first, second = (plots.svg(plots.sizes_and_revenue(profiles), "sizes") for _ in range(2))
+
+    assert first == second
+    assert first.startswith("<svg")
+    assert "var(--ink)" in first and plots.INK.lower() not in first
+    assert all(one.startswith("sizes-") for one in re.findall(r' id="([^"]+)"', first))
+    assert "<metadata>" not in first
 
 
 def test_a_segments_colour_follows_from_its_id_and_no_two_of_ten_look_the_same() -> None:

@@ -50,7 +50,7 @@ def tested_value(
         yield dg.MaterializeResult(
             asset_key=table.asset_key,
             metadata={
-                **rows_built(len(rows), as_of),
+                **rows_built(warehouse, table, as_of),
                 **({"untested_because": outcomes.untested_because} if outcomes.untested_because else {}),
                 "figures": dg.MetadataValue.md(markdown(rows)),
             },
@@ -89,11 +89,13 @@ def evaluated_candidates(
     yield dg.MaterializeResult(
         asset_key=EVALUATION_REPORT.asset_key,
         metadata={
-            **rows_built(len(report), as_of),
+            **rows_built(warehouse, EVALUATION_REPORT, as_of),
             "chosen": f"{chosen['algorithm']}, k = {chosen['k']}",
             "reason": chosen["reason"],
             "rule": rule_in_words(settings.selection),
             "silhouette": round(float(chosen["silhouette"]), 4),
+            # Without bootstraps nothing is known of it.
+            **({"stability": round(float(chosen["stability"]), 4)} if pd.notna(chosen["stability"]) else {}),
             "score": round(float(chosen["score"]), 4),
             "comparison": dg.MetadataValue.md(
                 markdown(
@@ -112,7 +114,7 @@ def evaluated_candidates(
     yield dg.MaterializeResult(
         asset_key=CHOICE_SENSITIVITY.asset_key,
         metadata={
-            **rows_built(len(scenarios), as_of),
+            **rows_built(warehouse, CHOICE_SENSITIVITY, as_of),
             "winners": len(scenarios.drop_duplicates(["algorithm", "k"])),
             "scenarios": dg.MetadataValue.md(markdown(scenarios)),
         },

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from seg_pipeline.evaluation.notation import Notation
+from seg_pipeline.evaluation.value import TARGETED
 from seg_pipeline.models.rfm_grid import NAME as BASELINE
 from seg_pipeline.models.tables import TITLES
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MISSING = "\N{EN DASH}"
+ENGLISH = Notation()
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW = (
     "#0072B2",
@@ -35,7 +38,10 @@ BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW = (
     "#56B4E9",
     "#F0E442",
 )
-INK, GREY, PALE = "#222222", "#767676", "#D9D9D9"
+INK, GREY, PALE, SHADE, PAPER = "#222222", "#767676", "#D9D9D9", "#F1F1F1", "#FFFFFF"
+# In the report these five follow the page, light or dark. What is written on a colour stays as it is.
+PAGE_COLOURS = {INK: "ink", GREY: "soft", PALE: "line", SHADE: "panel", PAPER: "paper"}
+ON_COLOUR = "#1A1A1A"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK, YELLOW)
 MARKERS = ("o", "s", "^")
 
@@ -48,8 +54,6 @@ FEATURE_LABELS = {
     "days_between_orders": "Days between orders",
     "return_rate": "Return rate",
 }
-MONEY_FEATURES = frozenset({"monetary", "avg_order_value"})
-RATE_FEATURES = frozenset({"return_rate"})
 
 WIDTH_INCHES = 10.0
 # Share of the map that all bubbles would cover if none overlapped; the smallest and largest bubble in square points.
@@ -57,7 +61,9 @@ MAP_INK, SMALLEST_BUBBLE, LARGEST_BUBBLE = 0.35, 3.0, 1200.0
 MAP_STEPS = 30
 
 
-def elbow_curves(evaluation: pd.DataFrame, *, k_range: tuple[int, int] | None = None) -> Figure:
+def elbow_curves(
+    evaluation: pd.DataFrame, *, k_range: tuple[int, int] | None = None, notation: Notation = ENGLISH
+) -> Figure:
     """Inertia over k, one panel per algorithm with the others behind it in grey, and the algorithm's elbow marked.
 
     Args:
@@ -97,13 +103,15 @@ def elbow_curves(evaluation: pd.DataFrame, *, k_range: tuple[int, int] | None = 
         axes.set_ylim(0, max((c["inertia"].max() for c in curves.values()), default=1.0) * 1.12 or 1.0)
     for first in grid[:, 0]:
         first.set_ylabel("inertia (squared distance)")
-    _thousands(panels[0].yaxis)
+    panels[0].yaxis.set_major_formatter(lambda value, _: notation.number(value))
     if not curves:
         _note(panels[0], "No candidate has an inertia.")
     return figure
 
 
-def silhouette_curves(evaluation: pd.DataFrame, *, k_range: tuple[int, int] | None = None) -> Figure:
+def silhouette_curves(
+    evaluation: pd.DataFrame, *, k_range: tuple[int, int] | None = None, notation: Notation = ENGLISH
+) -> Figure:
     """Silhouette over k, one line per algorithm; rings mark the best of each, a star the choice, dashes the baseline.
 
     Args:
@@ -130,25 +138,26 @@ def silhouette_curves(evaluation: pd.DataFrame, *, k_range: tuple[int, int] | No
             _ring(axes, best["k"], best["silhouette"], colour)
         for _, chosen in curve[curve["chosen"].eq(True)].iterrows():
             axes.plot(
-                [chosen["k"]], [chosen["silhouette"]], marker="*", markersize=17, color=colour, markeredgecolor="white"
+                [chosen["k"]], [chosen["silhouette"]], marker="*", markersize=17, color=colour, markeredgecolor=PAPER
             )
         ends.append((curve["silhouette"].iloc[-1], algorithm_label(algorithm), colour))
     for _, grid in evaluation[evaluation["algorithm"].eq(BASELINE) & evaluation["silhouette"].notna()].iterrows():
         axes.axhline(grid["silhouette"], color=GREY, linestyle="--", linewidth=1.4, zorder=1)
         ends.append((grid["silhouette"], f"R x F grid, {grid['k']:.0f} segments", INK))
     _whole_ticks(axes, pd.concat([curve["k"] for curve in curves.values()]))
+    axes.yaxis.set_major_formatter(lambda value, _: notation.number(value, 2))
     _label_ends(figure, axes, ends)
     return figure
 
 
-def algorithm_comparison(evaluation: pd.DataFrame) -> Figure:
+def algorithm_comparison(evaluation: pd.DataFrame, *, notation: Notation = ENGLISH) -> Figure:
     """Four metrics side by side: each algorithm's best-ranked candidate, its silhouette's own, and the baseline."""
     rows = finalists(evaluation)
     metrics = [
-        ("silhouette", "Silhouette", "higher is better", "{:.3f}"),
-        ("calinski_harabasz", "Calinski-Harabasz", "higher is better", "{:,.0f}"),
-        ("davies_bouldin", "Davies-Bouldin", "lower is better", "{:.2f}"),
-        ("explained_share", "Explained share", "higher is better", "{:.0%}"),
+        ("silhouette", "Silhouette", "higher is better", notation.number, 3),
+        ("calinski_harabasz", "Calinski-Harabasz", "higher is better", notation.number, 0),
+        ("davies_bouldin", "Davies-Bouldin", "lower is better", notation.number, 2),
+        ("explained_share", "Explained share", "higher is better", notation.share, 0),
     ]
     figure = _figure(1.5 + 0.36 * len(rows), "The best of each algorithm against the baseline")
     panels = figure.subplots(1, len(metrics), sharey=True)
@@ -157,13 +166,12 @@ def algorithm_comparison(evaluation: pd.DataFrame) -> Figure:
     colours = [
         BLUE if taken else GREY if name == BASELINE else SKY for name, taken in zip(algorithms, chosen, strict=True)
     ]
-    for axes, (metric, title, direction, form) in zip(panels, metrics, strict=True):
+    for axes, (metric, title, direction, written, decimals) in zip(panels, metrics, strict=True):
         values = rows[metric].astype(float).to_numpy()
         axes.barh(places, np.nan_to_num(values), color=colours, height=0.68)
         for place, value in zip(places, values, strict=True):
-            text = MISSING if np.isnan(value) else form.format(value)
             axes.annotate(
-                text,
+                written(value, decimals),
                 (max(0.0, np.nan_to_num(value)), place),
                 xytext=(3, 0),
                 textcoords="offset points",
@@ -223,7 +231,7 @@ def cluster_map(cells: pd.DataFrame, axis_labels: tuple[str, str]) -> Figure:
     return figure
 
 
-def feature_profiles(profiles: pd.DataFrame, *, currency: str = "") -> Figure:
+def feature_profiles(profiles: pd.DataFrame, *, notation: Notation = ENGLISH) -> Figure:
     """Heatmap of the segments' medians: the real values written in, coloured by rank among the segments."""
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -243,23 +251,23 @@ def feature_profiles(profiles: pd.DataFrame, *, currency: str = "") -> Figure:
     axes = figure.subplots()
     # Both ends stay light enough for dark numbers.
     scale = LinearSegmentedColormap.from_list("orange to blue", ["#F2B45C", "#F7F7F7", "#7DB8E0"], bad="#EEEEEE")
-    axes.imshow(np.ma.masked_invalid(shade.to_numpy()), cmap=scale, vmin=-1, vmax=1, aspect="auto")
+    edges = (np.arange(size + 1) - 0.5 for size in reversed(shade.shape))
+    axes.pcolormesh(
+        *edges, np.ma.masked_invalid(shade.to_numpy()), cmap=scale, vmin=-1, vmax=1, edgecolors=PAPER, linewidth=2
+    )
+    axes.invert_yaxis()
     for row, values in enumerate(medians.to_numpy()):
         for column, value in enumerate(values):
-            text = feature_value(features[column], value, currency)
-            axes.text(column, row, _plain(text), ha="center", va="center", color=INK, fontsize=9.5)
+            text = notation.feature(value, features[column])
+            axes.text(column, row, _plain(text), ha="center", va="center", color=ON_COLOUR, fontsize=9.5)
     axes.set_xticks(range(len(features)), [textwrap.fill(feature_label(feature), 12) for feature in features])
     axes.set_yticks(range(len(profiles)), _names(profiles))
     axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
-    axes.set_xticks(np.arange(len(features) - 1) + 0.5, minor=True)
-    axes.set_yticks(np.arange(len(profiles) - 1) + 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=2)
-    axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
     return figure
 
 
-def sizes_and_revenue(profiles: pd.DataFrame) -> Figure:
+def sizes_and_revenue(profiles: pd.DataFrame, *, notation: Notation = ENGLISH) -> Figure:
     """Paired bars per segment: its share of the customers and its share of the revenue."""
     profiles = by_revenue(profiles)
     figure = _figure(1.2 + 0.62 * len(profiles), "Who the customers are and where the revenue comes from")
@@ -275,7 +283,7 @@ def sizes_and_revenue(profiles: pd.DataFrame) -> Figure:
         shortest, longest = min(shortest, *widths), max(longest, *widths)
         axes.barh(places + shift, widths, height=0.36, color=colour, label=name)
         for place, value in zip(places, values, strict=True):
-            text = share(value)
+            text = notation.share(value)
             # The first pair says what its bars are, so that no legend is needed.
             text += f" {name}" if place == 0 else ""
             at = (max(0.0, np.nan_to_num(value)), place + shift)
@@ -287,7 +295,9 @@ def sizes_and_revenue(profiles: pd.DataFrame) -> Figure:
     return figure
 
 
-def value_curves(by_segment: pd.DataFrame, chosen: tuple[str, int] | None = None) -> Figure:
+def value_curves(
+    by_segment: pd.DataFrame, chosen: tuple[str, int] | None = None, *, notation: Notation = ENGLISH
+) -> Figure:
     """Share of the later revenue over the share of customers targeted, best segments first; a dot ends each segment.
 
     Args:
@@ -304,20 +314,27 @@ def value_curves(by_segment: pd.DataFrame, chosen: tuple[str, int] | None = None
         curve = by_segment[by_segment["algorithm"].eq(chosen[0]) & by_segment["k"].eq(chosen[1])]
         label = f"{algorithm_label(chosen[0])}, {len(curve)} segments (chosen)"
         axes.plot(*_reached(curve), color=BLUE, marker="o", markersize=5, linewidth=2.2, label=label)
-    axes.axvline(0.2, color=GREY, linewidth=0.8, linestyle=":")
-    axes.annotate("first 20%", (0.2, 0), xytext=(4, 4), textcoords="offset points", fontsize=9, color=INK)
+    axes.axvline(TARGETED, color=GREY, linewidth=0.8, linestyle=":")
+    axes.annotate(
+        f"first {notation.share(TARGETED, 0)}",
+        (TARGETED, 0),
+        xytext=(4, 4),
+        textcoords="offset points",
+        fontsize=9,
+        color=INK,
+    )
     axes.set_xlabel("share of the customers targeted")
     axes.set_ylabel("share of the revenue reached")
     axes.set_xlim(0, 1)
     axes.margins(y=0.02)
-    _per_cent(axes.xaxis)
-    _per_cent(axes.yaxis)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: notation.share(value, 0))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="lower right", frameon=False, fontsize=9.5, reverse=True)
     return figure
 
 
-def flow(migration: pd.DataFrame) -> Figure:
+def flow(migration: pd.DataFrame, *, notation: Notation = ENGLISH) -> Figure:
     """Who moved from where to where: segments then on the left, now on the right, bands as thick as their customers.
 
     Who stayed is pale, who moved has the colour of the segment that was left.
@@ -345,7 +362,7 @@ def flow(migration: pd.DataFrame) -> Figure:
             place[name, segment] = y
             axes.bar(x, -height, width=0.02, bottom=y, color=styles[segment][0])
             axes.annotate(
-                f"{_plain(segment_name)}  {customers:,.0f}",
+                f"{_plain(segment_name)}  {notation.number(customers)}",
                 (x, y - height / 2),
                 xytext=(-8 if align == "right" else 8, 0),
                 textcoords="offset points",
@@ -389,6 +406,31 @@ def png_base64(figure: Figure, *, dpi: int = 144, colours: int = 128) -> str:
     return base64.b64encode(png.getvalue()).decode("ascii")
 
 
+def svg(figure: Figure, name: str) -> str:
+    """The figure as SVG to stand in a page that defines --ink, --soft, --line, --panel and --paper.
+
+    The same figure gives the same text. Letters are outlines, so that nothing moves where a font is missing.
+
+    Args:
+        figure: Any of this module's.
+        name: Comes before every id, so that several figures can stand in one page.
+    """
+    from matplotlib import rc_context
+
+    drawn = io.StringIO()
+    with rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
+        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = drawn.getvalue()
+    text = re.sub(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    # Only what is referred to needs an id.
+    used = set(re.findall(r"[\"(]#([^\")]+)", text))
+    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r'(?<= id=")|(?<=[\"(]#)', f"{name}-", text)
+    for colour, variable in PAGE_COLOURS.items():
+        text = text.replace(colour.lower(), f"var(--{variable})")
+    return text
+
+
 def markdown_image(figure: Figure, title: str) -> str:
     """The figure as a Markdown image with its data inside, for `MetadataValue.md`.
 
@@ -405,33 +447,6 @@ def algorithm_label(algorithm: str) -> str:
 def feature_label(feature: str) -> str:
     """The feature's name in words, with its unit where it has one."""
     return FEATURE_LABELS.get(feature, feature.replace("_", " ").capitalize())
-
-
-def feature_value(feature: str, value: object, currency: str = "") -> str:
-    """A feature's value with thousands separators; rates in per cent, money with the currency; a dash where missing."""
-    number = float(value) if not pd.isna(value) else np.nan  # type: ignore[arg-type, call-overload]
-    if np.isnan(number):
-        return MISSING
-    if feature in RATE_FEATURES:
-        return share(number)
-    if feature in MONEY_FEATURES:
-        return money(number, currency)
-    size = abs(number)
-    return f"{number:,.0f}" if size >= 100 or number == int(number) else f"{number:,.{1 if size >= 1 else 2}f}"
-
-
-def share(value: Any) -> str:
-    """A share in per cent; a dash where missing."""
-    return MISSING if pd.isna(value) else f"{value:z.1%}"
-
-
-def money(value: object, currency: str = "") -> str:
-    """An amount with its currency: a symbol stands close, a code with a space; cents only below 100."""
-    if pd.isna(value):  # type: ignore[call-overload]
-        return MISSING
-    amount = f"{abs(value):,.{2 if abs(value) < 100 else 0}f}"  # type: ignore[arg-type]
-    space = "\N{NO-BREAK SPACE}" if currency[-1:].isalnum() else ""
-    return f"{'-' if value < 0 else ''}{currency}{space}{amount}"  # type: ignore[operator]
 
 
 def by_revenue(profiles: pd.DataFrame) -> pd.DataFrame:
@@ -485,7 +500,7 @@ def segment_styles(segment_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
 def _figure(height_inches: float, title: str) -> Figure:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=100, facecolor="white")
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), dpi=100, facecolor=PAPER)
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.1)
     figure.suptitle(title, fontsize=11.5, fontweight="bold", color=INK, x=0.01, ha="left")
     return figure
@@ -525,14 +540,14 @@ def _ring(axes: Axes, x: float, y: float, colour: str) -> None:
 
 def _shade(axes: Axes, k_range: tuple[int, int] | None) -> None:
     if k_range:
-        axes.axvspan(k_range[0] - 0.3, k_range[1] + 0.3, color="#F1F1F1", zorder=0, linewidth=0)
+        axes.axvspan(k_range[0] - 0.3, k_range[1] + 0.3, color=SHADE, zorder=0, linewidth=0)
         axes.text(
             k_range[0] - 0.2,
             0.02,
             "what teams can serve",
             transform=axes.get_xaxis_transform(),
             fontsize=8.5,
-            color="#555555",
+            color=GREY,
         )
 
 
@@ -554,18 +569,6 @@ def _reached(curve: pd.DataFrame) -> tuple[npt.NDArray[np.float64], npt.NDArray[
         for column in ("customers", "revenue")
     )
     return customers / customers[-1], revenue / revenue[-1]
-
-
-def _per_cent(axis: Any) -> None:
-    from matplotlib.ticker import PercentFormatter
-
-    axis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-
-
-def _thousands(axis: Any) -> None:
-    from matplotlib.ticker import StrMethodFormatter
-
-    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
 
 
 def _bars_only(axes: Axes) -> None:
@@ -599,16 +602,10 @@ def _label_ends(figure: Figure, axes: Axes, ends: Sequence[tuple[float, str, str
     points_per_pixel = 72 / figure.dpi
     heights = [axes.transData.transform((0, y))[1] * points_per_pixel for y, _, _ in ends]
     for (y, text, colour), was, now in zip(ends, heights, _spread(heights, 13.0), strict=True):
-        axes.annotate(
-            text,
-            (1, y),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(6, now - was),
-            textcoords="offset points",
-            va="center",
-            color=colour,
-            fontsize=9.5,
-        )
+        at: dict[str, Any] = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
+        # A square in the line's colour, for pale letters are hard to read.
+        axes.annotate("\N{BLACK SQUARE}", (1, y), xytext=(6, now - was), color=colour, fontsize=9.5, **at)
+        axes.annotate(text, (1, y), xytext=(18, now - was), color=INK, fontsize=9.5, **at)
 
 
 def _label_centres(figure: Figure, axes: Axes, centres: Sequence[tuple[float, float, str, str]]) -> None:
@@ -631,7 +628,7 @@ def _label_centres(figure: Figure, axes: Axes, centres: Sequence[tuple[float, fl
             fontsize=10,
             fontweight="bold",
             color=INK,
-            path_effects=[withStroke(linewidth=3.5, foreground="white")],
+            path_effects=[withStroke(linewidth=3.5, foreground=PAPER)],
             arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0},
         )
         box = label.get_window_extent().padded(2)

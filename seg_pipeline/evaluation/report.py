@@ -1,14 +1,17 @@
 """The night's evaluation as one HTML page that needs nothing else: for marketing, for data scientists, for engineers.
 
-What the page says is decided here and in report.html.j2; the tables come from the caller, the images from plots.
+What the page says is decided here and in report.html.j2; the tables come from the caller, the plots from plots, and
+how a number is written from notation. No duration is on it: the same night gives the same page, byte by byte.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,16 @@ import jinja2
 import pandas as pd
 
 from seg_pipeline.evaluation import plots
+from seg_pipeline.evaluation.notation import Notation
 from seg_pipeline.evaluation.value import RANDOM, TARGETED, tested_k
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
+from seg_pipeline.prepared.tables import REASONS
 
 STABLE, PATTERN = 0.75, 0.6
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
+# Makes every table sortable; without it they stay as they came, in the order that their captions name.
+SCRIPT = Path(__file__).with_name("report.js")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,12 +38,11 @@ class Report:
     Attributes:
         as_of: the first day that the night does not see.
         source: where the orders came from, in words.
-        currency: a symbol or a code, or nothing.
+        notation: how numbers and money are written.
         evaluation, profiles, strategies, cells, rows: tables of that night.
         axis_labels: what the two axes of the cluster map are made of, in words.
         settings: flattened keys; `selection.k_min` and `selection.k_max` are shaded in the plots where present.
         versions: of the packages and the database.
-        timings: seconds by step; without them the page carries no durations at all and is the same on every run.
         rule: how the choice is made, in words.
         sensitivity: the winner under other settings of the rule; nothing is said of it without.
         fitted_as_of: the night that the model was fitted on; evaluation, sensitivity and value are of that night.
@@ -46,7 +52,7 @@ class Report:
 
     as_of: date
     source: str
-    currency: str
+    notation: Notation
     evaluation: pd.DataFrame
     profiles: pd.DataFrame
     strategies: pd.DataFrame
@@ -56,7 +62,6 @@ class Report:
     settings: Mapping[str, object]
     model_id: str
     versions: Mapping[str, str]
-    timings: Mapping[str, float] | None
     rule: str
     sensitivity: pd.DataFrame | None = None
     value_window: pd.DataFrame | None = None
@@ -76,20 +81,22 @@ def render(report: Report) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "number": number,
-        "share": plots.share,
-        "money": partial(plots.money, currency=report.currency),
+        "number": report.notation.number,
+        "share": report.notation.share,
+        "money": report.notation.money,
+        "feature_value": report.notation.feature,
+        "feature": plots.feature_label,
+        "algorithm": plots.algorithm_label,
         "day": day,
         "setting": setting,
         "present": present,
-        "algorithm": plots.algorithm_label,
         "sureness": sureness,
         "against_grid": against_grid,
-        "feature": plots.feature_label,
-        "feature_value": partial(_feature_value, currency=report.currency),
+        "rule_in_words": rule_in_words,
     }
     segments = _segments(report)
     bought = [segment for segment in segments if segment["segment_id"] != 0]
+    script = SCRIPT.read_text(encoding="utf-8")
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         report=report,
@@ -97,16 +104,27 @@ def render(report: Report) -> str:
         bought=bought,
         customers=sum(segment["customers"] for segment in bought),
         no_purchases=sum(segment["customers"] for segment in segments if segment["segment_id"] == 0),
+        revenue=sum(segment["revenue"] for segment in segments),
         leader=next((segment for segment in bought if pd.notna(segment["revenue_share"])), None),
+        favoured=max((segment["strategy"] for segment in bought if segment["strategy"]), key=_budget, default=None),
+        budget=sum(_budget(segment["strategy"]) for segment in segments if segment["strategy"]),
+        unstable=[segment for segment in bought if _stability(segment) < STABLE],
+        least_stable=min(map(_stability, bought), default=float("inf")),
         candidates=_candidates(report.evaluation),
         measured=set(report.evaluation.columns[report.evaluation.notna().any()]),
         chosen=_first(report.evaluation[report.evaluation["chosen"].eq(True)]),
         by_silhouette=_by_silhouette(report.evaluation),
         rows=_row_balance(report.rows),
-        images=_images(report),
+        plots=_plots(report),
         moved=_moved(report.migration),
         value=_value(report),
         targeted=TARGETED,
+        stable=STABLE,
+        pattern=PATTERN,
+        script=script,
+        # The page lets this one script run and no other.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        agreeing=_agreeing(report),
         winners=0 if report.sensitivity is None else len(report.sensitivity.drop_duplicates(["algorithm", "k"])),
     )
 
@@ -114,11 +132,6 @@ def render(report: Report) -> str:
 def present(value: Any) -> bool:
     """Whether there is a value: neither undefined nor missing."""
     return not isinstance(value, jinja2.Undefined) and not bool(pd.isna(value))
-
-
-def number(value: Any, decimals: int = 0) -> str:
-    """A number with thousands separators; a dash where missing."""
-    return plots.MISSING if pd.isna(value) else f"{value:,.{decimals}f}"
 
 
 def sureness(jaccard: float) -> str:
@@ -145,8 +158,29 @@ def setting(value: object) -> str:
     return str(value)
 
 
-def _feature_value(value: object, feature: str, currency: str) -> str:
-    return plots.feature_value(feature, value, currency)
+def rule_in_words(rule: str) -> str:
+    """A segment's rule with the features' names as people say them."""
+    names = "|".join(plots.FEATURE_LABELS)
+    words = re.sub(rf"\b({names})\b", lambda name: plots.feature_label(name[0]).lower(), rule)
+    return words.replace("<=", "\N{LESS-THAN OR EQUAL TO}").replace(">=", "\N{GREATER-THAN OR EQUAL TO}")
+
+
+def _stability(segment: Mapping[Any, Any]) -> float:
+    """Infinite where it was not measured."""
+    value = segment.get("stability")
+    return float("inf") if value is None or pd.isna(value) else float(value)
+
+
+def _budget(strategy: Mapping[Any, Any]) -> float:
+    return float(strategy["budget"])
+
+
+def _agreeing(report: Report) -> int:
+    """In how many settings of the rule the choice wins."""
+    chosen = _first(report.evaluation[report.evaluation["chosen"].eq(True)])
+    if report.sensitivity is None or chosen is None:
+        return 0
+    return len(_of(report.sensitivity, (chosen["algorithm"], chosen["k"])))
 
 
 def _segments(report: Report) -> list[dict[Any, Any]]:
@@ -235,25 +269,27 @@ def _row_balance(rows: pd.DataFrame) -> dict[str, Any]:
     return {
         "raw": raw,
         "clean": clean,
-        "rejected": rejected.to_dict("records"),
+        "rejected": rejected.assign(meaning=rejected["reason"].map(REASONS).fillna("")).to_dict("records"),
         "rejected_total": total,
         "difference": raw - clean - total,
     }
 
 
-def _images(report: Report) -> dict[str, str]:
+def _plots(report: Report) -> dict[str, str]:
+    """Plots as SVG, by their names in the template."""
     low, high = report.settings.get("selection.k_min"), report.settings.get("selection.k_max")
     k_range = (low, high) if isinstance(low, int) and isinstance(high, int) else None
+    notation = report.notation
     figures = {
-        "sizes": plots.sizes_and_revenue(report.profiles),
-        "elbow": plots.elbow_curves(report.evaluation, k_range=k_range),
-        "silhouette": plots.silhouette_curves(report.evaluation, k_range=k_range),
-        "comparison": plots.algorithm_comparison(report.evaluation),
+        "sizes": plots.sizes_and_revenue(report.profiles, notation=notation),
+        "elbow": plots.elbow_curves(report.evaluation, k_range=k_range, notation=notation),
+        "silhouette": plots.silhouette_curves(report.evaluation, k_range=k_range, notation=notation),
+        "comparison": plots.algorithm_comparison(report.evaluation, notation=notation),
         "map": plots.cluster_map(report.cells, report.axis_labels),
-        "profiles": plots.feature_profiles(report.profiles, currency=report.currency),
+        "profiles": plots.feature_profiles(report.profiles, notation=notation),
     }
     if report.migration is not None and _moved(report.migration)["ways"]:
-        figures["flow"] = plots.flow(report.migration)
+        figures["flow"] = plots.flow(report.migration, notation=notation)
     if report.value_by_segment is not None and len(report.value_by_segment):
-        figures["value"] = plots.value_curves(report.value_by_segment, _tested_choice(report))
-    return {name: f"data:image/png;base64,{plots.png_base64(figure)}" for name, figure in figures.items()}
+        figures["value"] = plots.value_curves(report.value_by_segment, _tested_choice(report), notation=notation)
+    return {name: plots.svg(figure, name) for name, figure in figures.items()}

@@ -12,7 +12,7 @@ from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.quality import checks_of
 from seg_pipeline.settings import Settings
-from seg_pipeline.tables import markdown, rows_built
+from seg_pipeline.tables import markdown, preview, rows_built
 from seg_pipeline.warehouse import Warehouse
 
 SQL = Path(__file__).parent
@@ -37,9 +37,10 @@ def rfm_features(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.
     )
     return dg.MaterializeResult(
         metadata={
-            **rows_built(int(grid["customers"].sum()), as_of),
+            **rows_built(warehouse, RFM_FEATURES, as_of),
             "customers": int(grid["customers"].sum()),
             "revenue": float(grid["monetary"].sum()),
+            "first_rows": preview(warehouse, RFM_FEATURES, as_of),
             "rfm_grid": dg.MetadataValue.md(markdown(grid)),
         }
     )
@@ -55,7 +56,7 @@ def feature_transforms(
     warehouse.replace_night(FEATURE_TRANSFORMS, transforms, as_of)
     return dg.MaterializeResult(
         metadata={
-            **rows_built(len(transforms), as_of),
+            **rows_built(warehouse, FEATURE_TRANSFORMS, as_of),
             "transforms": dg.MetadataValue.md(markdown(transforms)),
         }
     )

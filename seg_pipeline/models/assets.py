@@ -53,7 +53,7 @@ def drifted_features(
     warehouse.replace_night(FEATURE_DRIFT, drift, as_of)
     return dg.MaterializeResult(
         metadata={
-            **rows_built(len(drift), as_of),
+            **rows_built(warehouse, FEATURE_DRIFT, as_of),
             "champion": champion.model_id if champion else "none with these settings",
             **{f"psi_{row['feature']}": round(float(row["psi"]), 4) for row in drift.to_dict("records")},
         }
@@ -91,7 +91,7 @@ def coreset(
     warehouse.replace_night(CORESET, coreset_rows(summary, common.tolist()), as_of)
     return dg.MaterializeResult(
         metadata={
-            **rows_built(len(summary.weights), as_of),
+            **rows_built(warehouse, CORESET, as_of),
             "customers": len(buyers),
             "exact": summary.exact,
             "lost_share": round(summary.lost_share, 6),
@@ -134,7 +134,7 @@ def candidates_asset(algorithm: str) -> dg.AssetsDefinition:
         ]
         return dg.MaterializeResult(
             metadata={
-                **rows_built(len(rows), as_of),
+                **rows_built(warehouse, table, as_of),
                 "fit_seconds": float(rows["fit_seconds"].sum()),
                 "candidates": dg.MetadataValue.md(markdown(shown)),
             }

@@ -10,7 +10,7 @@ from seg_pipeline.quality import checks_of
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Warehouse, create
 
 
 @dg.multi_asset(
@@ -23,6 +23,8 @@ def prepared_orders(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
     with warehouse.get_connection() as connection:
+        create(connection, CLEAN_ORDERS, or_replace=False)
+        before = warehouse.count(CLEAN_ORDERS)
         dates = clean(connection, settings)
     summary = warehouse.read(
         "SELECT count(*) AS lines, count(DISTINCT customer_id) AS customers,"
@@ -38,9 +40,10 @@ def prepared_orders(
         asset_key=CLEAN_ORDERS.asset_key,
         metadata={
             "dagster/row_count": lines,
+            "rows_more": lines - before,
             "customers": int(summary["customers"]),
             "returned_lines": int(summary["returned_lines"]),
-            "revenue": str(summary["revenue"]),
+            "revenue": float(summary["revenue"] or 0),
             "first_order": str(summary["first_order"]),
             "last_order": str(summary["last_order"]),
         },

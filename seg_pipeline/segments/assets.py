@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from seg_pipeline.evaluation.cluster_map import principal_plane
+from seg_pipeline.evaluation.notation import Notation
 from seg_pipeline.evaluation.selection import rule_in_words
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
@@ -38,14 +39,17 @@ from seg_pipeline.segments.tables import (
     SEGMENT_PROFILES,
     SEGMENT_STRATEGIES,
 )
+from seg_pipeline.segments.views import VIEWS
 from seg_pipeline.settings import Settings, flattened, output_hash_key
-from seg_pipeline.tables import OWNER, markdown, rows_built
+from seg_pipeline.tables import OWNER, markdown, preview, rows_built
 from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PUBLISHED_TABLES = (SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_STRATEGIES, SEGMENT_MIGRATION, SEGMENT_MOVES)
+OUTCOMES = (SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_STRATEGIES, SEGMENT_MIGRATION, SEGMENT_MOVES)
+# Beside what came out, how the customers buy: without it nobody could rank them by value.
+PUBLISHED_TABLES = (*OUTCOMES, RFM_FEATURES)
 REPORT_PAGE = "report.html"
 # What of the settings the report shows: what shapes the numbers, not where things lie on this machine.
 SHOWN = (*SHAPING, "champions", "drift", "strategies", "value")
@@ -86,7 +90,7 @@ def appointed_champion(
     yield dg.MaterializeResult(
         asset_key=CHAMPION_DECISIONS.asset_key,
         metadata={
-            **rows_built(len(decision), as_of),
+            **rows_built(warehouse, CHAMPION_DECISIONS, as_of),
             "decision": decision["decision"].iloc[0],
             "reason": decision["reason"].iloc[0],
             "rule": takeover_in_words(settings),
@@ -96,7 +100,7 @@ def appointed_champion(
     yield dg.MaterializeResult(
         asset_key=SEGMENT_IDENTITY.asset_key,
         metadata={
-            **rows_built(len(changes), as_of),
+            **rows_built(warehouse, SEGMENT_IDENTITY, as_of),
             "changes": dg.MetadataValue.md(
                 markdown(changes[["segment_id", "change", "segment_name", "previous_name", "overlap", "customers"]])
             ),
@@ -125,28 +129,30 @@ def labelled_customers(
     yield dg.MaterializeResult(
         asset_key=SEGMENT_ASSIGNMENTS.asset_key,
         metadata={
-            **rows_built(int(profiles["customers"].sum()), as_of),
+            **rows_built(warehouse, SEGMENT_ASSIGNMENTS, as_of),
             "customers": int(profiles["customers"].sum()),
             "model_id": champion.model_id,
             "fitted_as_of": champion.fitted_as_of.isoformat(),
             "mean_confidence": round(float((profiles["mean_confidence"] * profiles["share"]).sum()), 4),
+            "first_rows": preview(warehouse, SEGMENT_ASSIGNMENTS, as_of),
         },
     )
     columns = ["segment_id", "segment_name", "customers", "share", "revenue", "revenue_share"]
-    currency = settings.strategies.currency
+    notation = Notation(settings.report.locale, settings.strategies.currency)
     yield dg.MaterializeResult(
         asset_key=SEGMENT_PROFILES.asset_key,
         metadata={
-            **rows_built(len(profiles), as_of),
+            **rows_built(warehouse, SEGMENT_PROFILES, as_of),
             "segments": dg.MetadataValue.md(markdown(profiles[columns])),
             "names": dg.MetadataValue.md(markdown(profiles[["segment_name", "name_reason"]])),
             "rules": dg.MetadataValue.md(markdown(profiles[["segment_name", "rule", "rule_precision", "rule_recall"]])),
+            "revenue": float(profiles["revenue"].sum()),
             "rule_fidelity": round(champion.rule_fidelity, 4),
             "sizes_and_revenue": dg.MetadataValue.md(
-                plots.markdown_image(plots.sizes_and_revenue(profiles), "Sizes and revenue")
+                plots.markdown_image(plots.sizes_and_revenue(profiles, notation=notation), "Sizes and revenue")
             ),
             "feature_profiles": dg.MetadataValue.md(
-                plots.markdown_image(plots.feature_profiles(profiles, currency=currency), "Feature profiles")
+                plots.markdown_image(plots.feature_profiles(profiles, notation=notation), "Feature profiles")
             ),
         },
     )
@@ -177,7 +183,7 @@ def migrated_customers(context: dg.AssetExecutionContext, warehouse: Warehouse) 
     yield dg.MaterializeResult(
         asset_key=SEGMENT_MIGRATION.asset_key,
         metadata={
-            **rows_built(len(migration), as_of),
+            **rows_built(warehouse, SEGMENT_MIGRATION, as_of),
             "moved": int(migration["customers"].sum() - stayed["customers"].sum()),
             "migration": dg.MetadataValue.md(markdown(migration.drop(columns=["as_of", "to_as_of"]))),
             **pictures,
@@ -192,7 +198,7 @@ def migrated_customers(context: dg.AssetExecutionContext, warehouse: Warehouse) 
     yield dg.MaterializeResult(
         asset_key=SEGMENT_MOVES.asset_key,
         metadata={
-            **rows_built(int(lists["customers"].sum()), as_of),
+            **rows_built(warehouse, SEGMENT_MOVES, as_of),
             "lists": dg.MetadataValue.md(markdown(lists)),
         },
     )
@@ -207,7 +213,7 @@ def segment_strategies(
     warehouse.replace_night(SEGMENT_STRATEGIES, plan, as_of)
     return dg.MaterializeResult(
         metadata={
-            **rows_built(len(plan), as_of),
+            **rows_built(warehouse, SEGMENT_STRATEGIES, as_of),
             "budget": dg.MetadataValue.md(
                 markdown(
                     plan[
@@ -261,7 +267,7 @@ def published_files(
     report = Report(
         as_of=as_of,
         source=warehouse.value(SOURCE_IN_WORDS),
-        currency=settings.strategies.currency,
+        notation=Notation(settings.report.locale, settings.strategies.currency),
         evaluation=evaluation,
         profiles=profiles,
         strategies=warehouse.night(SEGMENT_STRATEGIES, as_of),
@@ -276,7 +282,6 @@ def published_files(
         settings={key: value for key, value in flattened(settings).items() if key.split(".")[0] in SHOWN},
         model_id=champion.model_id,
         versions={name: version(name) for name in PACKAGES},
-        timings=None,
         rule=rule_in_words(settings.selection),
         sensitivity=warehouse.night(CHOICE_SENSITIVITY, champion.fitted_as_of),
         value_window=warehouse.night(VALUE_WINDOW, champion.fitted_as_of),
@@ -293,10 +298,11 @@ def published_files(
         champion.model_id,
         settings.output.path,
         output_hash_key(settings.output),
+        VIEWS,
     )
     forgotten = forget_nights(warehouse, champion, as_of, settings.retention.nights) if is_latest else 0
     metadata: dict[str, Any] = {
-        **rows_built(warehouse.count(SEGMENT_ASSIGNMENTS, as_of), as_of),
+        **rows_built(warehouse, SEGMENT_ASSIGNMENTS, as_of),
         "rows_past_retention": forgotten,
         "published": is_latest,
         "cluster_map": dg.MetadataValue.md(plots.markdown_image(plots.cluster_map(cells, axis_labels), "Cluster map")),
@@ -369,7 +375,7 @@ defs = dg.Definitions(
     assets=[appointed_champion, labelled_customers, migrated_customers, segment_strategies, published_files],
     asset_checks=[
         *(checks_of(table) for table in (CHAMPIONS, CHAMPION_DECISIONS, SEGMENT_IDENTITY, SEGMENT_HISTORY)),
-        *(checks_of(table) for table in PUBLISHED_TABLES),
+        *(checks_of(table) for table in OUTCOMES),
         customers_kept,
         published_set_is_whole,
     ],

@@ -1,4 +1,4 @@
-"""The files of one night's tables: one DuckDB database of them all, and Parquet and CSV of each.
+"""The files of one night's tables: one DuckDB database of them all, with views, and Parquet and CSV of each.
 
 The database is written first and the others from it, so what a customer's id looks like is decided in one place.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from seg_pipeline.errors import MachineError
+from seg_pipeline.segments.views import View
 from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Warehouse, execute, literal, quoted
 
@@ -30,13 +31,19 @@ UNFINISHED = ".unfinished-"
 
 
 def export_night(
-    warehouse: Warehouse, tables: Sequence[Table], as_of: datetime.date, folder: Path, hash_key: str | None
+    warehouse: Warehouse,
+    tables: Sequence[Table],
+    views: Sequence[View],
+    as_of: datetime.date,
+    folder: Path,
+    hash_key: str | None,
 ) -> dict[str, int]:
     """Writes one night's rows of the tables, in the order of their keys as published.
 
     Args:
         warehouse: Where the tables are.
         tables: Their names without the schema are the files' names, and the tables' in the database.
+        views: Of the database, over these tables.
         as_of: The night.
         folder: Has none of the files yet.
         hash_key: Customer ids are their HMAC-SHA256 under this key, in hex; None leaves them plain.
@@ -55,11 +62,14 @@ def export_night(
             for table in tables:
                 name = table.asset_key[1]
                 rows[name] = _copy(connection, table, as_of, hash_key)
-                _comment(connection, table)
+                _comment(connection, "TABLE", table)
                 columns = [quoted(column.name) for column in table.columns]
                 _write(connection, table, columns, folder / f"{name}.parquet", "FORMAT parquet, COMPRESSION zstd")
                 cells = [_harmless(column) for column in table.columns]
                 _write(connection, table, cells, folder / f"{name}.csv", "FORMAT csv, HEADER")
+            for view in views:
+                connection.execute(f"CREATE VIEW {_published(view)} AS {view.query}")
+                _comment(connection, "VIEW", view)
             connection.execute(f"CHECKPOINT {NIGHT}")
         finally:
             connection.execute(f"DETACH {NIGHT}")
@@ -69,7 +79,7 @@ def export_night(
 
 
 def content_digest(file: Path) -> str:
-    """A digest of the tables and rows of a DuckDB file, whose bytes differ each time it is written.
+    """A digest of the tables, rows and views of a DuckDB file, whose bytes differ each time it is written.
 
     A copy of the file is read: a client that has opened it to write, as many do even to read, keeps it locked. It is
     made beside the set that the file is of, where the next run removes what a killed one left.
@@ -86,6 +96,9 @@ def content_digest(file: Path) -> str:
                 # One digest of a table's rows in whatever order: they have keys, so none is there twice.
                 rows = "SELECT count(*), bit_xor(md5_number(CAST(whole_row AS VARCHAR))) FROM {} AS whole_row"
                 content = [(name, connection.execute(rows.format(quoted(name))).fetchall()) for (name,) in names]
+                content += connection.execute(
+                    "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY view_name"
+                ).fetchall()
         except duckdb.Error as error:
             raise MachineError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
     return hashlib.sha256(repr(content).encode()).hexdigest()
@@ -116,11 +129,11 @@ def _copy(connection: duckdb.DuckDBPyConnection, table: Table, as_of: datetime.d
     return int(written.fetchall()[0][0])
 
 
-def _comment(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
-    """What the table and its columns mean, where a client shows it."""
-    name = _published(table)
-    connection.execute(f"COMMENT ON TABLE {name} IS {literal(table.description)}")
-    for column in table.columns:
+def _comment(connection: duckdb.DuckDBPyConnection, kind: str, relation: Table | View) -> None:
+    """What a table or view and its columns mean, where a client shows it."""
+    name = _published(relation)
+    connection.execute(f"COMMENT ON {kind} {name} IS {literal(relation.description)}")
+    for column in relation.columns:
         connection.execute(f"COMMENT ON COLUMN {name}.{quoted(column.name)} IS {literal(column.description)}")
 
 
@@ -132,13 +145,13 @@ def _write(connection: duckdb.DuckDBPyConnection, table: Table, cells: Sequence[
     connection.execute(f"COPY ({query}) TO $file ({options})", {"file": str(file)})
 
 
-def _published(table: Table) -> str:
-    """The table in the database, in the schema that a client looks into first.
+def _published(relation: Table | View) -> str:
+    """The table or view in the database, in the schema that a client looks into first.
 
     A schema `segments` in a file of that name would make `FROM segments.segment_profiles` ambiguous; as it is, that is
     the table under the name that it has in the warehouse.
     """
-    return f"{NIGHT}.main.{quoted(table.asset_key[1])}"
+    return f"{NIGHT}.main.{quoted(relation.name.rpartition('.')[2])}"
 
 
 def _harmless(column: Column) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from seg_pipeline.errors import MachineError
 from seg_pipeline.segments.exports import DATABASE, UNFINISHED, content_digest, export_night
+from seg_pipeline.segments.views import View
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Warehouse
 
@@ -33,6 +34,7 @@ def publish(
     model_id: str,
     folder: Path,
     hash_key: str | None = None,
+    views: Sequence[View] = (),
 ) -> tuple[Path, bool]:
     """Writes one night's set and makes it the latest, unless a later night is published already.
 
@@ -44,6 +46,7 @@ def publish(
         model_id: The model that the segments come from.
         folder: Of all published sets.
         hash_key: What customer ids are hashed with; None leaves them plain.
+        views: Of the DuckDB file, over these tables.
 
     Returns:
         The folder of the set, through `latest` where it is the latest, and whether it is.
@@ -60,7 +63,7 @@ def publish(
         writing = sets / f"{UNFINISHED}{os.getpid()}"
         shutil.rmtree(writing, ignore_errors=True)
         writing.mkdir(parents=True)
-        rows = export_night(warehouse, tables, as_of, writing, hash_key)
+        rows = export_night(warehouse, tables, views, as_of, writing, hash_key)
         data = {name: {"rows": count, **_fingerprint(writing / name)} for name, count in rows.items()}
         for name, text in pages.items():
             (writing / name).write_text(text, encoding="utf-8")

@@ -17,6 +17,7 @@ from seg_pipeline_tests import ui
 
 ROOMS = ("raw", "prepared", "features", "models", "evaluation", "segments")
 SHOP_SINCE, SHOP_UNTIL = datetime.date(2026, 4, 15), datetime.date(2026, 10, 31)
+OF_A_RUN = re.compile(r" - [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12} - ")
 WORTH_A_LOOK = re.compile(r"warn|error|traceback|deprecat|supersed|telemetry", re.IGNORECASE)
 
 
@@ -40,7 +41,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(browser: Browser, folder: Path) -> Iterator[str]:
     source = folder / "small_shop"
     demo_shop.write_days(source, SHOP_SINCE, SHOP_UNTIL)
-    with ui.make_dev(folder, source) as address:
+    # So that one check fails, and shows how that reads.
+    with ui.make_dev(folder, source, {"quality.rejected_share_warning": "0.001"}) as address:
         yield address
 
 
@@ -51,6 +53,17 @@ def run_id(browser: Browser, address: str, folder: Path) -> str:
         run_id = ui.materialize_latest_night(page, address)
     ui.wait_until_succeeded(address, run_id)
     return run_id
+
+
+@pytest.fixture(scope="module")
+def three_nights(browser: Browser, address: str, run_id: str, folder: Path) -> list[str]:
+    """The two nights before, each backfilled by a click; the days of all three."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    days = [str(today - datetime.timedelta(days=n)) for n in (2, 1, 0)]
+    with ui.page_of(browser, folder / "backfill.png") as page:
+        for day in days[:2]:
+            ui.wait_until_succeeded(address, ui.backfill_night(page, address, day))
+    return days
 
 
 @pytest.fixture
@@ -95,12 +108,79 @@ def test_an_asset_shows_its_meaning_owner_kinds_columns_and_rows(page, address, 
         expect(page.get_by_text(text).first).to_be_visible()
 
 
+def test_an_asset_links_its_code_and_shows_its_first_rows(page, address, run_id):
+    page.goto(f"{address}/assets/features/rfm_features")
+    expect(page.get_by_role("link", name="assets.py")).to_be_visible()
+    expect(page.get_by_text("first_rows", exact=True)).to_be_visible()
+    expect(page.get_by_text("monetary").last).to_be_visible()
+
+
+def test_a_failing_check_says_what_it_guards_how_often_it_is_broken_and_where(page, address, run_id):
+    page.goto(f"{address}/assets/prepared/clean_orders?view=checks")
+    page.get_by_text("rejected_share_usual", exact=True).first.click()
+    expect(page.get_by_text("at most quality.rejected_share_warning. (warning)").first).to_be_visible()
+    expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Broken by .*for example reason \w+, lines \d+")).first).to_be_visible()
+
+
+def test_the_report_opens_from_where_the_ui_says_it_is(page, address, run_id):
+    page.goto(f"{address}/assets/segments/published_files?view=events")
+    report = page.get_by_role("row").filter(has=page.get_by_text("report", exact=True)).get_by_text(".html")
+    page.goto(f"file://{report.inner_text().strip()}")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    expect(page.get_by_role("table").first).to_be_visible()
+
+
+def test_runs_are_found_by_their_night_and_their_source(page, address, run_id):
+    page.goto(f"{address}/runs/{run_id}")
+    page.get_by_role("button", name="View tags and config").click()
+    tomorrow = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
+    expect(page.get_by_text(f"seg_pipeline/as_of: {tomorrow}").first).to_be_visible()
+    expect(page.get_by_text(re.compile("seg_pipeline/source: .*small_shop")).first).to_be_visible()
+
+
+def test_a_backfill_builds_the_night_that_was_chosen_and_publishes_nothing_older(page, address, three_nights):
+    page.goto(f"{address}/assets/segments/published_files?view=events")
+    for day in three_nights:
+        expect(page.get_by_text(day, exact=True).first).to_be_visible()
+    published = page.get_by_role("row").filter(has=page.get_by_text("published", exact=True))
+    expect(published.get_by_text("false")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("asset", "trends"),
+    [
+        ("segments/segment_profiles", ["revenue", "rule_fidelity"]),
+        ("features/rfm_features", ["customers", "revenue", "rows_more"]),
+        ("models/feature_drift", ["psi_recency_days"]),
+    ],
+)
+def test_figures_of_three_nights_are_plotted_as_trends(page, address, three_nights, asset, trends):
+    page.goto(f"{address}/assets/{asset}")
+    page.get_by_text("Plots", exact=True).click()
+    for trend in trends:
+        expect(page.get_by_text(trend, exact=True).first).to_be_visible()
+    expect(page.locator("canvas").first).to_be_visible()
+
+
+def test_the_schedule_is_switched_on_and_off(page, address):
+    page.goto(f"{address}/locations/seg_pipeline.definitions/schedules/nightly_schedule")
+    expect(page.get_by_text("Refreshes the segments every night")).to_be_visible()
+    switch = page.get_by_role("checkbox")
+    for on in (True, False):
+        # The box itself is hidden behind its picture.
+        switch.dispatch_event("click")
+        expect(switch).to_be_checked(checked=on)
+        if on:
+            expect(page.get_by_text("Next tick")).to_be_visible()
+
+
 def test_the_terminal_shows_no_warning_and_no_question_about_telemetry(address, run_id, folder):
     # Lines of the run itself are events; what matters is what the services say. That a new home has no history yet is
     # no fault.
     said = [
         line
         for line in (folder / "terminal.txt").read_text().splitlines()
-        if f" - {run_id} - " not in line and "No cursor for event type" not in line
+        if not OF_A_RUN.search(line) and "No cursor for event type" not in line
     ]
     assert [line for line in said if WORTH_A_LOOK.search(line)] == []

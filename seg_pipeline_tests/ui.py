@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ def chromium() -> str | None:
 
 
 @contextmanager
-def make_dev(folder: Path, source: Path | None = None) -> Iterator[str]:
+def make_dev(folder: Path, source: Path | None = None, settings: Mapping[str, str] | None = None) -> Iterator[str]:
     """`make dev` on a free port, its shop, home, warehouse and published files in `folder`; yields its address.
 
     What it prints goes to `folder/terminal.txt`. Nothing is installed: the tools are those of this Python.
@@ -65,6 +65,7 @@ def make_dev(folder: Path, source: Path | None = None) -> Iterator[str]:
     Args:
         folder: Is there and empty.
         source: Orders to read; the demo shop that `make dev` makes where None.
+        settings: More settings, key -> value.
 
     Raises:
         RuntimeError: it ended, did not answer in time, or could not load the pipeline.
@@ -85,6 +86,8 @@ def make_dev(folder: Path, source: Path | None = None) -> Iterator[str]:
     environment[ENVIRONMENT_PREFIX + "OUTPUT_PATH"] = str(folder / "published")
     if source:
         environment[ENVIRONMENT_PREFIX + "SOURCE_PATH"] = str(source)
+    for key, value in (settings or {}).items():
+        environment[ENVIRONMENT_PREFIX + key.replace(".", "_").upper()] = value
     terminal = folder / "terminal.txt"
     with terminal.open("wb") as output:
         process = subprocess.Popen(
@@ -139,6 +142,22 @@ def materialize_latest_night(page: Page, address: str) -> str:
     dialog.get_by_role("button", name="Launch 1 run").click()
     expect(dialog).to_have_count(0)
     return last_run(address)["runId"]
+
+
+def backfill_night(page: Page, address: str, day: str) -> str:
+    """Chooses one night among the partitions of the job `night` and launches it; gives the run's id."""
+    before = last_run(address)["runId"]
+    page.goto(f"{address}/locations/seg_pipeline.definitions/jobs/night/partitions")
+    page.get_by_role("button", name="Materialize").first.click()
+    dialog = page.get_by_role("dialog")
+    night = dialog.get_by_role("textbox").first
+    night.fill(f"[{day}...{day}]")
+    night.press("Enter")
+    dialog.get_by_role("button", name="Launch").click()
+    deadline = time.monotonic() + CLICK_SECONDS
+    while (run := last_run(address)["runId"]) == before and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return run
 
 
 def markdown_of(page: Page, label: str) -> Locator:

@@ -1,0 +1,185 @@
+"""Writes docs/reference.md from the code: every setting, table and published view. `make docs` runs it.
+
+A reference that is written by hand is soon wrong; a test holds this one against the code.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from seg_pipeline.models.tables import CANDIDATES
+from seg_pipeline.segments.assets import PUBLISHED_TABLES
+from seg_pipeline.segments.views import VIEWS
+from seg_pipeline.settings import PRESETS, Settings, read_preset
+from seg_pipeline.tables import Column, Table
+from seg_pipeline_tests.test_house import tables
+
+FILE = Path(__file__).parents[1] / "docs" / "reference.md"
+
+# In JSON schema, and in words.
+BOUNDS = {"minimum": "from", "exclusiveMinimum": "over", "maximum": "to", "exclusiveMaximum": "under"}
+
+INTRODUCTION = """\
+# Reference
+
+Written from the code by `make docs`, and not to be edited.
+
+- [Settings](#settings)
+- [Columns that the presets know](#columns-that-the-presets-know)
+- [Published tables and views](#published-tables-and-views)
+- [Tables of the warehouse](#tables-of-the-warehouse)
+
+## Settings
+
+Later beats earlier: defaults, the preset's policies, the settings file (TOML, `--config FILE` or
+`SEG_PIPELINE_CONFIG`), the environment, `--set KEY=VALUE`. The key `models.k_max` is `k_max` in the section `[models]`
+of the file, `SEG_PIPELINE_MODELS_K_MAX` in the environment. A list is its parts between commas; a mapping has a key for
+each entry, such as `features.transform.monetary=log1p`. An unknown key is an error that names the nearest one.
+
+Secrets are no settings, since settings are shown and stored. They are in the environment alone:
+`SEG_PIPELINE_OUTPUT_HASH_KEY` (see `output.customer_ids`) and `SEG_PIPELINE_SOURCE_DATABASE` (see `source.table`).
+"""
+
+
+def reference() -> str:
+    """The page."""
+    return "\n".join([INTRODUCTION, *_settings(), *_presets(), *_published(), *_warehouse()]) + "\n"
+
+
+def _settings() -> Iterator[str]:
+    whole = Settings.model_fields
+    sections = {
+        name: field.annotation
+        for name, field in whole.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
+    yield "### General\n"
+    yield from _keys(Settings, "")
+    for name, section in sections.items():
+        yield f"### {name}\n"
+        yield f"{section.__doc__}\n"
+        yield from _keys(section, f"{name}.")
+
+
+def _keys(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    schema = section.model_json_schema()["properties"]
+    rows = [
+        (f"`{prefix}{name}`", _default(field.default), _allowed(schema[name]), field.description or "")
+        for name, field in section.model_fields.items()
+        if not isinstance(field.default, BaseModel)
+    ]
+    yield from _table(("key", "default", "values", "meaning"), rows)
+
+
+def _default(value: Any) -> str:
+    """As it would be written behind `--set KEY=`."""
+    if value is None or value in ((), {}, ""):
+        return "none"
+    if isinstance(value, tuple):
+        return f"`{','.join(value)}`"
+    if isinstance(value, dict):
+        return f"`{value['default']}`"
+    assert value is not PydanticUndefined
+    return f"`{value}`"
+
+
+def _allowed(schema: dict[str, Any]) -> str:
+    """The values that a setting may have, from its JSON schema."""
+    # What may be left out is anyOf a type and null.
+    kind = next((part for part in schema.get("anyOf", ()) if part.get("type") != "null"), schema)
+    if "enum" in kind:
+        return ", ".join(f"`{value}`" for value in kind["enum"])
+    return " ".join(f"{word} {kind[bound]}" for bound, word in BOUNDS.items() if bound in kind)
+
+
+def _presets() -> Iterator[str]:
+    yield "## Columns that the presets know\n"
+    yield (
+        "Case, blanks and punctuation do not matter: `Order ID` is `order_id`. For each column of raw_orders the first"
+        " name that the source has is taken; `source.columns` names another.\n"
+    )
+    for file in sorted(PRESETS.glob("*.toml")):
+        preset = read_preset(file.stem)
+        yield f"### Preset {file.stem}\n"
+        yield f"{preset['description']}.\n"
+        rows = [
+            (f"`{column}`", ", ".join(f"`{name}`" for name in ([names] if isinstance(names, str) else names)))
+            for column, names in preset.get("columns", {}).items()
+        ]
+        yield from _table(("column", "names"), rows)
+        if settings := preset.get("settings"):
+            yield "Its settings: " + ", ".join(f"`{key}={value}`" for key, value in settings.items()) + ".\n"
+
+
+def _published() -> Iterator[str]:
+    yield "## Published tables and views\n"
+    yield (
+        "`published/latest` has these tables of the night as `.parquet` and `.csv`, and all of them in"
+        " `segments.duckdb`, under their names without the schema: "
+        + ", ".join(_link(table) for table in PUBLISHED_TABLES)
+        + ". The database has these views besides; queries to begin with are in [explore.md](explore.md).\n"
+    )
+    for view in VIEWS:
+        yield f"### View {view.name}\n"
+        yield f"{view.description}\n"
+        yield from _table(("column", "meaning"), [(f"`{column.name}`", column.description) for column in view.columns])
+
+
+def _link(table: Table) -> str:
+    return f"[{table.asset_key[1]}](#{table.name.replace('.', '')})"
+
+
+def _warehouse() -> Iterator[str]:
+    yield "## Tables of the warehouse\n"
+    yield (
+        "From features on a table holds one set of rows per night, with `as_of` first. NULL only where a column says"
+        " so. A critical rule that is broken stops everything after the table; a warning is shown and stops nothing."
+        " The columns' bounds and values and the key are checked too, and are critical.\n"
+    )
+    known = {table.name: table for table in tables()}
+    # One for each algorithm, and all alike.
+    first, *others = CANDIDATES.values()
+    for table in known.values():
+        if table == first:
+            yield from _described(table, ", ".join(candidates.name for candidates in CANDIDATES.values()))
+        elif table not in others:
+            yield from _described(table, table.name)
+
+
+def _described(table: Table, heading: str) -> Iterator[str]:
+    yield f"### {heading}\n"
+    key = ", ".join(f"`{name}`" for name in (*(("as_of",) if table.nightly else ()), *table.key))
+    yield table.description + (f" Key: {key}." if key else "") + "\n"
+    rows = [(f"`{column.name}`", column.type, _meaning(column)) for column in table.columns]
+    yield from _table(("column", "type", "meaning"), rows)
+    if table.rules:
+        rules = [(f"`{rule.name}`", rule.severity, rule.description) for rule in table.rules]
+        yield from _table(("check", "severity", "what it guards"), rules)
+
+
+def _meaning(column: Column) -> str:
+    low, high = column.min_value, column.max_value
+    notes = [
+        f"{low:g} to {high:g}" if low is not None and high is not None else "",
+        f"from {low:g}" if low is not None and high is None else "",
+        f"to {high:g}" if low is None and high is not None else "",
+        "one of " + ", ".join(f"`{value}`" for value in column.values) if column.values else "",
+        "may be NULL" if column.nullable else "",
+    ]
+    said = "; ".join(note for note in notes if note)
+    return column.description + (f" ({said})" if said else "")
+
+
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + "---|" * len(heads)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+    yield ""
+
+
+if __name__ == "__main__":
+    FILE.write_text(reference(), encoding="utf-8")

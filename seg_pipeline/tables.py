@@ -72,8 +72,13 @@ class Table:
         """The column list of CREATE TABLE."""
         return ", ".join(f'"{column.name}" {column.type}' for column in self.columns)
 
-    def asset(self, *, kinds: Iterable[str], metadata: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What an asset that builds this table tells the UI, as arguments of `dg.asset` or `dg.AssetSpec`."""
+    def asset(
+        self, *, kinds: Iterable[str], metadata: dict[str, Any] | None = None, group: str | None = None
+    ) -> dict[str, Any]:
+        """What an asset that builds this table tells the UI, as arguments of `dg.asset` or `dg.AssetSpec`.
+
+        `group` is the room that builds it, where that is not the one that its schema is named after.
+        """
         schema = dg.TableSchema(
             columns=[
                 dg.TableColumn(
@@ -87,7 +92,7 @@ class Table:
         )
         return {
             "key": self.asset_key,
-            "group_name": self.asset_key[0],
+            "group_name": group or self.asset_key[0],
             "description": self.description,
             "kinds": {"duckdb", *kinds},
             "owners": [OWNER],

@@ -73,7 +73,8 @@ def test_every_table_is_an_asset_with_description_owner_kinds_schema_and_checks(
     known = {table.name: table for table in tables()}
     for name, table in known.items():
         spec = next(spec for spec in defs.resolve_all_asset_specs() if spec.key.path == table.asset_key)
-        assert spec.group_name == table.asset_key[0]
+        built_elsewhere = table.name in ("models.champions", "models.champion_decisions")
+        assert spec.group_name == ("segments" if built_elsewhere else table.asset_key[0])
         assert spec.description
         assert spec.owners
         assert {"duckdb"} < spec.kinds

@@ -62,7 +62,8 @@ PACKAGES = ("seg-pipeline", "dagster", "duckdb", "great-expectations", "scikit-l
 
 @dg.multi_asset(
     specs=[
-        dg.AssetSpec(deps=deps, partitions_def=NIGHTS, **table.asset(kinds={"python"}))
+        # In this room, so that the graph reads from models over evaluation to segments.
+        dg.AssetSpec(deps=deps, partitions_def=NIGHTS, **table.asset(kinds={"python"}, group="segments"))
         for table, deps in (
             (CHAMPIONS, [EVALUATION_REPORT.asset_key, rfm_features, feature_transforms, coreset]),
             (CHAMPION_DECISIONS, [CHAMPIONS.asset_key]),

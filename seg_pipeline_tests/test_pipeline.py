@@ -41,7 +41,9 @@ def built(run):
 
 
 def published_data(run):
-    return {file.name: file.read_bytes() for file in (run.output / "latest").iterdir()}
+    """The bytes of every published file. DuckDB writes a few of its own that differ; the manifest has its content."""
+    files = (run.output / "latest").iterdir()
+    return {file.name: "a database" if file.suffix == ".duckdb" else file.read_bytes() for file in files}
 
 
 def test_a_run_of_the_demo_shop_builds_every_table_and_gives_every_customer_one_segment(shop_run):

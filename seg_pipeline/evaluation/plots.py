@@ -39,8 +39,8 @@ BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, YELLOW = (
     "#F0E442",
 )
 INK, GREY, PALE, SHADE, PAPER = "#222222", "#767676", "#D9D9D9", "#F1F1F1", "#FFFFFF"
-# In the report these five follow the page, light or dark. What is written on a colour stays as it is.
-PAGE_COLOURS = {INK: "ink", GREY: "soft", PALE: "line", SHADE: "panel", PAPER: "paper"}
+# In the report these follow the page, light or dark, as does matplotlib's black. What is on a colour stays as it is.
+PAGE_COLOURS = {"#000000": "ink", INK: "ink", GREY: "soft", PALE: "line", SHADE: "panel", PAPER: "paper"}
 ON_COLOUR = "#1A1A1A"
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK, YELLOW)
 MARKERS = ("o", "s", "^")
@@ -407,7 +407,7 @@ def png_base64(figure: Figure, *, dpi: int = 144, colours: int = 128) -> str:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The figure as SVG to stand in a page that defines --ink, --soft, --line, --panel and --paper.
+    """The figure as SVG to stand in a page that defines --ink, --soft, --line, --panel and --paper and fills with ink.
 
     The same figure gives the same text. Letters are outlines, so that nothing moves where a font is missing.
 
@@ -421,7 +421,10 @@ def svg(figure: Figure, name: str) -> str:
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
         figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = drawn.getvalue()
-    text = re.sub(r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*", "", text[text.index("<svg") :], flags=re.DOTALL)
+    unneeded = r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*|<style.*?</style>\s*"
+    text = re.sub(unneeded, "", text[text.index("<svg") :], flags=re.DOTALL)
+    # Hundredths of a point are finer than any screen.
+    text = re.sub(r' d="[^"]+"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
     # Only what is referred to needs an id.
     used = set(re.findall(r"[\"(]#([^\")]+)", text))
     text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)

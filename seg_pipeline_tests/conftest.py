@@ -1,6 +1,7 @@
 """Fixtures that several test modules share: a few lines in, the whole small tables out."""
 
 import csv
+import os
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -104,3 +105,17 @@ def postgres():
 @pytest.fixture
 def empty_warehouse(tmp_path):
     return Warehouse(database=str(tmp_path / "warehouse.duckdb"), wait_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for one module: while it is there no other event loop can run."""
+    from seg_pipeline_tests import ui
+
+    if ui.chromium() is None:
+        reason = "no Chromium: `apt-get install chromium` brings it"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with ui.browser() as started:
+        yield started

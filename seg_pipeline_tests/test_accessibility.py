@@ -1,23 +1,9 @@
 """The report before axe, the accessibility checker, in Chromium: as it is by day, by night and printed."""
 
-import os
-
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from seg_pipeline_tests import ui
 from seg_pipeline_tests.whole_runs import Run
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if ui.chromium() is None:
-        reason = "no Chromium: `apt-get install chromium` brings it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with ui.browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

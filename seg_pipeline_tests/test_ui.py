@@ -4,7 +4,6 @@ A screenshot of every page is left in the test's temporary folder, and what `mak
 """
 
 import datetime
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,17 +18,6 @@ ROOMS = ("raw", "prepared", "features", "models", "evaluation", "segments")
 SHOP_SINCE, SHOP_UNTIL = datetime.date(2026, 4, 15), datetime.date(2026, 10, 31)
 OF_A_RUN = re.compile(r" - [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12} - ")
 WORTH_A_LOOK = re.compile(r"warn|error|traceback|deprecat|supersed|telemetry", re.IGNORECASE)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if ui.chromium() is None:
-        reason = "no Chromium: `apt-get install chromium` brings it"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with ui.browser() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

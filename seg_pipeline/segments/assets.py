@@ -52,7 +52,7 @@ OUTCOMES = (SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_STRATEGIES, SEGMENT_M
 PUBLISHED_TABLES = (*OUTCOMES, RFM_FEATURES)
 REPORT_PAGE = "report.html"
 # What of the settings the report shows: what shapes the numbers, not where things lie on this machine.
-SHOWN = (*SHAPING, "champions", "drift", "strategies", "value")
+SHOWN = (*SHAPING, "champions", "drift", "report", "strategies", "value")
 SOURCE_IN_WORDS = (
     "SELECT min(source_file) || CASE count(DISTINCT source_file) WHEN 1 THEN ''"
     " ELSE ' to ' || max(source_file) || ' (' || count(DISTINCT source_file) || ' files)' END FROM raw.raw_orders"

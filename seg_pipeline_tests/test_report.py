@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from datetime import date
@@ -15,7 +16,7 @@ import pytest
 
 from seg_pipeline.evaluation import plots
 from seg_pipeline.evaluation.notation import Notation
-from seg_pipeline.evaluation.report import Report, against_grid, render, setting
+from seg_pipeline.evaluation.report import Report, against_grid, render, rule_in_words, setting
 
 AS_OF = date(2011, 12, 10)
 
@@ -428,3 +429,37 @@ def test_the_page_tells_who_moved_since_an_earlier_night_and_leaves_out_who_stay
     assert moved.index("Not yet a customer") < moved.index("At Risk")
     assert ">50<" not in moved
     assert 'id="moved"' not in render(make_report())
+
+
+def test_every_table_has_a_caption_and_scopes_and_headings_go_down_one_level_at_a_time() -> None:
+    page = Page(render(full_report()))
+    tags = [tag for tag, _ in page.tags]
+    levels = [int(tag[1]) for tag in tags if re.fullmatch("h[1-6]", tag)]
+
+    assert tags.count("table") == tags.count("caption") > 0
+    assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+@pytest.mark.usefixtures("without_images")
+def test_the_first_part_says_how_sure_it_is_in_plain_words() -> None:
+    report = full_report()
+    shaky = dataclasses.replace(report, profiles=report.profiles.assign(stability=[0.9, 0.5, np.nan]))
+    first, other = (Page(render(one)).text.split("Segment by segment")[0] for one in (report, shaky))
+
+    assert "all 2 segments come back much the same (agreement of at least 0.90, 1 being perfect)" in first
+    assert "would have reached 60% of the revenue of the 90 days that followed, 3.0 times" in first
+    assert "1 of 2 segments come back much the same. Take the borders of these as rough: Name 2 (0.50 of 1)" in other
+
+
+@pytest.mark.usefixtures("without_images")
+def test_numbers_are_those_of_the_place_and_words_stay_english() -> None:
+    text = Page(render(dataclasses.replace(full_report(), notation=Notation("de", "EUR")))).text
+
+    assert "2.003 customers in 2 segments as of 10 December 2011" in text
+    assert "1.000.001 €" in text and "£" not in text
+
+
+def test_a_rule_names_features_as_people_say_them() -> None:
+    assert rule_in_words("recency_days <= 96 and frequency >= 6") == "days since last order ≤ 96 and orders ≥ 6"

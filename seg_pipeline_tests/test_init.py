@@ -40,22 +40,34 @@ def written(tmp_path, text, name="orders.csv", encoding="utf-8"):
     return tmp_path / name
 
 
-def test_german_headers_semicolons_commas_and_days_first(tmp_path):
+def test_german_headers_semicolons_commas_and_days_first_need_no_answer(tmp_path):
     orders = written(
         tmp_path,
-        "Kunde;Datum;Menge;Preis\nMüller;31.12.2024 10:00;2;1.234,50\nMeier;01.02.2025 11:30;-1;12,00\n",
+        "Kunden-Nr;Bestelldatum;Menge;Einzelpreis\n1;31.12.2024 10:00;2;1.234,50\n2;01.02.2025 11:30;-1;12,00\n",
+    )
+
+    proposal, found = decided(orders)
+
+    assert found == {"source.decimal": ","}
+    assert (proposal.inspection.clean, proposal.inspection.returns, proposal.inspection.dates) == (2, 1, "day-first")
+
+
+def test_headers_that_nobody_knows_are_asked_for_and_semicolons_commas_and_days_first_found(tmp_path):
+    orders = written(
+        tmp_path,
+        "Wer;Wann;Stueckzahl;Je_Stueck\nMüller;31.12.2024 10:00;2;1.234,50\nMeier;01.02.2025 11:30;-1;12,00\n",
         encoding="latin-1",
     )
-    names = {"customer_id": "Kunde", "ordered_at": "Datum", "unit_price": "Preis", "quantity": "Menge"}
+    names = {"customer_id": "Wer", "ordered_at": "Wann", "unit_price": "Je_Stueck", "quantity": "Stueckzahl"}
 
     proposal, found = decided(orders, ask=somebody(**names))
 
     assert found == {
         "source.encoding": "latin-1",
-        "source.columns.customer_id": "Kunde",
-        "source.columns.ordered_at": "Datum",
-        "source.columns.unit_price": "Preis",
-        "source.columns.quantity": "Menge",
+        "source.columns.customer_id": "Wer",
+        "source.columns.ordered_at": "Wann",
+        "source.columns.unit_price": "Je_Stueck",
+        "source.columns.quantity": "Stueckzahl",
         "source.decimal": ",",
     }
     assert (proposal.inspection.clean, proposal.inspection.returns, proposal.inspection.dates) == (2, 1, "day-first")
@@ -226,7 +238,7 @@ def test_no_answer_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
 def test_a_table_of_a_database_is_set_up_by_its_columns(postgres, tmp_path, monkeypatch, capsys):
     postgres.run(
         "DROP TABLE IF EXISTS public.sold",
-        "CREATE TABLE public.sold (line_id bigint PRIMARY KEY, kunde text, order_date date, amount numeric(9, 2))",
+        "CREATE TABLE public.sold (line_id bigint PRIMARY KEY, wer text, order_date date, amount numeric(9, 2))",
     )
     monkeypatch.setenv("SEG_PIPELINE_SOURCE_DATABASE", postgres.uri().get_secret_value())
     monkeypatch.chdir(tmp_path)
@@ -234,7 +246,7 @@ def test_a_table_of_a_database_is_set_up_by_its_columns(postgres, tmp_path, monk
 
     assert main(["init", *table]) == 1
     assert "public.sold: no column for customer_id" in capsys.readouterr().err
-    assert main(["init", *table, "--column", "customer_id=kunde"]) == 0
+    assert main(["init", *table, "--column", "customer_id=wer"]) == 0
 
     written_file = (tmp_path / "seg_pipeline.toml").read_text(encoding="utf-8")
     assert tomllib.loads(written_file)["source"]["table"] == "public.sold"

@@ -3,6 +3,7 @@
 import datetime
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import dagster as dg
 
@@ -58,8 +59,19 @@ def _with_code(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinitio
     with warnings.catch_warnings():
         # Of the library's: that these links may still change.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        linked = dg.with_source_code_references(assets)
+        linked = dg.with_source_code_references(dg.map_asset_specs(_with_sql, assets))
     return [asset for asset in linked if isinstance(asset, dg.AssetsDefinition)]
+
+
+def _with_sql(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """The asset with a link to the query of its table, where it has one in a file of its name."""
+    file = Path(__file__).parent.joinpath(*spec.key.path).with_suffix(".sql")
+    if not file.exists():
+        return spec
+    query = dg.CodeReferencesMetadataValue(
+        code_references=[dg.LocalFileCodeReference(file_path=str(file), line_number=1, label=file.name)]
+    )
+    return spec.merge_attributes(metadata={"dagster/code_references": query})
 
 
 def settings_of_run(load: Loader) -> dg.ResourceDefinition:

@@ -98,7 +98,8 @@ def test_an_asset_shows_its_meaning_owner_kinds_columns_and_rows(page, address, 
 
 def test_an_asset_links_its_code_and_shows_its_first_rows(page, address, run_id):
     page.goto(f"{address}/assets/features/rfm_features")
-    expect(page.get_by_role("link", name="assets.py")).to_be_visible()
+    for file in ("assets.py", "rfm_features.sql"):
+        expect(page.get_by_role("link", name=file)).to_be_visible()
     expect(page.get_by_text("first_rows", exact=True)).to_be_visible()
     expect(page.get_by_text("monetary").last).to_be_visible()
 

@@ -278,7 +278,7 @@ def test_an_interrupted_run_says_so_in_one_line(tmp_path):
 
     ended = interrupted(tmp_path, source)
     if ended[0] == 0:
-        # A signal that comes while Python finalizes an object is lost, once in many times; a person presses again.
+        # Once in many runs a signal has been lost, for a reason not found yet; a person presses again.
         ended = interrupted(tmp_path, source)
 
     assert ended == (130, "seg-pipeline: interrupted; running again repairs what was begun")

@@ -1,6 +1,7 @@
 """The one Definitions object that Dagster loads: the rooms in the order the data walks, and what they share."""
 
 import datetime
+import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,10 +18,13 @@ from seg_pipeline.prepared import assets as prepared
 from seg_pipeline.raw import assets as raw
 from seg_pipeline.segments import assets as segments
 from seg_pipeline.segments.strategies import read_actions
-from seg_pipeline.settings import Settings, WarehouseSettings, load_settings, output_hash_key
+from seg_pipeline.settings import Settings, WarehouseSettings, flattened, load_settings, output_hash_key
 from seg_pipeline.warehouse import Warehouse
 
 ROOMS = (raw.defs, prepared.defs, features.defs, models.defs, evaluation.defs, segments.defs)
+
+# Settings of the machine and its services: no matter of a single run.
+OF_THE_MACHINE = ("warehouse", "output", "automation")
 
 Loader = Callable[[Sequence[str]], Settings]
 
@@ -47,7 +51,7 @@ def build_definitions(
         jobs=automation.JOBS,
         schedules=[automation.nightly_schedule(settings, warehouse_of(settings.warehouse))],
         sensors=[automation.new_files_sensor(settings), automation.failure_alert(settings.automation)],
-        resources={"settings": settings_of_run(load), "warehouse": warehouse_of(settings.warehouse)},
+        resources={"settings": settings_of_run(load, settings), "warehouse": warehouse_of(settings.warehouse)},
         # In one process: DuckDB lets one process write, and a process per step would import everything again.
         executor=dg.in_process_executor,
         loggers=loggers,
@@ -74,15 +78,26 @@ def _with_sql(spec: dg.AssetSpec) -> dg.AssetSpec:
     return spec.merge_attributes(metadata={"dagster/code_references": query})
 
 
-def settings_of_run(load: Loader) -> dg.ResourceDefinition:
-    """The settings as a resource, checked before a run does anything. The launchpad can override any of them."""
+def settings_of_run(load: Loader, settings: Settings) -> dg.ResourceDefinition:
+    """The settings as a resource, checked before a run does anything. The launchpad can override any of them.
+
+    Args:
+        load: See `build_definitions`.
+        settings: Those without overrides, which the launchpad shows.
+    """
+    in_force = "; ".join(
+        f"{key}={_as_given(value)}"
+        for key, value in flattened(settings).items()
+        if key.split(".")[0] not in OF_THE_MACHINE
+    )
 
     @dg.resource(
         config_schema={
             "set": dg.Field(
                 [str],
                 default_value=[],
-                description="Settings for this run alone as KEY=VALUE, for example returns=drop or models.k_max=8",
+                description="Settings for this run alone as KEY=VALUE, for example returns=drop or models.k_max=8."
+                f" docs/reference.md says what each means. Without any they are: {in_force}",
             )
         },
         description="The settings of the pipeline: defaults, preset, settings file, environment, and those of the run.",
@@ -96,6 +111,13 @@ def settings_of_run(load: Loader) -> dg.ResourceDefinition:
         return settings
 
     return resource
+
+
+def _as_given(value: object) -> str:
+    """A setting as one gives it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return json.dumps(value) if isinstance(value, dict) else "" if value is None else str(value)
 
 
 def run_tags(settings: Settings, run: dg.DagsterRun) -> dict[str, str]:

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = 5
 EXAMPLE_WIDTH = 500
+WHAT_NEXT: dict[Severity, str] = {
+    "critical": "Nothing that follows from this table is built until it passes. Mend what the examples show in the"
+    " source, or the setting that the description names, and run again.",
+    "warning": "It stops nothing. Mend what the examples show in the source, or the setting that the description"
+    " names.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +175,11 @@ def _check_result(outcome: Outcome) -> dg.AssetCheckResult:
         severity=severity,
         description=in_words(outcome),
         # What there is to say only: the UI plots every number.
-        metadata={"rows": outcome.rows, **{name: value for name, value in details.items() if value}},
+        metadata={
+            "rows": outcome.rows,
+            **{name: value for name, value in details.items() if value},
+            **({} if outcome.passed else {"what_next": WHAT_NEXT[outcome.expected.severity]}),
+        },
     )
 
 

@@ -36,6 +36,12 @@ class Column:
     max_value: float | None = None
     values: tuple[str, ...] = ()
 
+    @property
+    def shown(self) -> dg.TableColumn:
+        """The column in the UI."""
+        constraints = dg.TableColumnConstraints(nullable=self.nullable)
+        return dg.TableColumn(self.name, self.type, self.description, constraints=constraints)
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -79,17 +85,7 @@ class Table:
 
         `group` is the room that builds it, where that is not the one that its schema is named after.
         """
-        schema = dg.TableSchema(
-            columns=[
-                dg.TableColumn(
-                    column.name,
-                    column.type,
-                    column.description,
-                    constraints=dg.TableColumnConstraints(nullable=column.nullable),
-                )
-                for column in self.columns
-            ]
-        )
+        schema = dg.TableSchema(columns=[column.shown for column in self.columns])
         return {
             "key": self.asset_key,
             "group_name": group or self.asset_key[0],
@@ -100,50 +96,73 @@ class Table:
         }
 
 
-def rows_built(warehouse: "Warehouse", table: Table, as_of: datetime.date) -> dict[str, Any]:
+def rows_built(
+    warehouse: "Warehouse", table: Table, as_of: datetime.date, *, revenue: str | None = None
+) -> dict[str, Any]:
     """Metadata of a night's rows, and how many more they are than on the night before it that the table has.
 
-    The UI's pages read the one count, its trends over partitions the other.
+    The UI's pages read the one count, its trends over partitions the other. `revenue` is the column that adds up to
+    the night's revenue, where there is one: then that, and how much more it is, are told as well.
     """
-    rows = warehouse.count(table, as_of)
     before = warehouse.value(f"SELECT max(as_of) FROM {table.name} WHERE as_of < $as_of", {"as_of": as_of})
+    nights = [as_of] if before is None else [as_of, before]
+    rows = [warehouse.count(table, night) for night in nights]
     found: dict[str, Any] = {
         "as_of": as_of.isoformat(),
-        "dagster/row_count": rows,
-        "dagster/partition_row_count": rows,
+        "dagster/row_count": rows[0],
+        "dagster/partition_row_count": rows[0],
     }
     if before is not None:
-        found |= {"night_before": before.isoformat(), "rows_more": rows - warehouse.count(table, before)}
+        found |= {"night_before": before.isoformat(), "rows_more": rows[0] - rows[1]}
+    if revenue:
+        total = f"SELECT coalesce(sum({revenue}), 0) FROM {table.name} WHERE as_of = $as_of"
+        # Decimals, so that the difference is exact.
+        earned = [warehouse.value(total, {"as_of": night}) for night in nights]
+        found["revenue"] = float(earned[0])
+        if before is not None:
+            found["revenue_more"] = float(earned[0] - earned[1])
     return found
 
 
-def preview(warehouse: "Warehouse", table: Table, as_of: datetime.date) -> dg.MarkdownMetadataValue:
-    """The first rows of a night, for the UI."""
+def preview(warehouse: "Warehouse", table: Table, as_of: datetime.date) -> dg.TableMetadataValue:
+    """The first rows of a night, for the UI, without who they are: what is shown there outlasts an erased customer."""
+    columns = [column for column in table.columns if column.name not in ("as_of", "customer_id")]
     rows = warehouse.read(
-        f"SELECT * EXCLUDE (as_of) FROM {table.name} WHERE as_of = $as_of ORDER BY {', '.join(table.key)}"
-        f" LIMIT {PREVIEW_ROWS}",
+        f"SELECT {', '.join(column.name for column in columns)} FROM {table.name} WHERE as_of = $as_of"
+        f" ORDER BY {', '.join(table.key)} LIMIT {PREVIEW_ROWS}",
         {"as_of": as_of},
     )
-    return dg.MetadataValue.md(markdown(rows))
+    records = [
+        dg.TableRecord({str(name): "" if value is None else _shown(value) for name, value in row.items()})
+        for row in _with_none(rows).to_dict("records")
+    ]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns=[column.shown for column in columns]))
 
 
 def markdown(frame: "pd.DataFrame") -> str:
     """A small frame as a Markdown table for the UI."""
     names = [str(name) for name in frame.columns]
     lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
-    # Missing values of every kind as None.
-    for row in frame.astype(object).where(frame.notna(), None).itertuples(index=False):
+    for row in _with_none(frame).itertuples(index=False):
         cells = ["" if value is None else _shown(value) for value in row]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
+def _with_none(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Missing values of every kind as None."""
+    return frame.astype(object).where(frame.notna(), None)
+
+
 def _shown(value: object) -> str:
-    """A value in a Markdown cell: numbers as one reads them, and nothing that would end the cell."""
+    """A value in a Markdown cell: numbers and days as one reads them, and nothing that would end the cell."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= WHOLE_FROM else f"{value:.4f}".rstrip("0").rstrip(".")
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        # A DATE, which frames hold as the time when it begins.
+        return value.date().isoformat()
     return str(value).replace("|", "\\|").replace("\n", " ")

@@ -49,6 +49,8 @@ def asset_graph(browser: Browser, address: str) -> None:
         expect(page.locator("svg foreignObject").first).to_be_visible()
         page.get_by_role("button", name="Hide navigation").click()
         page.get_by_placeholder("Jump to").locator("xpath=following::button[1]").click()
+        # Fits the graph into what the panels have left.
+        page.mouse.dblclick(GRAPH_WINDOW[0] / 2, GRAPH_WINDOW[1] - 30)
         settle(page)
 
 

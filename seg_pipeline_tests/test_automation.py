@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from seg_pipeline.automation import day_just_ended, failure_alert, new_files_sensor, nightly_schedule
-from seg_pipeline.definitions import build_definitions, defs
+from seg_pipeline.definitions import build_definitions, defs, settings_of_run
 from seg_pipeline.errors import UsageError
 from seg_pipeline.settings import AutomationSettings, load_settings
 from seg_pipeline.warehouse import Warehouse
@@ -143,6 +143,17 @@ def test_the_launchpad_can_override_settings_for_one_run(tmp_path):
         return clean.metadata["dagster/row_count"].value
 
     assert (clean_lines(), clean_lines("returns=drop")) == (2, 1)
+
+
+def test_the_launchpad_shows_the_settings_in_force_and_none_of_the_machine():
+    settings = load_settings(("returns=drop", "automation.webhook_url=https://hooks.example/secret"), environment={})
+    description = (
+        settings_of_run(lambda _: settings, settings).config_schema.as_field().config_type.fields["set"].description
+    )
+
+    for shown in ("returns=drop; ", "models.k_max=10; ", "features.columns=recency_days,frequency,monetary; "):
+        assert shown in description
+    assert "secret" not in description
 
 
 def test_a_wrong_setting_in_the_launchpad_fails_before_anything_is_built(tmp_path):

@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,30 @@ def test_nightly_tables_begin_with_as_of_and_every_column_has_a_meaning():
     for table in tables():
         assert (table.columns[0].name == "as_of") == table.nightly, table.name
         assert all(column.description for column in table.columns), table.name
+
+
+def test_every_asset_links_its_door_and_the_sql_of_its_name():
+    links = {
+        ".".join(spec.key.path): {
+            Path(link.file_path).name for link in spec.metadata["dagster/code_references"].code_references
+        }
+        for spec in defs.resolve_all_asset_specs()
+    }
+
+    assert all("assets.py" in names for names in links.values())
+    assert sorted(name for names in links.values() for name in names - {"assets.py"}) == [
+        "clean_orders.sql",
+        "rejected_orders.sql",
+        "rfm_features.sql",
+        "segment_profiles.sql",
+    ]
+
+
+def test_the_ui_loads_nothing_that_only_a_run_needs():
+    program = (
+        "import sys, seg_pipeline.definitions;"
+        "print(sorted({'pandas', 'scipy', 'sklearn', 'matplotlib', 'great_expectations', 'babel'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"

@@ -6,7 +6,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from seg_pipeline.quality import checks_of, evaluate, in_words, suite_of
+from seg_pipeline.quality import WHAT_NEXT, checks_of, evaluate, in_words, suite_of
 from seg_pipeline.settings import load_settings
 from seg_pipeline.tables import Column, Rule, Table
 from seg_pipeline.warehouse import Warehouse
@@ -98,7 +98,7 @@ def test_only_numbers_and_dates_of_the_settings_reach_a_query(tmp_path):
 
 
 def run_with(tmp_path, score):
-    """Materializes the table with one score, and an asset after it; returns what was built and the checks."""
+    """Materializes the table with one score, and an asset after it; what was built, and what failed checks say."""
     warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
     night = dg.DailyPartitionsDefinition(start_date="2024-01-01")
 
@@ -122,16 +122,28 @@ def run_with(tmp_path, score):
     )
     result = definitions.resolve_job_def("all").execute_in_process(partition_key="2024-02-29", raise_on_error=False)
     built = [event.asset_key.to_user_string() for event in result.get_asset_materialization_events()]
-    failed = {one.check_name: one.severity.value for one in result.get_asset_check_evaluations() if not one.passed}
+    failed = {
+        one.check_name: (one.severity.value, one.metadata["what_next"].value)
+        for one in result.get_asset_check_evaluations()
+        if not one.passed
+    }
     return result.success, built, failed
 
 
 def test_a_failed_critical_check_stops_what_comes_after(tmp_path):
-    assert run_with(tmp_path, score=9) == (False, ["shop/scores"], {"values_in_range": "ERROR"})
+    assert run_with(tmp_path, score=9) == (
+        False,
+        ["shop/scores"],
+        {"values_in_range": ("ERROR", WHAT_NEXT["critical"])},
+    )
 
 
 def test_a_failed_warning_is_shown_and_stops_nothing(tmp_path):
-    assert run_with(tmp_path, score=3) == (True, ["shop/scores", "after"], {"bad_score_low": "WARN"})
+    assert run_with(tmp_path, score=3) == (
+        True,
+        ["shop/scores", "after"],
+        {"bad_score_low": ("WARN", WHAT_NEXT["warning"])},
+    )
 
 
 def test_every_expectation_of_a_table_is_a_check_with_its_severity():

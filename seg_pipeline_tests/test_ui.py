@@ -110,6 +110,7 @@ def test_a_failing_check_says_what_it_guards_how_often_it_is_broken_and_where(pa
     expect(page.get_by_text("at most quality.rejected_share_warning. (warning)").first).to_be_visible()
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
     expect(page.get_by_text(re.compile(r"Broken by .*for example reason \w+, lines \d+")).first).to_be_visible()
+    expect(page.get_by_text("It stops nothing.").first).to_be_visible()
 
 
 def test_the_report_opens_from_where_the_ui_says_it_is(page, address, run_id):
@@ -140,7 +141,7 @@ def test_a_backfill_builds_the_night_that_was_chosen_and_publishes_nothing_older
     ("asset", "trends"),
     [
         ("segments/segment_profiles", ["revenue", "rule_fidelity"]),
-        ("features/rfm_features", ["customers", "revenue", "rows_more"]),
+        ("features/rfm_features", ["customers", "revenue", "revenue_more", "rows_more"]),
         ("models/feature_drift", ["psi_recency_days"]),
     ],
 )

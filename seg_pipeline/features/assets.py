@@ -37,9 +37,8 @@ def rfm_features(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.
     )
     return dg.MaterializeResult(
         metadata={
-            **rows_built(warehouse, RFM_FEATURES, as_of),
+            **rows_built(warehouse, RFM_FEATURES, as_of, revenue="monetary"),
             "customers": int(grid["customers"].sum()),
-            "revenue": float(grid["monetary"].sum()),
             "first_rows": preview(warehouse, RFM_FEATURES, as_of),
             "rfm_grid": dg.MetadataValue.md(markdown(grid)),
         }

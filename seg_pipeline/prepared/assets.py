@@ -23,8 +23,9 @@ def prepared_orders(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
     with warehouse.get_connection() as connection:
-        create(connection, CLEAN_ORDERS, or_replace=False)
-        before = warehouse.count(CLEAN_ORDERS)
+        for table in (CLEAN_ORDERS, REJECTED_ORDERS):
+            create(connection, table, or_replace=False)
+        clean_before, rejected_before = warehouse.count(CLEAN_ORDERS), warehouse.count(REJECTED_ORDERS)
         dates = clean(connection, settings)
     summary = warehouse.read(
         "SELECT count(*) AS lines, count(DISTINCT customer_id) AS customers,"
@@ -40,7 +41,7 @@ def prepared_orders(
         asset_key=CLEAN_ORDERS.asset_key,
         metadata={
             "dagster/row_count": lines,
-            "rows_more": lines - before,
+            "rows_more": lines - clean_before,
             "customers": int(summary["customers"]),
             "returned_lines": int(summary["returned_lines"]),
             "revenue": float(summary["revenue"] or 0),
@@ -53,6 +54,7 @@ def prepared_orders(
         asset_key=REJECTED_ORDERS.asset_key,
         metadata={
             "dagster/row_count": lost,
+            "rows_more": lost - rejected_before,
             "rejected_share": round(lost / max(lines + lost, 1), 4),
             "reasons": dg.MetadataValue.md(markdown(rejected)),
         },

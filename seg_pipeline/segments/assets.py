@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from seg_pipeline.evaluation.cluster_map import principal_plane
-from seg_pipeline.evaluation.notation import Notation
 from seg_pipeline.evaluation.selection import rule_in_words
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
@@ -122,6 +121,7 @@ def labelled_customers(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
     from seg_pipeline.evaluation import plots
+    from seg_pipeline.evaluation.notation import Notation
 
     as_of = night_of(context)
     champion = champion_of(warehouse, as_of)
@@ -143,11 +143,10 @@ def labelled_customers(
     yield dg.MaterializeResult(
         asset_key=SEGMENT_PROFILES.asset_key,
         metadata={
-            **rows_built(warehouse, SEGMENT_PROFILES, as_of),
+            **rows_built(warehouse, SEGMENT_PROFILES, as_of, revenue="revenue"),
             "segments": dg.MetadataValue.md(markdown(profiles[columns])),
             "names": dg.MetadataValue.md(markdown(profiles[["segment_name", "name_reason"]])),
             "rules": dg.MetadataValue.md(markdown(profiles[["segment_name", "rule", "rule_precision", "rule_recall"]])),
-            "revenue": float(profiles["revenue"].sum()),
             "rule_fidelity": round(champion.rule_fidelity, 4),
             "sizes_and_revenue": dg.MetadataValue.md(
                 plots.markdown_image(plots.sizes_and_revenue(profiles, notation=notation), "Sizes and revenue")
@@ -257,6 +256,7 @@ def published_files(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
     from seg_pipeline.evaluation import plots
+    from seg_pipeline.evaluation.notation import Notation
     from seg_pipeline.evaluation.report import Report, render
 
     as_of = night_of(context)

@@ -36,6 +36,13 @@ demo: .venv/installed
 	$(BIN)/python data/demo_shop.py --out $(DEMO)
 	$(BIN)/seg-pipeline run --source $(DEMO) --warehouse $(DEMO_RUN)/warehouse.duckdb --output $(DEMO_RUN)/published
 
+# The demo shop, unless a settings file or the environment names other orders.
+ifndef SEG_PIPELINE_CONFIG
+dev: export SEG_PIPELINE_SOURCE_PATH ?= $(DEMO)
+dev: export SEG_PIPELINE_WAREHOUSE_PATH ?= $(DEMO_RUN)/warehouse.duckdb
+dev: export SEG_PIPELINE_OUTPUT_PATH ?= $(DEMO_RUN)/published
+endif
+
 # The UI keeps its history in a home of its own; the dialog that greets a new home is marked as seen.
 # Dagster's note that another command is newer helps nobody who typed `make dev`.
 dev: export PYTHONWARNINGS = ignore:Function `dev_command` is superseded
@@ -44,11 +51,7 @@ dev: .venv/installed
 	@mkdir -p $(DAGSTER_HOME)/.nux
 	@cp deploy/dagster.yaml $(DAGSTER_HOME)/dagster.yaml
 	@echo "seen: 1" > $(DAGSTER_HOME)/.nux/nux.yaml
-	DAGSTER_HOME=$(DAGSTER_HOME) \
-	SEG_PIPELINE_SOURCE_PATH=$${SEG_PIPELINE_SOURCE_PATH:-$(DEMO)} \
-	SEG_PIPELINE_WAREHOUSE_PATH=$${SEG_PIPELINE_WAREHOUSE_PATH:-$(DEMO_RUN)/warehouse.duckdb} \
-	SEG_PIPELINE_OUTPUT_PATH=$${SEG_PIPELINE_OUTPUT_PATH:-$(DEMO_RUN)/published} \
-		$(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
+	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
 test: .venv/installed-dev
 	$(BIN)/pytest

@@ -13,9 +13,9 @@ from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import Warehouse
-from seg_pipeline_tests.whole_runs import online_retail_night, online_retail_run, shop, shop_run
+from seg_pipeline_tests.whole_runs import online_retail_night, online_retail_run, shop, shop_run, week_after
 
-__all__ = ["online_retail_night", "online_retail_run", "shop", "shop_run"]
+__all__ = ["online_retail_night", "online_retail_run", "shop", "shop_run", "week_after"]
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.segments.assets import PUBLISHED_TABLES
 from seg_pipeline.segments.publishing import damaged_files, publish, published_as_of
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_MOVES
+from seg_pipeline.segments.views import VIEWS
 from seg_pipeline.settings import OUTPUT_HASH_KEY, OutputSettings, flattened, load_settings, output_hash_key
 from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Warehouse
@@ -68,6 +69,36 @@ def rows_of(folder, table="list", columns="customer_id"):
         stored = database.execute(f"SELECT {columns} FROM {table}").fetchall()
     parquet = duckdb.read_parquet(str(folder / f"{table}.parquet")).select(columns).fetchall()
     return {"csv": [tuple(row) for row in named], "duckdb": stored, "parquet": parquet}
+
+
+def test_the_views_say_what_their_columns_mean_and_lose_or_double_no_customer(week_after):
+    with duckdb.connect(str(week_after.output / "latest" / "segments.duckdb"), read_only=True) as database:
+
+        def rows(query):
+            return database.execute(query).fetchall()
+
+        assert dict(rows("SELECT view_name, comment FROM duckdb_views() WHERE NOT internal")) == {
+            view.name: view.description for view in VIEWS
+        }
+        for view in VIEWS:
+            columns = rows(
+                "SELECT column_name, comment FROM duckdb_columns()"
+                f" WHERE table_name = '{view.name}' ORDER BY column_index"
+            )
+            assert columns == [(column.name, column.description) for column in view.columns]
+        assert rows("SELECT customer_id, segment_name, confidence, monetary FROM customers ORDER BY 1") == rows(
+            "SELECT customer_id, segment_name, confidence, monetary FROM segment_assignments"
+            " JOIN rfm_features USING (customer_id) ORDER BY 1"
+        )
+        assert rows("SELECT segment_id, customers, budget FROM segment_overview ORDER BY 1") == rows(
+            "SELECT segment_id, customers, budget FROM segment_profiles JOIN segment_strategies USING (segment_id)"
+            " ORDER BY 1"
+        )
+        assert rows("SELECT sum(customers), bool_or(stayed), bool_or(NOT stayed) FROM migration") == [
+            (rows("SELECT sum(customers) FROM segment_migration")[0][0], True, True)
+        ]
+        shares = rows("SELECT sum(share_of_from) FROM migration GROUP BY from_as_of, from_segment_id")
+        assert [share for (share,) in shares] == pytest.approx([1.0] * len(shares))
 
 
 def test_a_set_is_published_with_a_manifest_and_rows_in_the_order_of_the_key(tmp_path):
@@ -385,6 +416,9 @@ def test_a_run_with_hashed_ids_publishes_no_plain_one_and_tells_nobody_the_key(
         customers = run.warehouse.night(table, as_of)["customer_id"]
         expected = sorted((hashed(customer, hash_key),) for customer in customers)
         assert list(rows_of(folder, table.asset_key[1]).values()) == [expected] * 3
+    with duckdb.connect(str(folder / "segments.duckdb"), read_only=True) as database:
+        shown = database.execute("SELECT customer_id FROM customers ORDER BY 1").fetchall()
+    assert shown == sorted((hashed(customer, hash_key),) for customer in plain)
     texts = [file.read_text(encoding="utf-8") for file in folder.iterdir() if file.suffix in (".csv", ".html", ".json")]
     words = {word for text in texts for word in re.findall(r"\w+", re.sub(r"base64,[^\"]*", "", text))}
     assert not words & set(plain)

@@ -1,6 +1,7 @@
 """Fixtures of whole runs, each made once per session: the tests that look at one run share it."""
 
 import datetime
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,3 +67,12 @@ def shop(tmp_path_factory):
 def shop_run(shop, tmp_path_factory):
     """That shop with the default settings."""
     return run_pipeline(tmp_path_factory.mktemp("shop_run"), shop)
+
+
+@pytest.fixture(scope="session")
+def week_after(shop, shop_run, tmp_path_factory):
+    """That shop eight days later, without an order since: its customers can be compared with those of a week ago."""
+    folder = tmp_path_factory.mktemp("week_after")
+    shutil.copy(shop_run.warehouse.database, folder / "warehouse.duckdb")
+    later = DEMO_UNTIL + datetime.timedelta(days=9)
+    return run_pipeline(folder, shop, "--as-of", later.isoformat())

@@ -1,6 +1,7 @@
 """Work that other processes share: the same results, in order, whatever happens to them."""
 
 import math
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -54,6 +55,16 @@ def test_an_error_of_the_work_is_raised():
 def test_where_the_others_are_killed_all_of_the_work_is_done_here():
     assert side_by_side(end_unless, [os.getpid()] * 10) == [os.getpid()] * 10
     assert side_by_side(math.factorial, range(3)) == [1, 1, 2]
+
+
+def test_a_process_of_multiprocessing_ends_though_it_has_others():
+    # As a run does that Dagster's daemon or UI starts.
+    run = multiprocessing.get_context("spawn").Process(target=side_by_side, args=(math.factorial, range(30)))
+    run.start()
+    run.join(60)
+    ended = run.exitcode
+    run.kill()
+    assert ended == 0
 
 
 def children(pid):

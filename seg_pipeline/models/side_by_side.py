@@ -52,9 +52,13 @@ def _others() -> "Executor | None":
     if cores < 2:
         return None
     # joblib's own pool: it neither forks this process, which has the database's threads, nor runs its script again.
+    from multiprocessing.util import Finalize
+
     from joblib.externals.loky import ProcessPoolExecutor
 
     pool: Executor = ProcessPoolExecutor(cores - 1, initializer=_end_with, initargs=(os.getpid(),))
+    # A process that multiprocessing started, as Dagster's runs are, waits at its end for those that it started itself.
+    Finalize(None, pool.shutdown, kwargs={"kill_workers": True}, exitpriority=0)
     return pool
 
 

@@ -22,6 +22,8 @@ from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlA
 from great_expectations.expectations.expectation import Expectation
 from sqlalchemy.pool import NullPool
 
+from seg_pipeline.warehouse import interrupts_as_they_are
+
 if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 EngineClass = type[SqlAlchemyExecutionEngine]
@@ -36,7 +38,9 @@ class OneConnectionEngine(SqlAlchemyExecutionEngine):
     def get_connection(self) -> Iterator[Any]:
         if self._kept is None:
             self._kept = self.engine.connect()
-        yield self._kept
+        # The library takes any error for a failed expectation, but no interrupt.
+        with interrupts_as_they_are(self._kept.connection.driver_connection):
+            yield self._kept
 
     def release(self) -> None:
         """Gives the connection back, before the database closes under it."""

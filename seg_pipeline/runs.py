@@ -2,6 +2,9 @@
 
 import datetime
 import logging
+import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +27,8 @@ from seg_pipeline.segments.cadence import refit_due
 from seg_pipeline.segments.publishing import LATEST, published_as_of
 from seg_pipeline.settings import dagster_home
 from seg_pipeline.warehouse import Warehouse
+
+SECONDS_TO_CLEAN_UP = 0.1
 
 
 @dataclass(slots=True)
@@ -156,15 +161,40 @@ def _execute(
     partition: str | None = None,
 ) -> None:
     try:
-        definitions.resolve_job_def(job).execute_in_process(
-            instance=instance, partition_key=partition, run_config={"loggers": {"progress": {"config": {}}}}
-        )
+        with interrupts_kept():
+            definitions.resolve_job_def(job).execute_in_process(
+                instance=instance, partition_key=partition, run_config={"loggers": {"progress": {"config": {}}}}
+            )
     except dg.DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None
     except dg.DagsterError:
         if not progress.failed_checks:
             raise
         raise DataError("critical check failed: " + "; ".join(progress.failed_checks)) from None
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """Within, a Ctrl-C that comes while Python cleans up an object is not lost.
+
+    What a signal's handler raises there Python reports and drops, and the run would go on; so the signal is sent again.
+    """
+    report = sys.unraisablehook
+
+    def again(dropped: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(dropped.exc_value, KeyboardInterrupt | dg.DagsterExecutionInterruptedError):
+            report(dropped)
+            return
+        # Later, since the clean-up still goes on; and again, where it then does so as well.
+        later = threading.Timer(SECONDS_TO_CLEAN_UP, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
+        later.daemon = True
+        later.start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
 
 
 def _day_after_last_order(warehouse: Warehouse) -> datetime.date:

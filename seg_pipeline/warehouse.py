@@ -102,7 +102,7 @@ class Warehouse(DuckDBResource):
             raise MachineError(run.damage)
         connection = run.connection.cursor() if run else self._current(self._open(self.wait_seconds))
         try:
-            with self._told():
+            with self._told(), interrupts_as_they_are(connection):
                 yield connection
         except _DamagedError as damage:
             if run is None:
@@ -545,6 +545,19 @@ def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
             connection.rollback()
         raise
     connection.commit()
+
+
+@contextmanager
+def interrupts_as_they_are(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Within, a query that Ctrl-C ends raises what the signal's handler raised; DuckDB makes a RuntimeError of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if error.__cause__ is None or isinstance(error.__cause__, Exception):
+            raise
+        # Other threads may still be at the query, and closing the connection would wait for them.
+        connection.interrupt()
+        raise error.__cause__ from None
 
 
 def _mark(connection: duckdb.DuckDBPyConnection) -> None:

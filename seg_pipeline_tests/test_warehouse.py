@@ -201,6 +201,31 @@ def test_a_setting_that_the_database_refuses_is_wrong_usage(tmp_path):
         pass
 
 
+def interrupted_soon():
+    """Sends this process SIGINT while the query after this goes on."""
+    threading.Timer(0.5, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+
+
+def test_an_interrupt_during_a_query_is_one(empty_warehouse):
+    interrupted_soon()
+    with pytest.raises(KeyboardInterrupt):
+        empty_warehouse.value("SELECT sum(range % 7) FROM range(100_000_000_000)")
+    assert empty_warehouse.value("SELECT 1") == 1
+
+
+def test_an_interrupt_during_a_check_is_no_failed_check(empty_warehouse):
+    from great_expectations.expectations import ExpectColumnValuesToBeBetween
+
+    from seg_pipeline.great_expectations_duckdb import validate
+
+    expected = [ExpectColumnValuesToBeBetween(column="a", min_value=0)]
+    with empty_warehouse.get_connection() as connection:
+        assert validate(connection, "SELECT 1 AS a", expected, examples=1)[0].success
+        interrupted_soon()
+        with pytest.raises(KeyboardInterrupt):
+            validate(connection, "SELECT range AS a FROM range(100_000_000_000)", expected, examples=1)
+
+
 # An analyst has the file open.
 
 

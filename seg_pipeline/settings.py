@@ -517,7 +517,10 @@ def _from_file(path: Path) -> dict[str, Any]:
     source = _group(found, "source")
     if "path" in source:
         entries = _split(source["path"])
-        source["path"] = [str(base / str(entry)) for entry in entries] if isinstance(entries, list) else entries
+        if isinstance(entries, list):
+            # An address, such as s3://bucket, lies nowhere near.
+            entries = [str(entry) if "://" in str(entry) else str(base / str(entry)) for entry in entries]
+        source["path"] = entries
     if isinstance(preset := source.get("preset"), str) and preset not in preset_names():
         source["preset"] = str(base / preset)
     return found

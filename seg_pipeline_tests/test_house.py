@@ -107,6 +107,8 @@ def test_every_asset_links_its_door_and_the_sql_of_its_name():
         "clean_orders.sql",
         "rejected_orders.sql",
         "rfm_features.sql",
+        "segment_migration.sql",
+        "segment_moves.sql",
         "segment_profiles.sql",
     ]
 

@@ -25,11 +25,11 @@ def test_later_beats_earlier_defaults_preset_file_environment_set(tmp_path):
 
 def test_the_environment_names_the_settings_file_and_its_paths_are_its_neighbours(tmp_path):
     (tmp_path / "s.toml").write_text(
-        'as_of = 2011-12-10\n[source]\npath = "a.csv, b"\n[warehouse]\npath = "w.duckdb"\n'
+        'as_of = 2011-12-10\n[source]\npath = "a.csv, b, s3://bucket/c"\n[warehouse]\npath = "w.duckdb"\n'
     )
     found = load(SEG_PIPELINE_CONFIG=str(tmp_path / "s.toml"))
     assert found.as_of == datetime.date(2011, 12, 10)
-    assert found.source.path == (str(tmp_path / "a.csv"), str(tmp_path / "b"))
+    assert found.source.path == (str(tmp_path / "a.csv"), str(tmp_path / "b"), "s3://bucket/c")
     assert found.warehouse.path == tmp_path / "w.duckdb"
 
 

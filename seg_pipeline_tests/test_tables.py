@@ -4,7 +4,10 @@ import datetime
 
 import pandas as pd
 
+from seg_pipeline.raw.assets import SQL
 from seg_pipeline.tables import Column, Table, markdown, preview, rows_built
+from seg_pipeline.warehouse import execute
+from seg_pipeline_tests.conftest import write_csv
 
 NIGHT = datetime.date(2024, 3, 1)
 DAY = datetime.timedelta(days=1)
@@ -69,3 +72,16 @@ def test_markdown_shows_days_without_hours_and_what_is_missing_as_nothing():
     frame = pd.DataFrame({"day": [pd.Timestamp("2024-02-29"), pd.NaT], "share": [0.25, None], "note": ["a|b", None]})
 
     assert markdown(frame).splitlines()[2:] == ["| 2024-02-29 | 0.25 | a\\|b |", "|  |  |  |"]
+
+
+def test_the_profile_of_what_was_delivered_names_no_customer(load_orders, tmp_path):
+    orders = write_csv(tmp_path / "a.csv", ("customer_id", "date", "price"), ("Erika", "2024-01-01", 1), ("", "x", 2))
+    raw, _ = load_orders(orders)
+
+    rows = execute(raw.connection, SQL / "profile.sql", {"files": [str(orders)]}).fetchall()
+
+    assert [row for row in rows if row[1]] == [
+        ("customer_id", 1, 1, 1, None, None),
+        ("ordered_at", 2, 0, 2, "2024-01-01", "x"),
+        ("unit_price", 2, 0, 2, "1", "2"),
+    ]

@@ -1,7 +1,6 @@
 """Numbers, shares and money as people of a place write them.
 
-Only what is shown passes here; what is stored or published as data does not. Babel is imported where a number is
-written: importing this module is cheap.
+Only what is shown passes here; what is stored or published as data does not.
 """
 
 from __future__ import annotations

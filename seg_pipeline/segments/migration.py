@@ -48,8 +48,8 @@ def migrate_night(warehouse: Warehouse, as_of: datetime.date) -> None:
             f"CREATE OR REPLACE VIEW {SEGMENT_HISTORY.name} AS SELECT {history} FROM {SEGMENT_ASSIGNMENTS.name}"
         )
         for table, file, compared in (
-            (SEGMENT_MIGRATION, "migration.sql", nights),
-            (SEGMENT_MOVES, "moves.sql", nights[-1:]),
+            (SEGMENT_MIGRATION, "segment_migration.sql", nights),
+            (SEGMENT_MOVES, "segment_moves.sql", nights[-1:]),
         ):
             create(connection, table, or_replace=False)
             execute(connection, f"DELETE FROM {table.name} WHERE as_of = $as_of", {"as_of": as_of})

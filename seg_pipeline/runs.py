@@ -2,12 +2,12 @@
 
 import datetime
 import logging
+import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,6 @@ from seg_pipeline.segments.publishing import LATEST, published_as_of
 from seg_pipeline.settings import dagster_home
 from seg_pipeline.warehouse import Warehouse
 
-SECONDS_TO_CLEAN_UP = 0.1
-
 
 @dataclass(slots=True)
 class Progress:
@@ -37,19 +35,22 @@ class Progress:
 
     `started` is called with the name of each step as it begins, `stepped` with its name and seconds as it ends,
     `finished` with each stage and its seconds at the end of each of Dagster's runs (stages take turns within one), or
-    with each night of a backfill, `warned` with each failed warning.
+    with each night of a backfill, `warned` with each failed warning. `interrupted` says whether the run is to end.
     """
 
     started: Callable[[str], None]
     stepped: Callable[[str, float], None]
     finished: Callable[[str, float], None]
     warned: Callable[[str], None]
+    interrupted: Callable[[], bool] = lambda: False
     seconds: dict[str, float] = field(default_factory=dict)
     failed_checks: list[str] = field(default_factory=list)
     _stage: str = ""
     _told: int = 0
 
     def on_event(self, event: dg.DagsterEvent) -> None:
+        if self.interrupted():
+            raise KeyboardInterrupt
         kind = event.event_type
         if kind == dg.DagsterEventType.STEP_START:
             self.started(event.step_key or "")
@@ -160,41 +161,54 @@ def _execute(
     progress: Progress,
     partition: str | None = None,
 ) -> None:
-    try:
-        with interrupts_kept():
+    with interrupts_seen() as interrupted:
+        progress.interrupted = interrupted
+        try:
             definitions.resolve_job_def(job).execute_in_process(
                 instance=instance, partition_key=partition, run_config={"loggers": {"progress": {"config": {}}}}
             )
-    except dg.DagsterExecutionInterruptedError:
-        raise KeyboardInterrupt from None
-    except dg.DagsterError:
-        if not progress.failed_checks:
+        except BaseException as error:
+            if interrupted() or isinstance(error, dg.DagsterExecutionInterruptedError):
+                raise KeyboardInterrupt from None
+            if isinstance(error, dg.DagsterError) and progress.failed_checks:
+                raise DataError("critical check failed: " + "; ".join(progress.failed_checks)) from None
             raise
-        raise DataError("critical check failed: " + "; ".join(progress.failed_checks)) from None
+        if interrupted():
+            raise KeyboardInterrupt
 
 
 @contextmanager
-def interrupts_kept() -> Iterator[None]:
-    """Within, a Ctrl-C that comes while Python cleans up an object is not lost.
+def interrupts_seen() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C came within, whatever became of it.
 
-    What a signal's handler raises there Python reports and drops, and the run would go on; so the signal is sent again.
+    A signal's handler raises wherever Python happens to be: in a clean-up, which drops it, or in a library that takes
+    it for an error of its own. But each signal leaves its number in a pipe before its handler is called.
     """
+    reading, writing = os.pipe()
+    for end in (reading, writing):
+        os.set_blocking(end, False)
+    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     report = sys.unraisablehook
+    came = False
 
-    def again(dropped: "sys.UnraisableHookArgs") -> None:
+    def interrupted() -> bool:
+        nonlocal came
+        with suppress(BlockingIOError):
+            came = came or signal.SIGINT in os.read(reading, 4096)
+        return came
+
+    def drop(dropped: "sys.UnraisableHookArgs") -> None:
         if not isinstance(dropped.exc_value, KeyboardInterrupt | dg.DagsterExecutionInterruptedError):
             report(dropped)
-            return
-        # Later, since the clean-up still goes on; and again, where it then does so as well.
-        later = threading.Timer(SECONDS_TO_CLEAN_UP, signal.pthread_kill, (threading.get_ident(), signal.SIGINT))
-        later.daemon = True
-        later.start()
 
-    sys.unraisablehook = again
+    sys.unraisablehook = drop
     try:
-        yield
+        yield interrupted
     finally:
         sys.unraisablehook = report
+        signal.set_wakeup_fd(wakeup)
+        os.close(reading)
+        os.close(writing)
 
 
 def _day_after_last_order(warehouse: Warehouse) -> datetime.date:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from seg_pipeline.evaluation.tables import EVALUATION_REPORT
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.store import read_coreset, read_model
-from seg_pipeline.runs import interrupts_kept
+from seg_pipeline.runs import Progress, interrupts_seen
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL, real_data, run_pipeline
 
@@ -284,14 +285,31 @@ class Interrupting:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_an_interrupt_that_python_drops_comes_again(capsys):
-    def clean_up_and_go_on():
+def test_an_interrupt_is_seen_though_python_drops_what_its_handler_raises(capsys):
+    with interrupts_seen() as interrupted:
+        assert not interrupted()
         Interrupting()
-        time.sleep(10)
-
-    with pytest.raises(KeyboardInterrupt), interrupts_kept():
-        clean_up_and_go_on()
+        assert interrupted()
+        assert interrupted()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("in_step", ["features__rfm_features", "models__coreset", "segments__published_files"])
+def test_an_interrupt_that_was_dropped_ends_the_run_at_the_next_step(tmp_path, monkeypatch, capsys, in_step):
+    started = Progress.on_event
+
+    def interrupting(progress, event):
+        started(progress, event)
+        if event.event_type == dg.DagsterEventType.STEP_START and event.step_key == in_step:
+            Interrupting()
+
+    monkeypatch.setattr(Progress, "on_event", interrupting)
+    run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", some_orders()))
+
+    assert run.status == 130
+    assert capsys.readouterr().err.splitlines()[-1:] == [
+        "seg-pipeline: interrupted; running again repairs what was begun"
+    ]
 
 
 @pytest.mark.parametrize("customers", [1, 2, 3, 9])

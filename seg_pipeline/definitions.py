@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -18,13 +19,13 @@ from seg_pipeline.prepared import assets as prepared
 from seg_pipeline.raw import assets as raw
 from seg_pipeline.segments import assets as segments
 from seg_pipeline.segments.strategies import read_actions
-from seg_pipeline.settings import Settings, WarehouseSettings, flattened, load_settings, output_hash_key
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.settings import Settings, flattened, load_settings, output_hash_key
+from seg_pipeline.warehouse import SparkWarehouse, Warehouse
 
 ROOMS = (raw.defs, prepared.defs, features.defs, models.defs, evaluation.defs, segments.defs)
 
 # Settings of the machine and its services: no matter of a single run.
-OF_THE_MACHINE = ("warehouse", "output", "automation")
+OF_THE_MACHINE = ("warehouse", "spark", "output", "automation")
 
 Loader = Callable[[Sequence[str]], Settings]
 
@@ -49,9 +50,9 @@ def build_definitions(
         ),
         asset_checks=[check for room in ROOMS for check in room.asset_checks or ()],
         jobs=automation.JOBS,
-        schedules=[automation.nightly_schedule(settings, warehouse_of(settings.warehouse))],
+        schedules=[automation.nightly_schedule(settings, warehouse_of(settings))],
         sensors=[automation.new_files_sensor(settings), automation.failure_alert(settings.automation)],
-        resources={"settings": settings_of_run(load, settings), "warehouse": warehouse_of(settings.warehouse)},
+        resources={"settings": settings_of_run(load, settings), "warehouse": warehouse_of(settings)},
         # In one process: DuckDB lets one process write, and a process per step would import everything again.
         executor=dg.in_process_executor,
         loggers=loggers,
@@ -135,14 +136,19 @@ def check(settings: Settings) -> None:
     output_hash_key(settings.output)
 
 
-def warehouse_of(settings: WarehouseSettings) -> Warehouse:
+def warehouse_of(settings: Settings) -> Warehouse:
     """The warehouse of the settings."""
-    limits = {"memory_limit": settings.memory_limit, "threads": settings.threads}
-    return Warehouse(
-        database=str(settings.path),
-        connection_config={name: value for name, value in limits.items() if value is not None},
-        wait_seconds=settings.wait_seconds,
-    )
+    given, spark = settings.warehouse, settings.spark
+    limits = {"memory_limit": given.memory_limit, "threads": given.threads}
+    file: dict[str, Any] = {
+        "database": str(given.path),
+        "connection_config": {name: value for name, value in limits.items() if value is not None},
+        "wait_seconds": given.wait_seconds,
+    }
+    if given.engine == "duckdb":
+        return Warehouse(**file)
+    folder = (spark.warehouse or Path(f"{given.path}.spark")).absolute()
+    return SparkWarehouse(**file, folder=str(folder), master=spark.master, remote=spark.remote, config=spark.config)
 
 
 defs = build_definitions()

@@ -12,14 +12,10 @@ from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.runs import Progress, backfill
 from seg_pipeline.segments.publishing import LATEST, SETS, published_as_of
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import create, execute, quoted, transaction
+from seg_pipeline.warehouse import create, delete, execute, tables_with, transaction
 
 # Where ids stand as they were delivered.
 AS_DELIVERED = (RAW_ORDERS.name, "prepared.rejected_orders")
-TABLES = (
-    "SELECT schema_name, table_name FROM duckdb_columns() JOIN duckdb_tables() USING (schema_name, table_name)"
-    " WHERE column_name = 'customer_id' AND NOT duckdb_tables.temporary ORDER BY ALL"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,7 @@ def erase(load: Loader, progress: Progress, customers: Sequence[str]) -> Erased:
     """
     settings = load(())
     check(settings)
-    warehouse = warehouse_of(settings.warehouse)
+    warehouse = warehouse_of(settings)
     with warehouse.held():
         with warehouse.get_connection() as connection, transaction(connection):
             rows = _delete(connection, customers)
@@ -60,16 +56,10 @@ def _delete(connection: duckdb.DuckDBPyConnection, customers: Sequence[str]) -> 
         create(connection, table, or_replace=False)
     ids = {"ids": list(customers), "blanks": BLANKS}
     rows: dict[str, int] = {}
-    for schema, table in connection.execute(TABLES).fetchall():
-        name = f"{schema}.{table}"
-        customer = CUSTOMER_TEXT if name in AS_DELIVERED else "customer_id"
-        deleted = execute(
-            connection,
-            f"DELETE FROM {quoted(schema)}.{quoted(table)} WHERE {customer} IN (SELECT unnest($ids::VARCHAR[]))",
-            ids,
-        ).fetchone()
-        if deleted and deleted[0]:
-            rows[name] = int(deleted[0])
+    for table in tables_with(connection, "customer_id"):
+        customer = CUSTOMER_TEXT if table in AS_DELIVERED else "customer_id"
+        if deleted := delete(connection, table, f"{customer} IN (SELECT unnest($ids::VARCHAR[]))", ids):
+            rows[table] = deleted
     execute(
         connection,
         f"INSERT INTO {ERASED_CUSTOMERS.name} SELECT DISTINCT sha256(id) FROM (SELECT unnest($ids::VARCHAR[]) AS id)"

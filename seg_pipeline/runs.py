@@ -107,7 +107,7 @@ def run(load: Loader, progress: Progress, *, refit: bool = False) -> Done:
     settings = load(())
     check(settings)
     definitions = build_definitions(load, loggers={"progress": _logger(progress)})
-    warehouse = warehouse_of(settings.warehouse)
+    warehouse = warehouse_of(settings)
     if settings.as_of is not None and not has_night(settings.as_of):
         raise UsageError(f"as_of: {settings.as_of} is no night: nights go from {FIRST_DAY} to tomorrow (UTC)")
     with warehouse.held(), _instance() as instance:
@@ -145,7 +145,7 @@ def backfill(
     if not nights or not (has_night(first) and has_night(last)):
         raise UsageError(f"no nights from {first} to {last}: they go from {FIRST_DAY} to tomorrow (UTC)")
     definitions = build_definitions(load, loggers={"progress": _logger(progress)})
-    with warehouse_of(settings.warehouse).held(), _instance() as instance:
+    with warehouse_of(settings).held(), _instance() as instance:
         start_early()
         for as_of in nights:
             began = time.perf_counter()

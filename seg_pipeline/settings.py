@@ -56,6 +56,22 @@ def _mapping(value: object) -> object:
     return value
 
 
+def _flat(value: object) -> object:
+    """A mapping whose keys have dots: `a.b` may have been given as b within a."""
+    if isinstance(value, str):
+        return json.loads(value)
+    if not isinstance(value, Mapping):
+        return value
+    found: dict[str, object] = {}
+    for key, below in value.items():
+        if isinstance(below, Mapping):
+            inner = _flat(below)
+            found |= {f"{key}.{name}": one for name, one in inner.items()} if isinstance(inner, Mapping) else {}
+        else:
+            found[key] = below
+    return found
+
+
 def _delimiter(value: object) -> object:
     """A tab by its name, since blanks around a value on the command line are no part of it."""
     if value in ("tab", "\\t"):
@@ -130,10 +146,32 @@ class SourceSettings(Section):
 class WarehouseSettings(Section):
     """The DuckDB file that holds every table."""
 
+    engine: Literal["duckdb", "spark"] = Field(
+        "duckdb",
+        description="spark: tables of order lines and features are made by Spark and lie as Parquet beside the file,"
+        " which has views of them; see spark",
+    )
     path: Path = Field(Path("warehouse.duckdb"), description="The DuckDB file")
     memory_limit: str | None = Field(None, description="DuckDB's memory limit, e.g. 4GB; its own default where unset")
     threads: int | None = Field(None, ge=1, description="DuckDB's threads; all cores where unset")
     wait_seconds: float = Field(60, ge=0, description="How long to wait for a warehouse that another process has open")
+
+
+class SparkSettings(Section):
+    """Where Spark runs, with warehouse.engine=spark."""
+
+    master: str = Field("local[*]", description="Master of the cluster; local[*] is this machine, all of its cores")
+    remote: str | None = Field(
+        None, description="Address of a Spark Connect server, sc://HOST:PORT, in place of a master"
+    )
+    warehouse: Path | None = Field(
+        None,
+        description="Folder of the large tables, which the workers must see under the same path; beside the warehouse"
+        " file, with .spark at its name, where unset",
+    )
+    config: Annotated[dict[str, str], BeforeValidator(_flat)] = Field(
+        {}, description="Further settings of Spark by their names, such as spark.config.spark.driver.memory=8g"
+    )
 
 
 class OutputSettings(Section):
@@ -363,6 +401,7 @@ class Settings(Section):
     plausible_dates: PlausibleDates = PlausibleDates()
     source: SourceSettings = SourceSettings()
     warehouse: WarehouseSettings = WarehouseSettings()
+    spark: SparkSettings = SparkSettings()
     output: OutputSettings = OutputSettings()
     features: FeatureSettings = FeatureSettings()
     models: ModelSettings = ModelSettings()
@@ -512,6 +551,8 @@ def _from_file(path: Path) -> dict[str, Any]:
     for section in ("warehouse", "output"):
         if isinstance(value := _group(found, section).get("path"), str):
             found[section]["path"] = str(base / value)
+    if isinstance(tables := _group(found, "spark").get("warehouse"), str):
+        found["spark"]["warehouse"] = str(base / tables)
     if isinstance(actions := _group(found, "strategies").get("actions"), str):
         found["strategies"]["actions"] = str(base / actions)
     source = _group(found, "source")

@@ -59,7 +59,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table `schema.table` of the data contract."""
+    """A table `schema.table` of the data contract. A large one grows with order lines, or with customers and nights."""
 
     name: str
     description: str
@@ -67,6 +67,7 @@ class Table:
     key: tuple[str, ...] = ()
     nightly: bool = False
     may_be_empty: bool = False
+    large: bool = False
     rules: tuple[Rule, ...] = ()
 
     @property

@@ -52,7 +52,7 @@ def _champions(options: argparse.Namespace) -> int:
     from seg_pipeline.definitions import warehouse_of
     from seg_pipeline.models.champions import champions_overview
 
-    warehouse = warehouse_of(settings.warehouse)
+    warehouse = warehouse_of(settings)
     if not settings.warehouse.path.is_file():
         raise UsageError(f"warehouse {warehouse.database}: no such file; seg-pipeline run makes one")
     if options.pin or options.unpin:

@@ -40,7 +40,7 @@ def _explain(options: argparse.Namespace) -> int:
     from seg_pipeline.definitions import warehouse_of
     from seg_pipeline.segments.explain import explain
 
-    found = explain(warehouse_of(settings.warehouse), options.customer, settings.as_of, options.lines)
+    found = explain(warehouse_of(settings), options.customer, settings.as_of, options.lines)
     screen = Screen.of(options)
     screen.result(lambda: asdict(found), lambda: _show(screen, found))
     return 0

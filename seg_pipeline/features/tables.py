@@ -26,6 +26,7 @@ AS_OF = Column("as_of", "DATE", "The night: orders before this day count")
 RFM_FEATURES = Table(
     "features.rfm_features",
     "One row per customer and night: how recently, how often and for how much they bought, and how they buy.",
+    large=True,
     nightly=True,
     key=("customer_id",),
     columns=(

@@ -2,6 +2,7 @@
 
 import datetime
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
 from seg_pipeline.models.model import ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
-from seg_pipeline.warehouse import batches
+from seg_pipeline.warehouse import execute, map_rows, place_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,30 +51,33 @@ def label_customers(
     """Makes a temporary table of a night: customer_id, cluster, confidence, a row per customer.
 
     Who has bought nothing is in cluster -1 with confidence 1. Customers pass through Python some at a time, so memory
-    does not grow with them. A place in the table (DuckDB form: rowid) stands for the customer meanwhile.
+    does not grow with them.
     """
-    import pandas as pd
-
-    connection.execute("CREATE OR REPLACE TEMP TABLE labels (place BIGINT, cluster INTEGER, confidence DOUBLE)")
-    for buyers in batches(
+    place = place_of(connection, "customer_id")
+    map_rows(
         connection,
-        f"SELECT rowid AS place, {', '.join(scorer.columns)} FROM {RFM_FEATURES.name}"
+        f"SELECT {place} AS place, {', '.join(scorer.columns)} FROM {RFM_FEATURES.name}"
         " WHERE as_of = $as_of AND frequency > 0",
         {"as_of": as_of},
-    ):
-        clusters, confidence = scorer.label(buyers)
-        connection.register(
-            "batch", pd.DataFrame({"place": buyers["place"], "cluster": clusters, "confidence": confidence})
-        )
-        connection.execute("INSERT INTO labels SELECT * FROM batch")
-    connection.unregister("batch")
-    connection.execute(
+        partial(_labels, scorer),
+        "labels",
+        f"place {'BIGINT' if place == 'rowid' else 'VARCHAR'}, cluster INTEGER, confidence DOUBLE",
+    )
+    execute(
+        connection,
         f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT customer_id, coalesce(cluster, $none) AS cluster,"
         f" coalesce(confidence, 1.0) AS confidence FROM {RFM_FEATURES.name} AS features"
-        " LEFT JOIN labels ON labels.place = features.rowid WHERE as_of = $as_of",
+        f" LEFT JOIN labels ON labels.place = features.{place} WHERE as_of = $as_of",
         {"as_of": as_of, "none": NO_CLUSTER},
     )
     connection.execute("DROP TABLE labels")
+
+
+def _labels(scorer: Scorer, buyers: "pd.DataFrame") -> "pd.DataFrame":
+    import pandas as pd
+
+    clusters, confidence = scorer.label(buyers)
+    return pd.DataFrame({"place": buyers["place"], "cluster": clusters, "confidence": confidence})
 
 
 def grid_clusters(rows: "pd.DataFrame") -> IntArray:

@@ -19,7 +19,7 @@ from seg_pipeline.prepared.dates import OFFSET, Reading, count_read, date_readin
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REJECTED_ORDERS
 from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import create, execute, insert, replace_table, transaction
+from seg_pipeline.warehouse import create, delete, execute, insert, over_lines, replace_table, transaction
 
 SQL = Path(__file__).parent
 TABLES = {CLEAN_ORDERS: SQL / "clean_orders.sql", REJECTED_ORDERS: SQL / "rejected_orders.sql"}
@@ -64,7 +64,7 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
     _refuse_mixtures(connection, settings)
     # Outside the transaction: what it has not committed yet is read by one thread only.
     execute(
-        connection,
+        over_lines(connection),
         f"CREATE OR REPLACE TEMP TABLE parsed_lines AS {(SQL / 'parsed_lines.sql').read_text(encoding='utf-8')}",
         {**policies, "is_iso": dates.is_iso, "date_formats": dates.formats},
     )
@@ -72,7 +72,7 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
         _refuse_commas(connection)
     if settings.returns == "match":
         matched = (SQL / "matched_returns.sql").read_text(encoding="utf-8")
-        connection.execute(
+        over_lines(connection).execute(
             f"UPDATE parsed_lines SET reason = matched.reason FROM ({matched}) AS matched"
             " WHERE parsed_lines.line = matched.line"
         )
@@ -90,8 +90,8 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
             " WHERE status IN ('loaded', 'kept')",
             {"work": work, "dates": json.dumps(asdict(dates))},
         )
-    connection.execute("DROP TABLE parsed_lines")
-    connection.execute("DROP VIEW lines_to_clean")
+    over_lines(connection).execute("DROP TABLE parsed_lines")
+    over_lines(connection).execute("DROP VIEW lines_to_clean")
     return dates
 
 
@@ -125,14 +125,15 @@ def _cleaned(connection: duckdb.DuckDBPyConnection, work: str) -> tuple[dict[str
 def _look_at(connection: duckdb.DuckDBPyConnection, where: str, parameters: Mapping[str, object] | None = None) -> None:
     """Makes lines_to_clean: the raw lines that a condition holds for, each with its place in the table as `line`."""
     rows = f"SELECT rowid AS line, * FROM raw.raw_orders WHERE {where}"
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW lines_to_clean AS {rows}", parameters or {})
+    over_lines(connection).execute(f"CREATE OR REPLACE TEMP VIEW lines_to_clean AS {rows}", parameters or {})
 
 
 def _same_reading(
     connection: duckdb.DuckDBPyConnection, settings: Settings, reading: Reading, new: Sequence[str]
 ) -> Reading | None:
     """The reading of the dates so far with what new files need besides; None where they look otherwise."""
-    connection.execute("CREATE OR REPLACE TEMP TABLE new_files AS SELECT unnest($new::VARCHAR[]) AS name", {"new": new})
+    new_files = "CREATE OR REPLACE TEMP TABLE new_files AS SELECT unnest($new::VARCHAR[]) AS name"
+    over_lines(connection).execute(new_files, {"new": new})
     _look_at(connection, "source_file IN (SELECT name FROM new_files)")
     # As all others are read: so new dates that fit both ways are, too.
     same = date_reading(connection, reading.name)
@@ -159,7 +160,7 @@ def _find_touched(
     if with_customers:
         touched += f" OR {customer} IN (SELECT customer_text FROM touched_ids)"
     execute(
-        connection,
+        over_lines(connection),
         f"""
         CREATE OR REPLACE TEMP TABLE touched_lines AS
         WITH
@@ -181,8 +182,10 @@ def _find_touched(
 
 def _forget_touched(connection: duckdb.DuckDBPyConnection, table: str, old: Sequence[str]) -> None:
     """Deletes what is cleaned anew, and the lines of files as they were before."""
-    connection.execute(
-        f"DELETE FROM {table} WHERE source_file IN (SELECT unnest($old)) OR (source_file, source_row) IN"
+    delete(
+        connection,
+        table,
+        "source_file IN (SELECT unnest($old)) OR (source_file, source_row) IN"
         " (SELECT (source_file, source_row) FROM touched_lines)",
         {"old": list(old) or [""]},
     )
@@ -193,11 +196,15 @@ def _refuse_mixtures(connection: duckdb.DuckDBPyConnection, settings: Settings) 
     for column, chosen in (("currency", settings.source.currency), ("shop", settings.source.shop)):
         if chosen is not None:
             continue
-        found = connection.execute(
-            f"SELECT upper(trim({column})) AS value, count(*) AS lines,"
-            " arg_min(source_file || ' row ' || source_row, (source_file, source_row)) FROM raw.raw_orders"
-            f" WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value"
-        ).fetchall()
+        found = (
+            over_lines(connection)
+            .execute(
+                f"SELECT upper(trim({column})) AS value, count(*) AS lines,"
+                " arg_min(source_file || ' row ' || source_row, (source_file, source_row)) FROM raw.raw_orders"
+                f" WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value"
+            )
+            .fetchall()
+        )
         if len(found) > 1:
             # A value may hold anything; the error is one line that can be read.
             listed = ", ".join(f"{' '.join(value.split())[:40]} ({lines:,} lines)" for value, lines, _ in found[:5])
@@ -210,16 +217,24 @@ def _refuse_mixtures(connection: duckdb.DuckDBPyConnection, settings: Settings) 
 
 def _refuse_commas(connection: duckdb.DuckDBPyConnection) -> None:
     """Raises UsageError where most lines cannot be read for decimal commas."""
-    unread, lines = connection.execute(
-        "SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*) FROM parsed_lines"
-    ).fetchall()[0]
+    unread, lines = (
+        over_lines(connection)
+        .execute(
+            "SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*) FROM parsed_lines"
+        )
+        .fetchall()[0]
+    )
     if 2 * unread <= lines:
         return
-    first = connection.execute(
-        "SELECT source_file, source_row, coalesce(unit_price, amount, quantity) FROM lines_to_clean"
-        " WHERE regexp_full_match(trim(coalesce(unit_price, amount, quantity)), '[-+]?[0-9.]*,[0-9]{1,2}')"
-        " ORDER BY source_file, source_row LIMIT 1"
-    ).fetchone()
+    first = (
+        over_lines(connection)
+        .execute(
+            "SELECT source_file, source_row, coalesce(unit_price, amount, quantity) FROM lines_to_clean"
+            " WHERE regexp_full_match(trim(coalesce(unit_price, amount, quantity)), '[-+]?[0-9.]*,[0-9]{1,2}')"
+            " ORDER BY source_file, source_row LIMIT 1"
+        )
+        .fetchone()
+    )
     if first:
         raise UsageError(f"{first[0]} row {first[1]}: {first[2]!r} has a decimal comma; set source.decimal=,")
 

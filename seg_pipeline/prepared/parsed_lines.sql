@@ -59,7 +59,7 @@ parsed AS (
             WHEN
                 contains(customer_text, '.')
                 AND (length(customer_text) <= 17 OR coalesce(try_cast(customer_text AS DOUBLE) < 9007199254740992, true))
-                THEN regexp_replace(customer_text, '^([0-9]+)\.0+$', '\1')
+                THEN regexp_replace(customer_text, '^([0-9]+)\.0+\z', '\1')
             ELSE customer_text
         END AS customer_text,
         -- DuckDB form: try_strptime with a list of formats.
@@ -85,9 +85,9 @@ valued AS (
         *,
         CASE
             WHEN unit_price_text IS NULL THEN delivered_amount
-            -- DuckDB ends the query where a product of 18 digits overflows, and 38 digits take 60 times as long.
+            -- DuckDB ends the query where a product of 18 digits overflows, and more digits take 60 times as long.
             WHEN abs(CAST(units AS DOUBLE) * CAST(price AS DOUBLE)) < 1e9 THEN CAST(units * price AS DECIMAL(18, 4))
-            ELSE try_cast(CAST(units AS DECIMAL(38, 4)) * price AS DECIMAL(18, 4))
+            ELSE try_cast(CAST(units AS DECIMAL(19, 4)) * price AS DECIMAL(18, 4))
         END AS line_amount,
         -- A delivered amount below zero takes money back, whatever quantity and price say.
         is_cancellation OR units < 0 OR coalesce(delivered_amount < 0, false) AS is_return

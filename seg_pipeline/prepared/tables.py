@@ -37,6 +37,7 @@ COMMONEST_REASON = (
 CLEAN_ORDERS = Table(
     "prepared.clean_orders",
     "One row per order line that counts, with typed values. Returns are negative.",
+    large=True,
     columns=(
         Column("order_id", "VARCHAR", "Order; customer@day where the source has no order ids"),
         Column("customer_id", "VARCHAR", "Customer, text as delivered; 17850.0 is 17850"),
@@ -106,6 +107,7 @@ REJECTED_ORDERS = Table(
             values=tuple(REASONS),
         ),
     ),
+    large=True,
     may_be_empty=True,
 )
 

@@ -26,7 +26,7 @@ ORDER_COLUMNS = (
 # What may stand around a customer id, and is no part of it.
 BLANKS = " \t\r\n\v\f\u00a0\u3000\ufeff"
 # SQL: a customer id as clean_orders has it. A spreadsheet's 17850.0 is the id 17850.
-CUSTOMER_TEXT = r"regexp_replace(trim(customer_id, $blanks), '^([0-9]+)\.0+$', '\1')"
+CUSTOMER_TEXT = r"regexp_replace(trim(customer_id, $blanks), '^([0-9]+)\.0+\z', '\1')"
 
 # A number, a date or an amount: no name.
 VALUE = re.compile(r"\s*[-+]?[0-9]+([-/.,: ]|$)")

@@ -20,7 +20,7 @@ from seg_pipeline.raw.object_storage import is_object
 from seg_pipeline.raw.sources import Delivery, Found, deliveries, find_files, load, path_of
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import SourceSettings, read_preset, source_database
-from seg_pipeline.warehouse import create, execute, transaction
+from seg_pipeline.warehouse import create, delete, execute, tables_with, transaction
 
 # What was pulled from a database is named by this, its table and a number.
 PULL = "postgresql:"
@@ -304,10 +304,7 @@ def _unreadable(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> di
 
 def _expired(connection: duckdb.DuckDBPyConnection, days: int | None) -> set[str]:
     """Deliveries whose last clean order is more than so many days before the newest of all."""
-    has_orders = connection.execute(
-        "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'prepared' AND table_name = 'clean_orders'"
-    ).fetchall()[0][0]
-    if days is None or not has_orders:
+    if days is None or "prepared.clean_orders" not in tables_with(connection, "source_file"):
         return set()
     rows = connection.execute(
         "SELECT source_file FROM prepared.clean_orders GROUP BY source_file HAVING max(ordered_at) <"
@@ -348,8 +345,10 @@ def _forget_erased(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) 
     """Deletes the lines of customers who were erased from deliveries that were just loaded."""
     if not connection.execute(f"SELECT count(*) FROM {ERASED_CUSTOMERS.name}").fetchall()[0][0]:
         return
-    connection.execute(
-        f"DELETE FROM {RAW_ORDERS.name} WHERE source_file IN (SELECT unnest($names::VARCHAR[]))"
+    delete(
+        connection,
+        RAW_ORDERS.name,
+        "source_file IN (SELECT unnest($names::VARCHAR[]))"
         f" AND sha256({CUSTOMER_TEXT}) IN (SELECT customer_hash FROM {ERASED_CUSTOMERS.name})",
         {"names": list(names), "blanks": BLANKS},
     )
@@ -357,10 +356,8 @@ def _forget_erased(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) 
 
 def _forget(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
     """Deletes the lines of files."""
-    connection.execute(
-        f"DELETE FROM {RAW_ORDERS.name} WHERE source_file IN (SELECT unnest($names::VARCHAR[]))",
-        {"names": sorted(names)},
-    )
+    given = {"names": sorted(names)}
+    delete(connection, RAW_ORDERS.name, "source_file IN (SELECT unnest($names::VARCHAR[]))", given)
 
 
 def _entries(

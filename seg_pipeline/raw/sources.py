@@ -12,10 +12,10 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, TypeVar, cast
+from typing import IO, TYPE_CHECKING, TypeVar, cast
 
 import duckdb
 
@@ -23,7 +23,10 @@ from seg_pipeline.errors import DataError, MachineError, SegPipelineError, Usage
 from seg_pipeline.raw.columns import NAME_WIDTH, ORDER_COLUMNS, column_names
 from seg_pipeline.raw.object_storage import is_object, object_path, register, told
 from seg_pipeline.settings import SourceSettings, read_preset
-from seg_pipeline.warehouse import DAMAGE, literal, quoted
+from seg_pipeline.warehouse import DAMAGE, append_read, literal, quoted
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 PARQUET_ENDINGS = (".parquet", ".pq")
@@ -49,6 +52,9 @@ PARQUET_OPTIONS = "binary_as_string = true"
 ENCODINGS = "set source.encoding to utf-8, utf-16, latin-1 or windows-1252"
 # The line of a reader's complaint that says what is wrong.
 DETAILS = ("Error when", "Expected", "Value with", "Maximum line size")
+NONE_READ = "{}: none of its lines can be read; its quotes or line ends are of no known kind"
+# Lines that a worker hands on together.
+LINES_AT_ONCE = 50_000
 # The machine's or our own faults, which no other file would mend.
 NOT_THE_FILES = (
     duckdb.OutOfMemoryException,
@@ -198,29 +204,85 @@ def load(connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, *
     Raises:
         DataError: a file cannot be read; the line names it and the row.
     """
+    if append_read(connection, into, [replace(delivery, files=(file,)) for file in delivery.files], read_lines):
+        return
     if any(is_object(str(file)) for file in delivery.files):
         register(connection)
-    with _as_read(delivery) as read:
-        try:
-            (_load_text if delivery.delimiter else _load_parquet)(connection, delivery, read, into, limit)
-        except duckdb.Error as error:
-            damage = DAMAGE.search(str(error))
-            of_warehouse = damage and damage["file"] not in read
-            if isinstance(error, NOT_THE_FILES) or of_warehouse or "No space left" in str(error):
-                raise
-            raise DataError(_readable(error, read, "" if delivery.delimiter else "damaged: ")) from None
+    with _as_read(delivery) as read, _refused(delivery, read):
+        (_load_text if delivery.delimiter else _load_parquet)(connection, delivery, read, into, limit)
+
+
+def read_lines(delivery: Delivery) -> "Iterator[pa.RecordBatch]":
+    """The lines of a delivery of one file as `load` appends them, some at a time: what a worker does.
+
+    Raises:
+        DataError: as `load`.
+    """
+    import pyarrow as pa
+
+    [file] = delivery.files
+    # In one thread rows come in the order of the file, and are numbered as they come.
+    with _as_read(delivery) as read, _refused(delivery, read), duckdb.connect(config={"threads": 1}) as connection:
+        if is_object(str(file)):
+            register(connection)
+        lines = _text_lines(delivery) if delivery.delimiter else _parquet_lines(delivery)
+        rows = 0
+        for batch in connection.execute(
+            lines, _text_files(delivery, list(read)) if delivery.delimiter else _files(read)
+        ).to_arrow_reader(LINES_AT_ONCE):
+            places = {name: batch.column(name) for name in ORDER_COLUMNS}
+            numbers = pa.array(range(rows + 1, rows + len(batch) + 1), pa.int64())
+            if not delivery.delimiter:
+                numbers = batch.column("source_row")
+            rows += len(batch)
+            yield pa.RecordBatch.from_pydict(
+                {**places, "source_file": pa.repeat(str(file), len(batch)), "source_row": numbers}
+            )
+        if delivery.delimiter and not rows and _has_lines(file, delivery):
+            raise DataError(NONE_READ.format(file))
+
+
+@contextmanager
+def _refused(delivery: Delivery, read: Mapping[str, str]) -> Iterator[None]:
+    """What the database says of a file within becomes the one line that names it."""
+    try:
+        yield
+    except duckdb.Error as error:
+        damage = DAMAGE.search(str(error))
+        of_warehouse = damage and damage["file"] not in read
+        if isinstance(error, NOT_THE_FILES) or of_warehouse or "No space left" in str(error):
+            raise
+        raise DataError(_readable(error, read, "" if delivery.delimiter else "damaged: ")) from None
 
 
 def _load_parquet(
     connection: duckdb.DuckDBPyConnection, delivery: Delivery, read: Mapping[str, str], into: str, limit: int | None
 ) -> None:
+    lines = _parquet_lines(delivery) + _first_rows(limit)
+    connection.execute(f"INSERT INTO {into} BY NAME {lines}", _files(read))
+
+
+def _parquet_lines(delivery: Delivery) -> str:
+    """A query of the lines of parquet files as text, with their file and row."""
     values = _values(delivery, lambda name: f"nullif(CAST({quoted(name)} AS VARCHAR), '')")
-    connection.execute(
-        f"INSERT INTO {into} BY NAME SELECT {values}, source_file, file_row_number + 1 AS source_row"
+    return (
+        f"SELECT {values}, source_file, file_row_number + 1 AS source_row"
         f" FROM read_parquet($files, filename = 'source_file', file_row_number = true, {PARQUET_OPTIONS})"
-        + _first_rows(limit),
-        {"files": [glob.escape(name) for name in read]},
     )
+
+
+def _files(names: Iterable[str]) -> dict[str, object]:
+    # Within a pattern of the database's own, [, * and ? in a file's name stand for themselves.
+    return {"files": [glob.escape(name) for name in names]}
+
+
+def _text_files(delivery: Delivery, names: Iterable[str]) -> dict[str, object]:
+    """What the query of the lines of text files binds."""
+    return {
+        **_files(names),
+        "encoding": "latin-1" if delivery.encoding == "latin-1" else "utf-8",
+        "compression": "none" if delivery.encoding in COPIED else delivery.compression,
+    }
 
 
 def _load_text(
@@ -233,12 +295,7 @@ def _load_text(
         lines += connection.execute(
             f"INSERT INTO {into} BY NAME SELECT *, 0 AS source_row FROM ({_text_lines(delivery)})"
             + _first_rows(limit and limit - lines),
-            {
-                # Within a pattern of the database's own, [, * and ? in a file's name stand for themselves.
-                "files": [glob.escape(name) for name in files],
-                "encoding": "latin-1" if delivery.encoding == "latin-1" else "utf-8",
-                "compression": "none" if delivery.encoding in COPIED else delivery.compression,
-            },
+            _text_files(delivery, files),
         ).fetchall()[0][0]
         if limit and lines >= limit:
             break
@@ -253,7 +310,7 @@ def _load_text(
     brought = {name for name, _ in connection.execute(firsts).fetchall()}
     for file in () if limit else delivery.files:
         if str(file) not in brought and _has_lines(file, delivery):
-            raise DataError(f"{file}: none of its lines can be read; its quotes or line ends are of no known kind")
+            raise DataError(NONE_READ.format(file))
     connection.execute(
         f"UPDATE {into} AS lines SET source_row = lines.rowid - first_row + 1 FROM ({firsts}) AS firsts"
         " WHERE source_row = 0 AND lines.source_file = firsts.source_file"

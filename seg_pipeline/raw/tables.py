@@ -5,6 +5,7 @@ from seg_pipeline.tables import Column, Rule, Table
 RAW_ORDERS = Table(
     "raw.raw_orders",
     "One row per delivered order line, every value as it was delivered: text stays text, absent ones are NULL.",
+    large=True,
     columns=(
         Column("order_id", "VARCHAR", "Order, invoice or transaction", nullable=True),
         Column("customer_id", "VARCHAR", "Customer", nullable=True),

@@ -3,15 +3,11 @@
 import datetime
 
 from seg_pipeline.models.champions import Champion
-from seg_pipeline.warehouse import Warehouse, execute, quoted, transaction
+from seg_pipeline.warehouse import Warehouse, delete, tables_with, transaction
 
 # The report tells how the champion was chosen, however long ago that was.
 OF_THE_FIT = ("models", "evaluation")
-NIGHTLY_TABLES = (
-    "SELECT schema_name, table_name FROM duckdb_columns() JOIN duckdb_tables() USING (schema_name, table_name)"
-    " WHERE column_name = 'as_of' AND NOT duckdb_tables.temporary"
-    " AND schema_name IN ('features', 'models', 'evaluation', 'segments') ORDER BY ALL"
-)
+NIGHTLY = ("features", "models", "evaluation", "segments")
 
 
 def forget_nights(warehouse: Warehouse, champion: Champion, as_of: datetime.date, nights: int) -> int:
@@ -21,13 +17,15 @@ def forget_nights(warehouse: Warehouse, champion: Champion, as_of: datetime.date
     """
     oldest, forgotten = as_of - datetime.timedelta(days=nights), 0
     with warehouse.get_connection() as connection, transaction(connection):
-        for schema, table in connection.execute(NIGHTLY_TABLES).fetchall():
+        for table in tables_with(connection, "as_of"):
+            schema = table.split(".")[0]
+            if schema not in NIGHTLY:
+                continue
             of_the_fit = champion.fitted_as_of if schema in OF_THE_FIT else None
-            row = execute(
+            forgotten += delete(
                 connection,
-                f"DELETE FROM {quoted(schema)}.{quoted(table)} WHERE as_of < $oldest"
-                " AND as_of IS DISTINCT FROM $fitted",
+                table,
+                "as_of < $oldest AND as_of IS DISTINCT FROM $fitted",
                 {"oldest": oldest, "fitted": of_the_fit},
-            ).fetchone()
-            forgotten += int(row[0]) if row else 0
+            )
     return forgotten

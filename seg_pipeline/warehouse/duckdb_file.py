@@ -1,6 +1,4 @@
-"""The database, and the only place that knows which engine runs: connections, transactions, the .sql files.
-
-A table, or one night's rows of it, is replaced in one transaction: a run that is killed leaves it old or new.
+"""The DuckDB file: who has it open, what a run makes of one that is damaged, of an older version or in use.
 
 DuckDB locks its file with fcntl, and the system drops such a lock once the process closes any handle of that file:
 while a run has the file open, nothing else in the process may open it.
@@ -13,7 +11,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -27,11 +25,20 @@ from pydantic import Field
 
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.tables import Table
+from seg_pipeline.warehouse.statements import (
+    Parameters,
+    execute,
+    interrupts_as_they_are,
+    literal,
+    quoted,
+    replace_night,
+    text_of,
+    transaction,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Parameters = Mapping[str, Any]
 Warned = Callable[[str], None]
 
 RETRY_SECONDS = 0.2
@@ -39,8 +46,6 @@ RETRY_SECONDS = 0.2
 GRACE_SECONDS = 3.0
 # Who has not written for so long is taken to be doing nothing while the file is copied; that it did is looked for.
 QUIET_SECONDS = 1.0
-# Vectors of 2,048 rows that are handed to Python at once where every customer passes through it: bounds memory.
-VECTORS_AT_ONCE = 128
 COPY_BYTES = 1 << 24
 
 # What makes a file of version 1 one of version 2, and so on: the version of a file is one more than what it has had.
@@ -484,7 +489,7 @@ class Warehouse(DuckDBResource):
     def read(self, query: "str | Path", parameters: Parameters | None = None) -> "pd.DataFrame":
         """What a query gives, as a frame. Never for order lines: at most one row per customer."""
         with self.get_connection() as connection:
-            return execute(connection, _text(query), parameters).df()
+            return execute(connection, text_of(query), parameters).df()
 
     def value(self, query: str, parameters: Parameters | None = None) -> Any:
         """The first value of the first row that a query gives; None where there is no row."""
@@ -534,32 +539,6 @@ def _is_database(path: Path) -> bool:
         return file.read(12)[8:] == b"DUCK"
 
 
-@contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """All of the statements within, or none of them."""
-    connection.begin()
-    try:
-        yield
-    except BaseException:
-        with suppress(duckdb.Error):  # a fatal error has ended the transaction already, and is the one to tell
-            connection.rollback()
-        raise
-    connection.commit()
-
-
-@contextmanager
-def interrupts_as_they_are(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Within, a query that Ctrl-C ends raises what the signal's handler raised; DuckDB makes a RuntimeError of it."""
-    try:
-        yield
-    except RuntimeError as error:
-        if error.__cause__ is None or isinstance(error.__cause__, Exception):
-            raise
-        # Other threads may still be at the query, and closing the connection would wait for them.
-        connection.interrupt()
-        raise error.__cause__ from None
-
-
 def _mark(connection: duckdb.DuckDBPyConnection) -> None:
     """Writes the version into the file: a view, so that it is no table among those of the stages."""
     connection.execute(f"CREATE OR REPLACE VIEW main.warehouse_version AS SELECT {VERSION} AS version")
@@ -572,108 +551,6 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def replace_table(
-    connection: duckdb.DuckDBPyConnection, table: Table, query: "str | Path", parameters: Parameters | None = None
-) -> None:
-    """Replaces a table within the caller's transaction."""
-    create(connection, table)
-    insert(connection, table, query, parameters)
-
-
-def insert(
-    connection: duckdb.DuckDBPyConnection, table: Table, query: "str | Path", parameters: Parameters | None = None
-) -> None:
-    """Appends what a query gives, columns matched by name."""
-    execute(connection, f"INSERT INTO {table.name} BY NAME {_text(query)}", parameters)
-
-
-def replace_night(
-    connection: duckdb.DuckDBPyConnection,
-    table: Table,
-    rows: "str | Path | pd.DataFrame",
-    as_of: datetime.date,
-    parameters: Parameters | None = None,
-) -> None:
-    """Replaces one night's rows within the caller's transaction, columns matched by name.
-
-    Args:
-        connection: In a transaction.
-        table: A nightly table; it is made where it does not exist.
-        rows: A query, in which `$as_of` is bound, or a frame; as_of is added where the frame lacks it.
-        as_of: The night.
-        parameters: What else the query binds.
-    """
-    create(connection, table, or_replace=False)
-    connection.execute(f"DELETE FROM {table.name} WHERE as_of = $as_of", {"as_of": as_of})
-    if not isinstance(rows, str | Path):
-        connection.register("given_rows", rows)
-        rows = "SELECT $as_of AS as_of, * FROM given_rows"
-    execute(connection, f"INSERT INTO {table.name} BY NAME {_text(rows)}", {"as_of": as_of, **(parameters or {})})
-
-
-def execute(
-    connection: duckdb.DuckDBPyConnection, query: "str | Path", parameters: Parameters | None = None
-) -> duckdb.DuckDBPyConnection:
-    """Runs a statement with those of the parameters that it names as `$name`."""
-    text = _text(query)
-    named = set(re.findall(r"\$([a-z_]+)", text))
-    return connection.execute(text, {key: value for key, value in (parameters or {}).items() if key in named})
-
-
-def batches(
-    connection: duckdb.DuckDBPyConnection, query: "str | Path", parameters: Parameters | None = None
-) -> "Iterator[pd.DataFrame]":
-    """What a query gives, some rows at a time; it sees what is committed, and the connection stays free meanwhile."""
-    with connection.cursor() as reader:
-        found = execute(reader, query, parameters)
-        while len(batch := found.fetch_df_chunk(VECTORS_AT_ONCE)):
-            yield batch
-
-
-def temporary(connection: duckdb.DuckDBPyConnection, name: str, rows: "pd.DataFrame") -> None:
-    """A temporary table of a frame's rows. The database joins a frame itself with one thread only."""
-    connection.register("given_rows", rows)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM given_rows")
-    connection.unregister("given_rows")
-
-
-def create(connection: duckdb.DuckDBPyConnection, table: Table, *, or_replace: bool = True) -> None:
-    """The table with its columns: empty and new, or as it is where it exists and `or_replace` is off.
-
-    Where the warehouse is only looked at, a table that may be as it is stays so.
-    """
-    if not or_replace and _is_read_only(connection):
-        return
-    connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.asset_key[0]}")
-    if or_replace:
-        connection.execute(f"CREATE OR REPLACE TABLE {table.name} ({table.ddl})")
-        return
-    connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({table.ddl})")
-    # A warehouse that an older version made has its nights; columns that came later are empty in them.
-    for column in table.columns:
-        connection.execute(f'ALTER TABLE {table.name} ADD COLUMN IF NOT EXISTS "{column.name}" {column.type}')
-
-
-def _is_read_only(connection: duckdb.DuckDBPyConnection) -> bool:
-    return connection.execute(
-        "SELECT readonly FROM duckdb_databases() WHERE database_name = current_database()"
-    ).fetchall() == [(True,)]
-
-
-def quoted(name: str) -> str:
-    """A name of a table or column as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text as an SQL literal, for statements that bind no parameters."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _text(query: "str | Path") -> str:
-    return query.read_text(encoding="utf-8") if isinstance(query, Path) else query
 
 
 def _first_line(error: BaseException) -> str:

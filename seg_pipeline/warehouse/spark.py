@@ -1,0 +1,479 @@
+"""Spark as the engine of the large tables: Parquet in numbered folders, of which a view in the DuckDB file is a table.
+
+A change of a table writes new folders and names them in a new view, within the transaction of whoever asks for it; so
+a run that is killed leaves the old table or the new one. Folders that no view names are deleted by the next run.
+
+PySpark is imported late, here and nowhere else.
+"""
+
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from pydantic import Field
+
+from seg_pipeline.errors import DataError, MachineError, UsageError
+from seg_pipeline.tables import Table
+from seg_pipeline.warehouse.duckdb_file import LOG, Warehouse, Warned
+from seg_pipeline.warehouse.statements import LARGE_TABLE, Parameters, Part, literal, named, quoted
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from pyspark.sql import DataFrame, SparkSession
+
+    from seg_pipeline.warehouse.dialect import Cast, Statement
+
+# Laid under the settings' own. What a time reads as must not depend on where a machine stands, and a number that does
+# not fit its type ends a query.
+CONFIG = {
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.timestampType": "TIMESTAMP_NTZ",
+    "spark.sql.ansi.enabled": "true",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.app.name": "seg-pipeline",
+    "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+}
+# A local session needs no name of the machine in the network.
+LOCAL_CONFIG = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+# Tasks that read deliveries; each reads one file after the other.
+MOST_TASKS = 1024
+SCRATCH = "scratch"
+# As many folders are one table before a change writes it as one: reading opens every file.
+MOST_FOLDERS = 64
+# The place of a line, which DuckDB counts by itself.
+PLACE = ("source_file", "source_row")
+PANDAS_NOTE = "PySpark does not yet fully support pandas"
+
+
+class SparkWarehouse(Warehouse):
+    """The DuckDB file with the large tables beside it, as Parquet that Spark writes."""
+
+    folder: str = Field(description="Where the large tables are")
+    master: str = Field(default="local[*]", description="Where Spark runs")
+    remote: str | None = Field(default=None, description="Address of a Spark Connect server, in place of a master")
+    config: dict[str, Any] = Field(default={}, description="Further settings of Spark")
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """As the parent's, with the engine of the large tables beside it."""
+        with super().get_connection() as connection:
+            engine = SparkEngine(connection, Path(self.folder), self.session)
+            try:
+                yield _Connection(connection, engine)  # type: ignore[misc]  # it has what a connection has
+            finally:
+                engine.close()
+
+    @contextmanager
+    def held(self, warned: Warned = LOG.warning, *, read_only: bool = False) -> Iterator[None]:
+        """As the parent's; a run deletes what a run that was killed has left."""
+        with super().held(warned, read_only=read_only):
+            if not read_only:
+                with super().get_connection() as connection:
+                    _tidy(connection, Path(self.folder))
+            yield
+
+    def session(self) -> "SparkSession":
+        """The process's Spark session, started where there is none.
+
+        Raises:
+            UsageError: PySpark is not installed, or Spark does not start as the settings say.
+        """
+        try:
+            from pyspark.sql import SparkSession
+        except ImportError:
+            raise UsageError(
+                "warehouse.engine=spark needs PySpark: install seg-pipeline with its extra spark, and Java 17 or later"
+            ) from None
+        warnings.filterwarnings("ignore", PANDAS_NOTE, FutureWarning)
+        # Spark says on the console, as JSON, what it raises as well.
+        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        local = LOCAL_CONFIG if self.master.startswith("local") and not self.remote else {}
+        builder = SparkSession.builder.config(map=CONFIG | local | self.config)
+        builder = builder.remote(self.remote) if self.remote else builder.master(self.master)
+        if SparkSession.getActiveSession():
+            return builder.getOrCreate()
+        try:
+            with _said_to(Path(self.folder) / "spark.log"):
+                return builder.getOrCreate()
+        except Exception as error:
+            raise UsageError(
+                f"spark: does not start ({_first_line(error)}); {Path(self.folder) / 'spark.log'} says more"
+            ) from error
+
+
+@contextmanager
+def _said_to(file: Path) -> Iterator[None]:
+    """What processes started within say on their standard error goes to a file: Spark's are chatty."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with file.open("wb") as log:
+        os.dup2(log.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+class _Connection:
+    """A DuckDB connection, with the engine of the large tables."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, engine: "SparkEngine") -> None:
+        self._connection = connection
+        self.engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class _Result:
+    """What a query gives, as a DuckDB result is asked for it."""
+
+    def __init__(self, frame: "DataFrame") -> None:
+        self._frame = frame
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        with _told():
+            return [tuple(row) for row in self._frame.collect()]
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        rows = self.fetchall()
+        return rows[0] if rows else None
+
+    def df(self) -> "pd.DataFrame":
+        with _told():
+            return self._frame.toPandas()
+
+
+class SparkEngine:
+    """The large tables of one connection, and the temporary ones that are made of them."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, folder: Path, session: "Callable[[], SparkSession]"
+    ) -> None:
+        self._connection = connection
+        self._folder = folder
+        self._start = session
+        self._temporary: dict[str, Path | None] = {}
+
+    @property
+    def _session(self) -> "SparkSession":
+        return self._start()
+
+    def execute(self, query: str, parameters: Parameters | None = None) -> _Result | None:
+        """Runs a statement of DuckDB's dialect over the large tables, or over what other such statements made."""
+        statement = _translated(query, parameters)
+        if statement.kind == "drop":
+            self._drop(statement.made)
+            return None
+        frame = self._frame(statement, parameters)
+        if statement.kind == "query":
+            return _Result(frame)
+        if statement.kind == "table":
+            self._keep(statement.made, frame)
+        else:
+            frame.createOrReplaceTempView(statement.made)
+            self._temporary[statement.made] = None
+        return None
+
+    def create(self, table: Table, *, or_replace: bool) -> None:
+        """A large table with its columns: empty and new, or as it is where it exists and `or_replace` is off."""
+        if self._connection.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE schema_name || '.' || table_name = $name", {"name": table.name}
+        ).fetchall():
+            raise UsageError(
+                f"warehouse: {table.name} was made with warehouse.engine=duckdb; name another file with warehouse.path,"
+                " and it is built from the source"
+            )
+        folders = self._folders(table.name)
+        columns = [(column.name, column.type) for column in table.columns]
+        if folders is None or or_replace:
+            self._switch(table.name, columns, [])
+        elif columns != self._columns(table.name):
+            self._switch(table.name, columns, folders)
+
+    def insert(self, table: Table, query: str, parameters: Parameters | None) -> None:
+        """Appends what a query gives, columns matched by name."""
+        frame = self._frame(_translated(f"SELECT * FROM ({query})", parameters), parameters)
+        self._append(table.name, frame)
+
+    def delete(self, table: str, where: str, parameters: Parameters | None) -> int | None:
+        """Deletes the rows that a condition holds for; how many they were, None where the table is not large."""
+        folders = self._folders(table)
+        if not folders:
+            return None if folders is None else 0
+        name = table.rsplit(".", maxsplit=1)[-1]
+        self._offer(table, folders, file="_metadata.file_path")
+        condition = _translated(f"SELECT DISTINCT file_path FROM {name} WHERE {where}", parameters)
+        # Rows have a place among the files; only the folders where some go are written anew.
+        found = self._frame(condition, parameters, offered=[table]).collect()
+        touched = [
+            one for one in folders if any(f"/{Path(one).relative_to(self._folder)}/" in path for (path,) in found)
+        ]
+        if not touched:
+            return 0
+        self._offer(table, touched)
+        left = _translated(f"SELECT * FROM {name} WHERE NOT coalesce({where}, false)", parameters)
+        before = self._rows(touched)
+        kept = [one for one in folders if one not in touched]
+        anew = self._write(table, self._frame(left, parameters, offered=[table]))
+        self._switch(table, self._columns(table), [*kept, *anew])
+        return before - self._rows(anew)
+
+    def append(self, table: str, parts: Sequence[Part], read: "Callable[[Part], Iterable[pa.RecordBatch]]") -> bool:
+        """Appends to a table what `read` gives for each part, called in the workers; False where it is not large."""
+        if self._folders(table) is None:
+            return False
+
+        def work(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+            for batch in batches:
+                for number in batch.column(0).to_pylist():
+                    yield from read(parts[number])
+
+        numbers = self._session.range(0, len(parts), 1, min(len(parts), MOST_TASKS))
+        self._append(table, numbers.mapInArrow(work, _schema(self._columns(table))))
+        return True
+
+    def map(
+        self,
+        query: str,
+        parameters: Parameters | None,
+        function: "Callable[[pd.DataFrame], pd.DataFrame]",
+        into: str,
+        columns: str,
+    ) -> None:
+        """Makes a temporary table of what a function gives for the rows of a query; it is called in the workers."""
+        frame = self._frame(_translated(query, parameters), parameters)
+
+        def work(batches: "Iterable[pd.DataFrame]") -> "Iterator[pd.DataFrame]":
+            for batch in batches:
+                yield function(batch)
+
+        schema = ", ".join(
+            f"{name} {_type(type_)}" for name, type_ in (one.split(" ", 1) for one in columns.split(", "))
+        )
+        folder = self._keep(into, frame.mapInPandas(work, schema))
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {into} AS FROM read_parquet({literal(f'{folder}/*.parquet')})"
+        )
+        self._drop(into)
+
+    def close(self) -> None:
+        """Drops what is temporary."""
+        for name in list(self._temporary):
+            self._drop(name)
+
+    def _frame(self, statement: "Statement", parameters: Parameters | None, offered: Sequence[str] = ()) -> "DataFrame":
+        """What a query gives; the tables that it reads are offered to Spark first, but for those that are."""
+        for table in statement.tables:
+            if table not in self._temporary and table not in offered and table.split(".")[-1] not in offered:
+                self._offer(table, self._folders(table))
+        for cast in statement.casts:
+            self._session.udf.register(cast.name, _cast_function(cast))
+        return self._session.sql(statement.query, args=_bound(parameters))
+
+    def _offer(self, table: str, folders: Sequence[str] | None, file: str | None = None) -> None:
+        """Makes a table of the warehouse known to Spark by its name without the schema.
+
+        One of the DuckDB file is small, and is handed over whole. Lines of a large one have their place as `rowid`.
+        """
+        from pyspark.sql import functions
+
+        if folders is None:
+            rows = self._connection.execute(f"FROM {table}").to_arrow_table()
+            frame = self._session.createDataFrame(rows)
+        else:
+            columns = self._columns(table)
+            if folders:
+                frame = self._session.read.schema(_schema(columns)).parquet(*folders)
+            else:
+                frame = self._session.createDataFrame([], _schema(columns))
+            names = [name for name, _ in columns]
+            shown = [functions.col(name) for name in names]
+            if file:
+                shown.append(functions.col(file).alias("file_path"))
+            if set(PLACE) <= set(names):
+                shown.append(functions.struct(*PLACE).alias("rowid"))
+            frame = frame.select(*shown)
+        frame.createOrReplaceTempView(table.rsplit(".", maxsplit=1)[-1])
+
+    def _append(self, table: str, frame: "DataFrame") -> None:
+        folders = self._folders(table) or []
+        anew = self._write(table, frame)
+        if len(folders) + len(anew) > MOST_FOLDERS:
+            old = self._session.read.schema(_schema(self._columns(table))).parquet(*folders, *anew)
+            folders, anew = [], self._write(table, old)
+        self._switch(table, self._columns(table), [*folders, *anew])
+
+    def _write(self, table: str, frame: "DataFrame") -> list[str]:
+        """Writes the rows of a frame as a folder of the table, columns by name; no folder where there is no row."""
+        from pyspark.sql import functions
+
+        there = set(frame.columns)
+        values = [
+            (functions.col(name) if name in there else functions.lit(None)).cast(_type(type_)).alias(name)
+            for name, type_ in self._columns(table)
+        ]
+        place = self._folder / table
+        place.mkdir(parents=True, exist_ok=True)
+        last = max((int(one.name) for one in place.iterdir() if one.name.isdigit()), default=0)
+        folder = str(place / f"{last + 1:06}")
+        with _told():
+            frame.select(*values).write.parquet(folder)
+        return [folder] if self._rows([folder]) else []
+
+    def _rows(self, folders: Sequence[str]) -> int:
+        files = [f"{folder}/*.parquet" for folder in folders if any(Path(folder).glob("*.parquet"))]
+        if not files:
+            return 0
+        [(rows,)] = self._connection.execute(
+            "SELECT coalesce(sum(num_rows), 0) FROM parquet_file_metadata($files)", {"files": files}
+        ).fetchall()
+        return int(rows)
+
+    def _switch(self, table: str, columns: Sequence[tuple[str, str]], folders: Sequence[str]) -> None:
+        """Makes some folders the table."""
+        if folders:
+            names = ", ".join(f"CAST({quoted(name)} AS {type_}) AS {quoted(name)}" for name, type_ in columns)
+            files = ", ".join(literal(f"{folder}/*.parquet") for folder in folders)
+            rows = f"SELECT {names} FROM read_parquet([{files}], hive_partitioning = false)"
+        else:
+            names = ", ".join(f"CAST(NULL AS {type_}) AS {quoted(name)}" for name, type_ in columns)
+            rows = f"SELECT {names} WHERE false"
+        self._connection.execute(f"CREATE OR REPLACE VIEW {table} AS {rows}")
+        comment = LARGE_TABLE + json.dumps([str(Path(folder).relative_to(self._folder)) for folder in folders])
+        self._connection.execute(f"COMMENT ON VIEW {table} IS {literal(comment)}")
+
+    def _folders(self, table: str) -> list[str] | None:
+        """The folders of a large table; None where it is none."""
+        found = _named_folders(self._connection).get(table)
+        return None if found is None else [str(self._folder / folder) for folder in found]
+
+    def _columns(self, table: str) -> list[tuple[str, str]]:
+        return self._connection.execute(
+            "SELECT column_name, data_type FROM duckdb_columns() WHERE schema_name || '.' || table_name = $table"
+            " ORDER BY column_index",
+            {"table": table},
+        ).fetchall()
+
+    def _keep(self, name: str, frame: "DataFrame") -> Path:
+        """Makes a temporary table: as files, so that what is lost with a worker is not made anew."""
+        scratch = self._folder / SCRATCH
+        scratch.mkdir(parents=True, exist_ok=True)
+        last = max((int(one.name) for one in scratch.iterdir()), default=0)
+        folder = scratch / f"{last + 1:06}"
+        with _told():
+            frame.write.parquet(str(folder))
+        before = self._temporary.get(name)
+        self._session.read.schema(frame.schema).parquet(str(folder)).createOrReplaceTempView(name)
+        self._temporary[name] = folder
+        if before is not None:
+            shutil.rmtree(before)
+        return folder
+
+    def _drop(self, name: str) -> None:
+        self._session.catalog.dropTempView(name)
+        folder = self._temporary.pop(name, None)
+        if folder is not None:
+            shutil.rmtree(folder)
+
+
+def _translated(query: str, parameters: Parameters | None) -> "Statement":
+    from seg_pipeline.warehouse.dialect import translated
+
+    return translated(query, named(query, parameters))
+
+
+def _type(duckdb_type: str) -> str:
+    from seg_pipeline.warehouse.dialect import type_of
+
+    return type_of(duckdb_type)
+
+
+def _schema(columns: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"`{name}` {_type(type_)}" for name, type_ in columns)
+
+
+def _bound(parameters: Parameters | None) -> dict[str, Any]:
+    """Parameters as Spark takes them."""
+    from pyspark.sql import functions
+
+    def value(given: Any) -> Any:
+        if not isinstance(given, list | tuple):
+            return given
+        return functions.array(*map(functions.lit, given))
+
+    return {name: value(given) for name, given in (parameters or {}).items()}
+
+
+def _cast_function(cast: "Cast") -> Any:
+    """A function that workers call on a column of text: DuckDB's own reading of it."""
+    from pyspark.sql.pandas.functions import arrow_udf
+
+    expression, formats = cast.expression, list(cast.formats)
+
+    def read(texts: "pa.Array") -> "pa.Array":
+        import duckdb
+        import pyarrow
+
+        lines = pyarrow.table({"value": texts})
+        with duckdb.connect(config={"threads": 1}) as connection:
+            connection.register("lines", lines)
+            query = f"SELECT {expression} AS read FROM lines"
+            found = connection.execute(query, {"formats": formats} if formats else {}).to_arrow_table()
+        return found.column("read").combine_chunks()
+
+    read.__annotations__ = {}
+    return arrow_udf(read, cast.type)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What Spark raises of the data or the machine becomes what DuckDB, or the work in the workers, would have raised."""
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except PySparkException as error:
+        said = str(error)
+        if told := re.search(r"seg_pipeline\.errors\.DataError: ([^\n]*)", said):
+            raise DataError(told[1]) from None
+        if "OVERFLOW" in said or "OUT_OF_RANGE" in said:
+            raise duckdb.ConversionException(_first_line(error)) from error
+        if "No space left" in said:
+            raise MachineError(f"spark: {_first_line(error)}") from error
+        raise
+
+
+def _named_folders(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """The large tables, each with its folders."""
+    rows = connection.execute(
+        "SELECT schema_name || '.' || view_name, comment FROM duckdb_views() WHERE comment LIKE $mark",
+        {"mark": f"{LARGE_TABLE}%"},
+    ).fetchall()
+    return {name: json.loads(comment.removeprefix(LARGE_TABLE)) for name, comment in rows}
+
+
+def _tidy(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
+    """Deletes the folders that no table names."""
+    used = {one for folders in _named_folders(connection).values() for one in folders}
+    for found in folder.glob("*/*"):
+        if found.is_dir() and str(found.relative_to(folder)) not in used:
+            shutil.rmtree(found)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0]

@@ -46,8 +46,9 @@ CONFIG = {
 }
 # A local session needs no name of the machine in the network.
 LOCAL_CONFIG = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-# Tasks that read deliveries; each reads one file after the other.
-MOST_TASKS = 1024
+# Tasks that read deliveries, each one file after the other: as many even out what is larger and smaller.
+TASKS_PER_CORE = 4
+MOST_TASKS = 256
 SCRATCH = "scratch"
 # As many folders are one table before a change writes it as one: reading opens every file.
 MOST_FOLDERS = 64
@@ -215,9 +216,8 @@ class SparkEngine:
         folders = self._folders(table)
         if not folders:
             return None if folders is None else 0
-        name = table.rsplit(".", maxsplit=1)[-1]
         self._offer(table, folders, file="_metadata.file_path")
-        condition = _translated(f"SELECT DISTINCT file_path FROM {name} WHERE {where}", parameters)
+        condition = _translated(f"SELECT DISTINCT file_path FROM {table} WHERE {where}", parameters)
         # Rows have a place among the files; only the folders where some go are written anew.
         found = self._frame(condition, parameters, offered=[table]).collect()
         touched = [
@@ -226,7 +226,7 @@ class SparkEngine:
         if not touched:
             return 0
         self._offer(table, touched)
-        left = _translated(f"SELECT * FROM {name} WHERE NOT coalesce({where}, false)", parameters)
+        left = _translated(f"SELECT * FROM {table} WHERE NOT coalesce({where}, false)", parameters)
         before = self._rows(touched)
         kept = [one for one in folders if one not in touched]
         anew = self._write(table, self._frame(left, parameters, offered=[table]))
@@ -243,7 +243,7 @@ class SparkEngine:
                 for number in batch.column(0).to_pylist():
                     yield from read(parts[number])
 
-        numbers = self._session.range(0, len(parts), 1, min(len(parts), MOST_TASKS))
+        numbers = self._session.range(0, len(parts), 1, min(len(parts), self._tasks()))
         self._append(table, numbers.mapInArrow(work, _schema(self._columns(table))))
         return True
 
@@ -279,10 +279,11 @@ class SparkEngine:
     def _frame(self, statement: "Statement", parameters: Parameters | None, offered: Sequence[str] = ()) -> "DataFrame":
         """What a query gives; the tables that it reads are offered to Spark first, but for those that are."""
         for table in statement.tables:
-            if table not in self._temporary and table not in offered and table.split(".")[-1] not in offered:
+            if table not in self._temporary and table not in offered:
                 self._offer(table, self._folders(table))
         for cast in statement.casts:
-            self._session.udf.register(cast.name, _cast_function(cast))
+            if not self._session.catalog.functionExists(cast.name):
+                self._session.udf.register(cast.name, _cast_function(cast))
         return self._session.sql(statement.query, args=_bound(parameters))
 
     def _offer(self, table: str, folders: Sequence[str] | None, file: str | None = None) -> None:
@@ -368,6 +369,13 @@ class SparkEngine:
             " ORDER BY column_index",
             {"table": table},
         ).fetchall()
+
+    def _tasks(self) -> int:
+        """Into how many tasks work is cut that Spark cannot cut itself; a Connect server does not say its cores."""
+        try:
+            return TASKS_PER_CORE * self._session.sparkContext.defaultParallelism
+        except (AttributeError, NotImplementedError):
+            return MOST_TASKS
 
     def _keep(self, name: str, frame: "DataFrame") -> Path:
         """Makes a temporary table: as files, so that what is lost with a worker is not made anew."""

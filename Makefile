@@ -6,11 +6,12 @@ DEMO_RUN := demo
 DAGSTER_HOME := $(CURDIR)/.dagster_home
 PORT ?= 3000
 
-.PHONY: help install demo dev test check format docs bench growth fuzz year size crash-test concurrency lock clean
+.PHONY: help install demo dev test test-spark check format docs bench growth fuzz year size crash-test concurrency lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
 	@echo "make test   install and run the tests"
+	@echo "make test-spark  the same for the Spark engine; needs Java 17 or later"
 	@echo "make check  lint, formatting and types"
 	@echo "make docs   write docs/reference.md anew from the code"
 	@echo "make bench  time and memory beside a hand-written script"
@@ -55,6 +56,13 @@ dev: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/pytest
+
+.venv/installed-spark: .venv/installed-dev requirements-spark.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-spark.txt
+	@touch $@
+
+test-spark: .venv/installed-spark
+	$(BIN)/pytest seg_pipeline_tests/spark
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .
@@ -106,6 +114,9 @@ lock:
 		-o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --no-strip-extras --extra build -c requirements-dev.txt pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --no-strip-extras --extra spark -c requirements-dev.txt pyproject.toml \
+		-o requirements-spark.txt
 
 clean:
 	rm -rf .venv .dagster_home $(DEMO) $(DEMO_RUN)

@@ -356,8 +356,9 @@ def _forget_erased(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) 
 
 def _forget(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
     """Deletes the lines of files."""
-    given = {"names": sorted(names)}
-    delete(connection, RAW_ORDERS.name, "source_file IN (SELECT unnest($names::VARCHAR[]))", given)
+    if names := sorted(names):
+        files = "source_file IN (SELECT unnest($names::VARCHAR[]))"
+        delete(connection, RAW_ORDERS.name, files, {"names": names})
 
 
 def _entries(

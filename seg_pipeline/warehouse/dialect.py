@@ -15,6 +15,8 @@ from sqlglot import exp, parse_one
 
 # What DuckDB's trim takes for a blank: Unicode's space separators. Spark's takes the space alone.
 BLANKS = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
+# How a parameter is named while its statement is worked on.
+PARAMETER = "parameter__"
 # Types that text is cast to by DuckDB in the workers, as Spark names them.
 CAST_TYPES = {exp.DataType.Type.TIMESTAMPNTZ: "timestamp_ntz", exp.DataType.Type.DECIMAL: "decimal({})"}
 
@@ -44,8 +46,8 @@ class Statement:
 
 
 def translated(statement: str, parameters: Mapping[str, Any]) -> Statement:
-    """A statement for Spark. Parameters stay named in it, but for the formats that times are read with."""
-    formats = {name: tuple(value) for name, value in parameters.items() if "formats" in name}
+    """A statement for Spark. Parameters stay named in it, but for lists of formats that times are read with."""
+    formats = {name: tuple(value) for name, value in parameters.items() if isinstance(value, list | tuple)}
     return _translated(statement, tuple(sorted(formats.items())))
 
 
@@ -56,7 +58,8 @@ def type_of(duckdb_type: str) -> str:
 
 @lru_cache(maxsize=256)
 def _translated(statement: str, formats: tuple[tuple[str, tuple[str, ...]], ...]) -> Statement:
-    tree = parse_one(statement, read="duckdb")
+    # sqlglot takes some `$name` for the beginning of a dollar-quoted text.
+    tree = parse_one(re.sub(r"\$([a-z_]+)", rf"{PARAMETER}\1", statement), read="duckdb")
     if isinstance(tree, exp.Drop):
         return Statement("drop", tree.args["tables"][0].name, "")
     kind, made, query = "query", "", tree
@@ -106,6 +109,9 @@ class _Rules:
                 node.replace(new)
         return tree
 
+    def _column(self, node: exp.Column) -> exp.Expression:
+        return exp.Placeholder(this=node.name.removeprefix(PARAMETER)) if node.name.startswith(PARAMETER) else node
+
     def _table(self, node: exp.Table) -> exp.Expression:
         name = node.name
         if name and not (not node.db and name in self.made):
@@ -152,7 +158,7 @@ class _Rules:
         self, text: exp.Expression, type_: str, expression: str, formats: exp.Expression | None = None
     ) -> exp.Expression:
         bound: tuple[str, ...] = ()
-        if isinstance(formats, exp.Parameter | exp.Placeholder):
+        if isinstance(formats, exp.Placeholder):
             bound = self.formats[formats.name]
             expression = expression.format("$formats")
         elif formats is not None:

@@ -96,6 +96,8 @@ class SparkWarehouse(Warehouse):
             raise UsageError(
                 "warehouse.engine=spark needs PySpark: install seg-pipeline with its extra spark, and Java 17 or later"
             ) from None
+        if running := SparkSession.getActiveSession():
+            return running
         warnings.filterwarnings("ignore", PANDAS_NOTE, FutureWarning)
         # Spark says on the console, as JSON, what it raises as well.
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
@@ -103,8 +105,6 @@ class SparkWarehouse(Warehouse):
         local = LOCAL_CONFIG if self.master.startswith("local") and not self.remote else {}
         builder = SparkSession.builder.config(map=CONFIG | local | self.config)
         builder = builder.remote(self.remote) if self.remote else builder.master(self.master)
-        if SparkSession.getActiveSession():
-            return builder.getOrCreate()
         try:
             with _said_to(Path(self.folder) / "spark.log"):
                 return builder.getOrCreate()

@@ -1,0 +1,1 @@
+"""Tests of the Spark engine, on real Spark: `make test-spark`. They need Java and PySpark."""

@@ -1,0 +1,73 @@
+"""The same work with both engines, and their tables side by side."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from pandas.testing import assert_frame_equal
+
+from seg_pipeline.definitions import warehouse_of
+from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.raw.ingestion import ingest
+from seg_pipeline.settings import load_settings
+
+ENGINES = ("duckdb", "spark")
+LINES = ("raw.raw_orders", "raw.deliveries", "prepared.clean_orders", "prepared.rejected_orders")
+TABLES = (
+    "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT temporary UNION ALL"
+    " SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE comment IS NOT NULL ORDER BY ALL"
+)
+# How long something took, and when it was seen.
+OF_THE_CLOCK = {"fit_seconds", "seen_modified_ns"}
+
+
+def rows_of(warehouse, table):
+    frame = warehouse.read(f"SELECT * FROM {table}").drop(columns=OF_THE_CLOCK, errors="ignore")
+    return frame.sort_values(list(frame.columns), ignore_index=True)
+
+
+def tables_of(warehouse):
+    """Every table of a warehouse by its name."""
+    return {name: rows_of(warehouse, name) for name in warehouse.read(TABLES).iloc[:, 0]}
+
+
+def assert_same_tables(found, expected):
+    """Row by row, and to the last digit."""
+    assert found.keys() == expected.keys()
+    for name, rows in expected.items():
+        assert_frame_equal(found[name], rows, check_exact=True, obj=name)
+
+
+@dataclass
+class Both:
+    """One warehouse for each engine, to which the same is done."""
+
+    folder: Path
+
+    def settings(self, engine, *given):
+        file = self.folder / engine / "warehouse.duckdb"
+        return load_settings(
+            [*given, f"warehouse.engine={engine}", f"warehouse.path={file}", "spark.master=local[2]"], environment={}
+        )
+
+    def prepare(self, *given):
+        """Loads and cleans with each engine; tables of lines by engine, or the line that an error ends in."""
+        return [self._prepared(self.settings(engine, *given)) for engine in ENGINES]
+
+    def _prepared(self, settings):
+        warehouse = warehouse_of(settings)
+        try:
+            with warehouse.held(), warehouse.get_connection() as connection:
+                ingest(connection, settings.source, settings.retention.deliveries_days)
+                clean(connection, settings)
+        except Exception as error:
+            return type(error), str(error).replace(str(Path(warehouse.database).parent), "")
+        return {name: rows_of(warehouse, name) for name in LINES}
+
+    def warehouse(self, engine):
+        return warehouse_of(self.settings(engine))
+
+
+@pytest.fixture
+def both(tmp_path):
+    return Both(tmp_path)

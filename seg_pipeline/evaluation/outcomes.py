@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import seg_pipeline.features
+from seg_pipeline.features.buyers import sampled
 from seg_pipeline.features.tables import RFM_GRID
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import Warehouse, execute
+from seg_pipeline.warehouse import Warehouse, execute, over_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,8 @@ class Outcomes:
 
     Attributes:
         cutoff: the first day that is held back; what is known are the orders before it.
-        customers: one row per customer with a purchase before the cutoff: the modelling features and DESCRIBED_BY as
+        customers: one row per customer with a purchase before the cutoff (a sample where they are more than
+            warehouse.most_customers): the modelling features and DESCRIBED_BY as
             of the cutoff, grid_place in the R x F grid, then orders and revenue of the window. None where there is no
             test.
         untested_because: why there is no test, in a sentence; None where there is one.
@@ -65,14 +67,15 @@ def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings
 
 def _read(warehouse: Warehouse, cutoff: datetime.date, as_of: datetime.date, features: Sequence[str]) -> "pd.DataFrame":
     # The night's own features, of an earlier day; only the columns asked for are worked out.
-    known = (
-        f"CREATE TEMP TABLE known AS SELECT customer_id, {', '.join(features)},"
-        f" list_position($names, rfm_segment) - 1 AS grid_place FROM ({RFM_FEATURES.read_text(encoding='utf-8')})"
-        " WHERE frequency > 0"
+    buyers = (
+        f"SELECT customer_id, {', '.join(features)}, list_position($names, rfm_segment) - 1 AS grid_place"
+        f" FROM ({RFM_FEATURES.read_text(encoding='utf-8')}) AS features WHERE frequency > 0"
     )
+    known = f"CREATE OR REPLACE TEMP TABLE known AS {sampled(buyers, warehouse.most_customers)}"
     parameters: dict[str, Any] = {"cutoff": cutoff, "as_of": as_of}
     with warehouse.get_connection() as connection:
-        execute(connection, known, {"as_of": cutoff, "names": list(RFM_GRID)})
-        customers = execute(connection, OUTCOMES, parameters).df()
-        connection.execute("DROP TABLE known")
+        orders = over_lines(connection)
+        execute(orders, known, {"as_of": cutoff, "names": list(RFM_GRID)})
+        customers = execute(orders, OUTCOMES, parameters).df()
+        orders.execute("DROP TABLE known")
     return customers

@@ -6,6 +6,7 @@ import dagster as dg
 import duckdb
 
 from seg_pipeline.errors import DataError
+from seg_pipeline.features.buyers import read_buyers
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
 from seg_pipeline.features.transforms import fit_transforms
 from seg_pipeline.nights import NIGHTS, night_of
@@ -50,8 +51,7 @@ def feature_transforms(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
     as_of = night_of(context)
-    buyers = warehouse.night(RFM_FEATURES, as_of, columns=settings.features.columns, where="frequency > 0")
-    transforms = fit_transforms(buyers, settings.features)
+    transforms = fit_transforms(read_buyers(warehouse, as_of, settings.features.columns), settings.features)
     warehouse.replace_night(FEATURE_TRANSFORMS, transforms, as_of)
     return dg.MaterializeResult(
         metadata={

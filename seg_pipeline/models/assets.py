@@ -7,13 +7,15 @@ import dagster as dg
 
 from seg_pipeline.errors import UsageError, did_you_mean
 from seg_pipeline.features.assets import feature_transforms, rfm_features
-from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES, RFM_GRID
+from seg_pipeline.features.buyers import read_buyers
+from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.champions import find_champion_of, settings_digest
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.drift import drift_rows
 from seg_pipeline.models.gap import Gap, gap_statistic
 from seg_pipeline.models.model import Algorithm, ClusterModel
+from seg_pipeline.models.recount import GRID_PLACE, recounted
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.rfm_grid import grid_model
@@ -73,26 +75,22 @@ def coreset(
 
     as_of = night_of(context)
     transforms = warehouse.night(FEATURE_TRANSFORMS, as_of)
-    grid_place = "list_position($names, rfm_segment) - 1 AS grid_place"
-    buyers = warehouse.night(
-        RFM_FEATURES,
-        as_of,
-        columns=(*transforms["feature"], grid_place),
-        where="frequency > 0",
-        parameters={"names": list(RFM_GRID)},
-    )
+    buyers = read_buyers(warehouse, as_of, (*transforms["feature"], GRID_PLACE), {"names": list(RFM_GRID)})
     summary, cell_of_customer = summarise(apply_transforms(buyers, transforms), settings.models.max_cells)
-    # The commonest grid segment of each cell; of equally common ones the first of the grid.
-    counts = np.bincount(
+    grid = np.bincount(
         cell_of_customer * len(RFM_GRID) + buyers["grid_place"].to_numpy(),
         minlength=len(summary.weights) * len(RFM_GRID),
-    )
-    common = np.array(list(RFM_GRID))[counts.reshape(-1, len(RFM_GRID)).argmax(axis=1)]
+    ).reshape(-1, len(RFM_GRID))
+    if len(buyers) == warehouse.most_customers:
+        with warehouse.get_connection() as connection:
+            summary, grid = recounted(connection, summary, transforms, as_of)
+    # The commonest grid segment of each cell; of equally common ones the first of the grid.
+    common = np.array(list(RFM_GRID))[grid.argmax(axis=1)]
     warehouse.replace_night(CORESET, coreset_rows(summary, common.tolist()), as_of)
     return dg.MaterializeResult(
         metadata={
             **rows_built(warehouse, CORESET, as_of),
-            "customers": len(buyers),
+            "customers": int(summary.weights.sum()),
             "exact": summary.exact,
             "lost_share": round(summary.lost_share, 6),
         }

@@ -4,7 +4,7 @@ import datetime
 from pathlib import Path
 
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_HISTORY, SEGMENT_MIGRATION, SEGMENT_MOVES
-from seg_pipeline.warehouse import Warehouse, create, execute, transaction
+from seg_pipeline.warehouse import Warehouse, create, delete, execute, insert, over_lines, transaction
 
 SQL = Path(__file__).parent
 WEEK = datetime.timedelta(days=7)
@@ -28,7 +28,7 @@ def lost_customers(warehouse: Warehouse, as_of: datetime.date) -> tuple[int, int
     with warehouse.get_connection() as connection:
         create(connection, SEGMENT_ASSIGNMENTS, or_replace=False)
         row = execute(
-            connection,
+            over_lines(connection),
             "SELECT count(*) FILTER (now.customer_id IS NULL), count(*)"
             " FROM (SELECT customer_id FROM segments.segment_assignments WHERE as_of ="
             " (SELECT max(as_of) FROM segments.segment_assignments WHERE as_of < $as_of)) AS before"
@@ -52,7 +52,6 @@ def migrate_night(warehouse: Warehouse, as_of: datetime.date) -> None:
             (SEGMENT_MOVES, "segment_moves.sql", nights[-1:]),
         ):
             create(connection, table, or_replace=False)
-            execute(connection, f"DELETE FROM {table.name} WHERE as_of = $as_of", {"as_of": as_of})
-            rows = (SQL / file).read_text(encoding="utf-8")
+            delete(connection, table.name, "as_of = $as_of", {"as_of": as_of})
             for night in compared:
-                execute(connection, f"INSERT INTO {table.name} BY NAME {rows}", {"as_of": as_of, "from_as_of": night})
+                insert(connection, table, SQL / file, {"as_of": as_of, "from_as_of": night})

@@ -21,6 +21,7 @@ PROFILED = (
 SEGMENT_ASSIGNMENTS = Table(
     "segments.segment_assignments",
     "The segment of every customer on a night, from the chosen model.",
+    large=True,
     nightly=True,
     key=("customer_id",),
     columns=(
@@ -242,6 +243,7 @@ SEGMENT_MIGRATION = Table(
 SEGMENT_MOVES = Table(
     "segments.segment_moves",
     "The lists that teams act on: every customer whose segment is another than a week ago, or who is new since.",
+    large=True,
     nightly=True,
     key=("customer_id",),
     may_be_empty=True,

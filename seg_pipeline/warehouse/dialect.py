@@ -143,6 +143,8 @@ class _Rules:
             return _full_match(*arguments)
         if name == "hash":
             return exp.Anonymous(this="xxhash64", expressions=arguments)
+        if name == "list_position":
+            return exp.Anonymous(this="array_position", expressions=arguments)
         if name == "try_strptime":
             return self._duckdb(arguments[0], "timestamp_ntz", "try_strptime(value, {})", arguments[1])
         return node

@@ -93,6 +93,9 @@ class Warehouse(DuckDBResource):
     """
 
     wait_seconds: float = Field(default=60, description="How long to wait while another process has the file open")
+    most_customers: int | None = Field(
+        default=None, description="How many customers Python sees at once; of more it takes a sample, None takes all"
+    )
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:

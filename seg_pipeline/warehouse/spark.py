@@ -64,6 +64,8 @@ class SparkWarehouse(Warehouse):
     master: str = Field(default="local[*]", description="Where Spark runs")
     remote: str | None = Field(default=None, description="Address of a Spark Connect server, in place of a master")
     config: dict[str, Any] = Field(default={}, description="Further settings of Spark")
+    # What is fitted on customers needs no more of them, and the driver's memory stays the same however many there are.
+    most_customers: int | None = 250_000
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -143,7 +145,8 @@ class _Connection:
 class _Result:
     """What a query gives, as a DuckDB result is asked for it."""
 
-    def __init__(self, frame: "DataFrame") -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, frame: "DataFrame") -> None:
+        self._connection = connection
         self._frame = frame
 
     def fetchall(self) -> list[tuple[Any, ...]]:
@@ -156,7 +159,9 @@ class _Result:
 
     def df(self) -> "pd.DataFrame":
         with _told():
-            return self._frame.toPandas()
+            rows = self._frame.toArrow()
+        # With the types that DuckDB gives.
+        return self._connection.from_arrow(rows).df()
 
 
 class SparkEngine:
@@ -182,7 +187,7 @@ class SparkEngine:
             return None
         frame = self._frame(statement, parameters)
         if statement.kind == "query":
-            return _Result(frame)
+            return _Result(self._connection, frame)
         if statement.kind == "table":
             self._keep(statement.made, frame)
         else:
@@ -206,10 +211,21 @@ class SparkEngine:
         elif columns != self._columns(table.name):
             self._switch(table.name, columns, folders)
 
-    def insert(self, table: Table, query: str, parameters: Parameters | None) -> None:
-        """Appends what a query gives, columns matched by name."""
+    def insert(self, table: Table, query: str, parameters: Parameters | None) -> bool:
+        """Appends what a query gives, columns matched by name; False where nothing of it is the engine's."""
+        ours = [*self._temporary, *_named_folders(self._connection)]
+        if not table.large and not any(re.search(rf"\b{re.escape(name)}\b", query) for name in ours):
+            return False
         frame = self._frame(_translated(f"SELECT * FROM ({query})", parameters), parameters)
-        self._append(table.name, frame)
+        if table.large:
+            self._append(table.name, frame)
+            return True
+        with _told():
+            rows = frame.toArrow()
+        self._connection.register("given_rows", rows)
+        self._connection.execute(f"INSERT INTO {table.name} BY NAME SELECT * FROM given_rows")
+        self._connection.unregister("given_rows")
+        return True
 
     def delete(self, table: str, where: str, parameters: Parameters | None) -> int | None:
         """Deletes the rows that a condition holds for; how many they were, None where the table is not large."""
@@ -265,11 +281,13 @@ class SparkEngine:
         schema = ", ".join(
             f"{name} {_type(type_)}" for name, type_ in (one.split(" ", 1) for one in columns.split(", "))
         )
-        folder = self._keep(into, frame.mapInPandas(work, schema))
-        self._connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {into} AS FROM read_parquet({literal(f'{folder}/*.parquet')})"
-        )
-        self._drop(into)
+        self._keep(into, frame.mapInPandas(work, schema))
+
+    def temporary(self, name: str, rows: "pd.DataFrame") -> None:
+        """A temporary table of a frame's rows."""
+        # As DuckDB reads it, whose types a frame's missing values do not change.
+        self._session.createDataFrame(self._connection.from_df(rows).to_arrow_table()).createOrReplaceTempView(name)
+        self._temporary[name] = None
 
     def close(self) -> None:
         """Drops what is temporary."""
@@ -294,8 +312,7 @@ class SparkEngine:
         from pyspark.sql import functions
 
         if folders is None:
-            rows = self._connection.execute(f"FROM {table}").to_arrow_table()
-            frame = self._session.createDataFrame(rows)
+            frame = self._session.createDataFrame(self._connection.execute(f"FROM {table}").to_arrow_table())
         else:
             columns = self._columns(table)
             if folders:

@@ -35,11 +35,14 @@ class Engine(Protocol):
     def create(self, table: Table, *, or_replace: bool) -> None:
         """As the function of that name."""
 
-    def insert(self, table: Table, query: str, parameters: Parameters | None) -> None:
-        """As the function of that name."""
+    def insert(self, table: Table, query: str, parameters: Parameters | None) -> bool:
+        """As the function of that name; False where neither the table nor what the query reads is the engine's."""
 
     def delete(self, table: str, where: str, parameters: Parameters | None) -> int | None:
         """As the function of that name; None where the table is not the engine's."""
+
+    def temporary(self, name: str, rows: "pd.DataFrame") -> None:
+        """As the function of that name."""
 
     def append(self, table: str, parts: Sequence[Part], read: "Callable[[Part], Iterable[pa.RecordBatch]]") -> bool:
         """As the function `append_read`."""
@@ -103,9 +106,8 @@ def insert(
     connection: duckdb.DuckDBPyConnection, table: Table, query: str | Path, parameters: Parameters | None = None
 ) -> None:
     """Appends what a query gives, columns matched by name."""
-    if table.large and (engine := engine_of(connection)):
-        engine.insert(table, text_of(query), parameters)
-    else:
+    engine = engine_of(connection)
+    if engine is None or not engine.insert(table, text_of(query), parameters):
         execute(connection, f"INSERT INTO {table.name} BY NAME {text_of(query)}", parameters)
 
 
@@ -139,7 +141,7 @@ def map_rows(
     into: str,
     columns: str,
 ) -> None:
-    """Makes a temporary table of what a function gives for the rows of a query, some at a time.
+    """Makes a temporary table, for `over_lines`, of what a function gives for the rows of a query, some at a time.
 
     Args:
         connection: Of the warehouse.
@@ -214,7 +216,10 @@ def batches(
 
 
 def temporary(connection: duckdb.DuckDBPyConnection, name: str, rows: "pd.DataFrame") -> None:
-    """A temporary table of a frame's rows. The database joins a frame itself with one thread only."""
+    """A temporary table of a frame's rows, for `over_lines`. The database joins a frame itself with one thread only."""
+    if engine := engine_of(connection):
+        engine.temporary(name, rows)
+        return
     connection.register("given_rows", rows)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS SELECT * FROM given_rows")
     connection.unregister("given_rows")

@@ -35,7 +35,10 @@ def test_odd_values_are_read_alike(both, tmp_path, options):
     rows += [[f"b{n}", "a", "2024-01-05", "p", number, number, "UK"] for n, number in enumerate(ODD_NUMBERS)]
     rows += [[one, one, "2024-01-05", one, "3", "1", "UK"] for one in ODD_IDS]
     rows += [["same", "a", "2024-01-05", "p", "1", "1", "UK"]] * 3 + [["C1", "a", "2024-01-06", "p", "1", "2.5", "UK"]]
-    rows += [["r1", "b", f"2024-01-{day:02}", "p", units, "2", "UK"] for day, units in enumerate("1 1 -1 1 -1 -1 -1 2".split(), 1)]
+    rows += [
+        ["r1", "b", f"2024-01-{day:02}", "p", units, "2", "UK"]
+        for day, units in enumerate("1 1 -1 1 -1 -1 -1 2".split(), 1)
+    ]
     file = write_csv(tmp_path / "orders.csv", HEADER, *rows)
 
     by_duckdb, by_spark = both.prepare(f"source.path={file}", "source.date_format=iso", *options)
@@ -65,7 +68,9 @@ def test_dates_are_detected_alike(both, tmp_path, times):
 def test_files_of_every_kind_are_read_alike(both, tmp_path):
     folder = tmp_path / "orders"
     folder.mkdir()
-    rows = [[f"o{n}", f"c{n % 7}", f"2024-01-{n % 28 + 1:02}", "a, \"b\"\nc", "2", "3.5", "Österreich"] for n in range(50)]
+    rows = [
+        [f"o{n}", f"c{n % 7}", f"2024-01-{n % 28 + 1:02}", 'a, "b"\nc', "2", "3.5", "Österreich"] for n in range(50)
+    ]
     write_csv(folder / "plain.csv", HEADER, *rows)
     write_csv(folder / "other [1].csv", HEADER[::-1], *(row[::-1] for row in rows[:20]))
     text = (folder / "plain.csv").read_text(encoding="utf-8")

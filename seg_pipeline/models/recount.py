@@ -1,0 +1,87 @@
+"""The cells of a sample counted with all customers, where the database does the work: Python sees sums alone."""
+
+from __future__ import annotations
+
+import datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
+from seg_pipeline.features.transforms import apply_transforms
+from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.warehouse import execute, map_rows, over_lines
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+
+GRID_PLACE = "list_position($names, rfm_segment) - 1 AS grid_place"
+
+
+def recounted(
+    connection: duckdb.DuckDBPyConnection, sample: Coreset, transforms: pd.DataFrame, as_of: datetime.date
+) -> tuple[Coreset, IntArray]:
+    """The coreset of a night with every buyer in the cell of a sample's that is nearest.
+
+    Parameters
+    ----------
+    connection
+        Of the warehouse; customers are assigned where its engine works.
+    sample : Coreset
+        Cells of a sample of the buyers.
+    transforms
+        Rows of feature_transforms.
+    as_of
+        The night.
+
+    Returns
+    -------
+    coreset : Coreset
+        Cells that have a buyer, with all of theirs: mean, number and spread; in lexicographic order of their points.
+    grid : (cells, grid)
+        Buyers of each cell in each place of the R x F grid.
+    """
+    features = [f"x{number}" for number in range(sample.points.shape[1])]
+    sums = [*features, "squares"]
+    map_rows(
+        connection,
+        f"SELECT {', '.join(transforms['feature'])}, {GRID_PLACE} FROM {RFM_FEATURES.name}"
+        " WHERE as_of = $as_of AND frequency > 0",
+        {"as_of": as_of, "names": list(RFM_GRID)},
+        partial(_sums, sample.points, transforms),
+        "counted",
+        "cell INTEGER, grid_place INTEGER, customers BIGINT, " + ", ".join(f"{name} DOUBLE" for name in sums),
+    )
+    # Decimals add up to the same in whatever order the parts come.
+    exact = ", ".join(f"CAST(sum(CAST({name} AS DECIMAL(38, 12))) AS DOUBLE) AS {name}" for name in sums)
+    query = f"SELECT cell, grid_place, sum(customers) AS customers, {exact} FROM counted GROUP BY cell, grid_place"
+    found = execute(over_lines(connection), query).df()
+    over_lines(connection).execute("DROP TABLE counted")
+    return _coreset(found, features)
+
+
+def _sums(points: FloatArray, transforms: pd.DataFrame, buyers: pd.DataFrame) -> pd.DataFrame:
+    """Of some buyers, the sums per nearest point and grid place."""
+    import pandas as pd
+    from scipy.spatial import cKDTree
+
+    rows = apply_transforms(buyers, transforms)
+    nearest = cKDTree(points).query(rows)[1]
+    parts = pd.DataFrame({f"x{number}": column for number, column in enumerate(rows.T)})
+    parts["squares"] = (rows**2).sum(axis=1)
+    parts["customers"] = 1
+    keys = [nearest.astype(np.int32), buyers["grid_place"].to_numpy(dtype=np.int32)]
+    return parts.groupby(keys).sum().rename_axis(["cell", "grid_place"]).reset_index()
+
+
+def _coreset(found: pd.DataFrame, features: list[str]) -> tuple[Coreset, IntArray]:
+    cells = found.drop(columns="grid_place").groupby("cell").sum()
+    weights = cells["customers"].to_numpy(dtype=np.float64)
+    points = cells[features].to_numpy() / weights[:, None]
+    spread = np.maximum(cells["squares"].to_numpy() / weights - (points**2).sum(axis=1), 0.0)
+    grid = np.zeros((len(cells), len(RFM_GRID)), dtype=np.int64)
+    np.add.at(grid, (cells.index.get_indexer(found["cell"]), found["grid_place"]), found["customers"])
+    order = np.lexsort(points.T[::-1])
+    return Coreset(points[order], weights[order], exact=False, spread=spread[order]), grid[order]

@@ -148,7 +148,14 @@ def warehouse_of(settings: Settings) -> Warehouse:
     if given.engine == "duckdb":
         return Warehouse(**file)
     folder = (spark.warehouse or Path(f"{given.path}.spark")).absolute()
-    return SparkWarehouse(**file, folder=str(folder), master=spark.master, remote=spark.remote, config=spark.config)
+    return SparkWarehouse(
+        **file,
+        most_customers=spark.sample,
+        folder=str(folder),
+        master=spark.master,
+        remote=spark.remote,
+        config=spark.config,
+    )
 
 
 defs = build_definitions()

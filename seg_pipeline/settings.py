@@ -169,6 +169,12 @@ class SparkSettings(Section):
         description="Folder of the large tables, which the workers must see under the same path; beside the warehouse"
         " file, with .spark at its name, where unset",
     )
+    sample: int = Field(
+        250_000,
+        ge=10_000,
+        description="Models are fitted on so many customers at most, drawn by the hash of their ids, and every customer is"
+        " counted and labelled; bounds the memory of the process that runs the pipeline",
+    )
     config: Annotated[dict[str, str], BeforeValidator(_flat)] = Field(
         {}, description="Further settings of Spark by their names, such as spark.config.spark.driver.memory=8g"
     )

@@ -82,6 +82,7 @@ def _coreset(found: pd.DataFrame, features: list[str]) -> tuple[Coreset, IntArra
     points = cells[features].to_numpy() / weights[:, None]
     spread = np.maximum(cells["squares"].to_numpy() / weights - (points**2).sum(axis=1), 0.0)
     grid = np.zeros((len(cells), len(RFM_GRID)), dtype=np.int64)
-    np.add.at(grid, (cells.index.get_indexer(found["cell"]), found["grid_place"]), found["customers"])
+    rows = np.searchsorted(cells.index.to_numpy(), found["cell"].to_numpy())
+    np.add.at(grid, (rows, found["grid_place"].to_numpy(dtype=np.int64)), found["customers"].to_numpy(dtype=np.int64))
     order = np.lexsort(points.T[::-1])
     return Coreset(points[order], weights[order], exact=False, spread=spread[order]), grid[order]

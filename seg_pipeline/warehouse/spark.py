@@ -64,8 +64,6 @@ class SparkWarehouse(Warehouse):
     master: str = Field(default="local[*]", description="Where Spark runs")
     remote: str | None = Field(default=None, description="Address of a Spark Connect server, in place of a master")
     config: dict[str, Any] = Field(default={}, description="Further settings of Spark")
-    # What is fitted on customers needs no more of them, and the driver's memory stays the same however many there are.
-    most_customers: int | None = 250_000
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:

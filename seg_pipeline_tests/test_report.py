@@ -224,6 +224,7 @@ def with_value_test(report: Report) -> Report:
         "cutoff": date(2011, 9, 11),
         "window_days": 90,
         "customers": 3370,
+        "sampled": False,
         "repurchase_rate": 0.57,
         "orders": 5063,
         "revenue": Decimal(2_851_873),
@@ -263,6 +264,17 @@ def test_the_value_test_is_told_in_a_sentence_and_with_its_intervals() -> None:
     assert "R x F grid (baseline) 9 0.240" in text and "Random 9 0.240" in text and "KMeans 4 0.240" not in text
     assert "1 1,685 7 11 £4,172 95.9% 1,795 £1,341,783 £796" in text
     assert html.count("<svg") == 0 and html.count('role="img"') == 7
+    assert "against what their 3,370 customers really did" in text
+
+
+@pytest.mark.usefixtures("without_images")
+def test_a_value_test_on_a_sample_says_so() -> None:
+    full = with_value_test(make_report())
+    assert full.value_window is not None
+
+    html = render(dataclasses.replace(full, value_window=full.value_window.assign(sampled=True)))
+
+    assert "against what a sample of 3,370 customers really did" in Page(html).text
 
 
 @pytest.mark.usefixtures("without_images")

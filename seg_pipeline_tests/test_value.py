@@ -112,6 +112,23 @@ def test_the_window_runs_from_the_cutoff_to_the_night_and_the_features_know_only
     pd.testing.assert_frame_equal(outcomes.customers, expected, check_dtype=False)
 
 
+def test_of_more_customers_than_python_may_see_a_sample_is_tested_and_called_one(tmp_path):
+    warehouse = warehouse_of(tmp_path, shop_lines())
+    few = Warehouse(database=warehouse.database, most_customers=120)
+
+    everyone, some = (read_outcomes(one, NIGHT, settings(*SMALL)) for one in (warehouse, few))
+
+    assert (len(everyone.customers), everyone.sampled) == (144, False)
+    assert (len(some.customers), some.sampled) == (120, True)
+    columns = list(everyone.customers)
+    assert len(some.customers.merge(everyone.customers.drop_duplicates(), on=columns)) == 120
+    rows = value_rows(some, settings(*SMALL))
+    assert rows[0]["sampled"].item() is True
+    store(few, rows)
+    for outcome in evaluate(few, VALUE_WINDOW, settings(*SMALL), NIGHT):
+        assert outcome.passed, outcome
+
+
 @pytest.mark.parametrize("later", ["2024-07-01 00:00:00", "2024-07-01 12:00:00", "2024-08-15"])
 def test_no_order_on_or_after_the_night_changes_anything(tmp_path, later):
     lines = shop_lines()

@@ -32,11 +32,13 @@ class Outcomes:
             of the cutoff, grid_place in the R x F grid, then orders and revenue of the window. None where there is no
             test.
         untested_because: why there is no test, in a sentence; None where there is one.
+        sampled: whether the customers are a sample.
     """
 
     cutoff: datetime.date
     customers: "pd.DataFrame | None"
     untested_because: str | None
+    sampled: bool = False
 
 
 def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings) -> Outcomes:
@@ -62,7 +64,7 @@ def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings
     if not customers["revenue"].sum() > 0:
         because = f"The customers known on {cutoff} brought no revenue in the {value.window_days} days after."
         return Outcomes(cutoff, None, because)
-    return Outcomes(cutoff, customers, None)
+    return Outcomes(cutoff, customers, None, sampled=len(customers) == warehouse.most_customers)
 
 
 def _read(warehouse: Warehouse, cutoff: datetime.date, as_of: datetime.date, features: Sequence[str]) -> "pd.DataFrame":

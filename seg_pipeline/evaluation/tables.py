@@ -82,6 +82,7 @@ VALUE_WINDOW = Table(
         Column("cutoff", "DATE", "First day that was held back: segments know the orders before it"),
         Column("window_days", "INTEGER", "Days from the cutoff to the night", min_value=1),
         Column("customers", "BIGINT", "Customers with a purchase before the cutoff", nullable=True, min_value=1),
+        Column("sampled", "BOOLEAN", "Whether they are a sample of those that there were", nullable=True),
         Column("repurchase_rate", "DOUBLE", "Share of them who bought", nullable=True, min_value=0, max_value=1),
         Column("orders", "BIGINT", "Purchase orders that they placed", nullable=True, min_value=0),
         Column("revenue", "DECIMAL(18, 4)", "Value of all their lines, net of returns", nullable=True),
@@ -101,11 +102,12 @@ VALUE_WINDOW = Table(
         ),
         Rule(
             "revenue_conserved",
-            "The revenue is that of the clean lines of the window, of the customers who had bought before.",
+            "The revenue is that of the clean lines of the window, of the customers who had bought before, unless they"
+            " are a sample.",
             "SELECT revenue, of_lines FROM {batch}, (SELECT sum(amount) AS of_lines FROM prepared.clean_orders"
             " WHERE ordered_at < :as_of AND ordered_at >= (SELECT min(cutoff) FROM {batch}) AND customer_id IN"
             " (SELECT customer_id FROM prepared.clean_orders WHERE NOT is_return AND ordered_at < (SELECT min(cutoff)"
-            " FROM {batch}))) WHERE abs(revenue - of_lines) > 0.01",
+            " FROM {batch}))) WHERE NOT sampled AND abs(revenue - of_lines) > 0.01",
         ),
     ),
 )

@@ -80,6 +80,7 @@ def value_rows(outcomes: Outcomes, settings: Settings) -> "tuple[pd.DataFrame, p
     revenue = customers["revenue"].to_numpy(dtype=np.float64)
     window |= {
         "customers": len(customers),
+        "sampled": outcomes.sampled,
         "repurchase_rate": float((customers["orders"] > 0).mean()),
         "orders": int(customers["orders"].sum()),
         "revenue": round(float(revenue.sum()), 4),

@@ -87,8 +87,8 @@ def content_digest(file: Path) -> str:
         MachineError: it cannot be read.
     """
     # Where the file lies there is room for another of its size.
-    with file.open("rb") as content, tempfile.TemporaryFile(dir=file.resolve().parent.parent) as copy:
-        shutil.copyfileobj(content, copy)
+    with file.open("rb") as original, tempfile.TemporaryFile(dir=file.resolve().parent.parent) as copy:
+        shutil.copyfileobj(original, copy)
         copy.flush()
         try:
             with duckdb.connect(f"/dev/fd/{copy.fileno()}", read_only=True) as connection:

@@ -43,7 +43,7 @@ def publish(
     Args:
         warehouse: Where the tables are.
         tables: Published as Parquet and CSV, and all in one DuckDB file; the night's rows in the order of the key.
-        pages: Text files, name -> content.
+        pages: Text files, name -> content; they may differ for the same set.
         as_of: The night.
         model_id: The model that the segments come from.
         folder: Of all published sets.

@@ -23,7 +23,7 @@ from seg_pipeline.segments.tables import (
 )
 from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import Warehouse
-from seg_pipeline_tests.whole_runs import DEMO_UNTIL, Run, run_pipeline
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, Run, published_bytes, run_pipeline
 
 LAST = DEMO_UNTIL + datetime.timedelta(days=1)
 # What run_pipeline sets, which shapes the model.
@@ -50,10 +50,6 @@ def command(run, *words):
     if verb != "champions":
         place += ["--output", str(run.output), *QUICK]
     return main([verb, *options, *place])
-
-
-def published(run):
-    return {file.name: file.read_bytes() for file in (run.output / "latest").iterdir()}
 
 
 def nights_of(warehouse, *as_ofs):
@@ -144,7 +140,7 @@ def test_backfilled_nights_are_what_they_were_and_move_nothing(shop, run, tmp_pa
     """Orders dated on or after a night are planted between the two: they must not count."""
     nights = [night(back) for back in (12, 11, 10, 3)]
     command(run, "backfill", nights[0], nights[-1])
-    then, latest, known = nights_of(run.warehouse, *nights), published(run), champions(run)
+    then, latest, known = nights_of(run.warehouse, *nights), published_bytes(run), champions(run)
     planted = tmp_path / "planted"
     shutil.copytree(shop, planted)
     with sorted(planted.glob("*.csv"))[-1].open("a", newline="") as file:
@@ -159,7 +155,7 @@ def test_backfilled_nights_are_what_they_were_and_move_nothing(shop, run, tmp_pa
     assert command(run, "backfill", nights[0], nights[-1]) == 0
 
     assert nights_of(run.warehouse, *nights) == then
-    assert published(run) == latest
+    assert published_bytes(run) == latest
     assert champions(run) == known
     assert set(run.warehouse.night(SEGMENT_ASSIGNMENTS, nights[0])["fitted_as_of"]) == {pd.Timestamp(LAST)}
 
@@ -190,10 +186,10 @@ def test_changed_settings_replace_the_champion_and_segments_keep_their_ids(shop,
     assert set(changes["change"]) <= {"kept", "renamed", "new", "dissolved"}
     assert decision["kept_share"] >= decision["kept_share_unmatched"]
     # Once more the same: nothing is appended, nothing moves.
-    then = published(run)
+    then = published_bytes(run)
     assert command(run, "run", "--source", shop, "--set", f"selection.k={other}", "--refit") == 0
     assert len(champions(run)) == 2
-    assert published(run) == then
+    assert published_bytes(run) == then
 
 
 def test_a_pinned_champion_stays_until_it_is_unpinned(shop, run, capsys):
@@ -253,12 +249,12 @@ def test_a_challenge_that_was_lost_is_not_repeated_every_night(shop, run):
 def test_a_fit_of_a_night_before_the_last_scored_one_moves_nothing(shop, tmp_path):
     early = run_pipeline(tmp_path, shop, "--as-of", night(20))
     run_pipeline(tmp_path, shop)
-    then, known = published(early), champions(early)
+    then, known = published_bytes(early), champions(early)
 
     assert command(early, "backfill", night(10), "--refit", "--set", "champions.margin=-1") == 0
 
     assert champions(early) == known
-    assert published(early) == then
+    assert published_bytes(early) == then
     assert early.warehouse.night(CHAMPION_DECISIONS, night(10))["decision"].to_list() == ["past"]
 
 
@@ -324,7 +320,7 @@ def nothing(header, rows):
     ],
 )
 def test_a_bad_night_stops_in_one_line_and_keeps_what_is_published(shop, run, tmp_path, capsys, fault, said):
-    then, known = published(run), champions(run)
+    then, known = published_bytes(run), champions(run)
     bad = tmp_path / "bad"
     shutil.copytree(shop, bad)
     rewrite(bad, fault)
@@ -336,7 +332,7 @@ def test_a_bad_night_stops_in_one_line_and_keeps_what_is_published(shop, run, tm
         line = capsys.readouterr().err.strip().splitlines()[-1]
         assert status == 1
         assert line.startswith("seg-pipeline: ") and said in line
-        assert published(run) == then
+        assert published_bytes(run) == then
         assert champions(run) == known
 
 

@@ -20,8 +20,9 @@ from seg_pipeline.evaluation.tables import EVALUATION_REPORT
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.store import read_coreset, read_model
 from seg_pipeline.runs import Progress, interrupts_seen
+from seg_pipeline.segments.assets import TIMINGS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
-from seg_pipeline_tests.whole_runs import DEMO_UNTIL, real_data, run_pipeline
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, published_bytes, real_data, run_pipeline
 
 DAY_AFTER = DEMO_UNTIL + datetime.timedelta(days=1)
 RAW = {"raw.raw_orders", "raw.deliveries", "raw.erased_customers"}
@@ -43,9 +44,8 @@ def built(run):
 
 
 def published_data(run):
-    """The bytes of every published file. DuckDB writes a few of its own that differ; the manifest has its content."""
-    files = (run.output / "latest").iterdir()
-    return {file.name: "a database" if file.suffix == ".duckdb" else file.read_bytes() for file in files}
+    """The bytes of every published file. DuckDB writes some of its own that differ; the manifest has its content."""
+    return published_bytes(run) | {"segments.duckdb": b"a database"}
 
 
 def test_a_run_of_the_demo_shop_builds_every_table_and_gives_every_customer_one_segment(shop_run):
@@ -76,6 +76,16 @@ def test_the_published_files_hold_the_tables_and_the_report_names_every_segment(
     pd.testing.assert_frame_equal(from_parquet[columns], assigned[columns], check_dtype=False)
     report = (folder / "report.html").read_text(encoding="utf-8")
     assert all(name.replace("'", "&#39;") in report for name in profiles["segment_name"])
+
+
+def test_the_timings_beside_the_report_name_each_step_from_loading_on_in_the_order_they_began(shop_run):
+    timings = pd.read_csv(shop_run.output / "latest" / TIMINGS, parse_dates=["began_at"])
+
+    assert timings["step"].iloc[0] == "delivered_orders"
+    assert {"prepared_orders", "models__kmeans_candidates", "labelled_customers"} <= set(timings["step"])
+    assert timings["step"].is_unique
+    assert timings["began_at"].is_monotonic_increasing
+    assert (timings["seconds"] > 0).all()
 
 
 def test_the_same_command_twice_gives_the_same_bytes(shop, shop_run, tmp_path):

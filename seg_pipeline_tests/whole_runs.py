@@ -9,6 +9,7 @@ import demo_shop
 import pytest
 
 from seg_pipeline.cli import main
+from seg_pipeline.segments.assets import TIMINGS
 from seg_pipeline.warehouse import Warehouse
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -41,6 +42,11 @@ def run_pipeline(folder, source, *options, bootstraps=3):
         ]
     )
     return Run(status, Warehouse(database=str(warehouse)), output)
+
+
+def published_bytes(run):
+    """The published files by name, but for the timings, which are never the same twice."""
+    return {file.name: file.read_bytes() for file in (run.output / "latest").iterdir() if file.name != TIMINGS}
 
 
 @pytest.fixture(scope="session")

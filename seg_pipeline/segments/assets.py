@@ -1,5 +1,8 @@
 """The door of this room: assignments and profiles, strategies, and the published files."""
 
+import csv
+import datetime
+import io
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -22,6 +25,7 @@ from seg_pipeline.models.champions import SHAPING, Champion, champion_of, champi
 from seg_pipeline.models.tables import CHAMPION_DECISIONS, CHAMPIONS, FEATURE_DRIFT
 from seg_pipeline.nights import NIGHTS, as_of_of, night_of
 from seg_pipeline.quality import checks_of
+from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.segments.appointment import appoint
 from seg_pipeline.segments.appointment import rule_in_words as takeover_in_words
 from seg_pipeline.segments.assignment import assign_night
@@ -50,6 +54,8 @@ OUTCOMES = (SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_STRATEGIES, SEGMENT_M
 # Beside what came out, how the customers buy: without it nobody could rank them by value.
 PUBLISHED_TABLES = (*OUTCOMES, RFM_FEATURES)
 REPORT_PAGE = "report.html"
+# Beside the report, which is the same for the same orders.
+TIMINGS = "timings.csv"
 # What of the settings the report shows: what shapes the numbers, not where things lie on this machine.
 SHOWN = (*SHAPING, "champions", "drift", "report", "strategies", "value")
 SOURCE_IN_WORDS = (
@@ -294,7 +300,7 @@ def published_files(
     folder, is_latest = publish(
         warehouse,
         PUBLISHED_TABLES,
-        {REPORT_PAGE: render(report)},
+        {REPORT_PAGE: render(report), TIMINGS: _step_timings(context.instance, context.run.run_id)},
         as_of,
         champion.model_id,
         settings.output.path,
@@ -352,6 +358,28 @@ def published_set_is_whole(settings: dg.ResourceParam[Settings]) -> dg.AssetChec
 def _farthest(migration: "pd.DataFrame") -> "pd.DataFrame":
     """The rows that compare with the earliest of the nights."""
     return migration[migration["from_as_of"] == migration["from_as_of"].min()]
+
+
+def _step_timings(instance: dg.DagsterInstance, run_id: str) -> str:
+    """A CSV of the steps that a run has ended so far: `step`, `began_at` (UTC), `seconds`; in the order they began.
+
+    Those of the run that loaded the orders come first, where that is another one.
+    """
+    loaded = instance.get_latest_materialization_event(dg.AssetKey(RAW_ORDERS.asset_key))
+    runs = dict.fromkeys([*([loaded.run_id] if loaded else []), run_id])
+    steps = [
+        (step.start_time, step.end_time - step.start_time, step.step_key)
+        for run in runs
+        for step in instance.get_run_step_stats(run)
+        if step.start_time is not None and step.end_time is not None
+    ]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["step", "began_at", "seconds"])
+    for began, seconds, step in sorted(steps):
+        began_at = datetime.datetime.fromtimestamp(began, datetime.UTC)
+        lines.writerow([step, began_at.isoformat(sep=" ", timespec="milliseconds"), f"{seconds:.3f}"])
+    return text.getvalue()
 
 
 def _cluster_map(champion: Champion) -> "tuple[pd.DataFrame, tuple[str, str]]":

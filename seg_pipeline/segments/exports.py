@@ -26,8 +26,6 @@ HASHED_CUSTOMER = f'sha256($outer || unhex(sha256($inner || encode("{CUSTOMER}")
 SHA256_BLOCK_BYTES = 64
 # How a cell begins that a spreadsheet runs, though it comes from an order line.
 FORMULA = r"^[=+@\t\r-]"
-# How folders begin that are no set yet, or never will be one.
-UNFINISHED = ".unfinished-"
 
 
 def export_night(
@@ -81,17 +79,19 @@ def export_night(
 def content_digest(file: Path) -> str:
     """A digest of the tables, rows and views of a DuckDB file, whose bytes differ each time it is written.
 
-    A copy of the file is read: a client that has opened it to write, as many do even to read, keeps it locked. It is
-    made beside the set that the file is of, where the next run removes what a killed one left.
+    A copy of the file is read: a client that has opened it to write, as many do even to read, keeps it locked. The copy
+    has no name, so nothing is left of it, whatever becomes of the process, and no run that clears up can take it away.
 
     Raises:
         FileNotFoundError: there is no such file.
         MachineError: it cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=file.resolve().parent.parent) as folder:
-        copy = shutil.copy(file, folder)
+    # Where the file lies there is room for another of its size.
+    with file.open("rb") as original, tempfile.TemporaryFile(dir=file.resolve().parent.parent) as copy:
+        shutil.copyfileobj(original, copy)
+        copy.flush()
         try:
-            with duckdb.connect(copy, read_only=True) as connection:
+            with duckdb.connect(f"/dev/fd/{copy.fileno()}", read_only=True) as connection:
                 names = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY table_name").fetchall()
                 # One digest of a table's rows in whatever order: they have keys, so none is there twice.
                 rows = "SELECT count(*), bit_xor(md5_number(CAST(whole_row AS VARCHAR))) FROM {} AS whole_row"

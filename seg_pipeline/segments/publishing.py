@@ -14,13 +14,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seg_pipeline.errors import MachineError
-from seg_pipeline.segments.exports import DATABASE, UNFINISHED, content_digest, export_night
+from seg_pipeline.segments.exports import DATABASE, content_digest, export_night
 from seg_pipeline.segments.views import View
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Warehouse
 
 LATEST = "latest"
 SETS = "sets"
+# How the folder of a set begins that is not whole yet, or never will be.
+UNFINISHED = ".unfinished-"
 MANIFEST = "manifest.json"
 # The set before is kept, for readers that are still in it.
 SETS_KEPT = 2
@@ -41,7 +43,7 @@ def publish(
     Args:
         warehouse: Where the tables are.
         tables: Published as Parquet and CSV, and all in one DuckDB file; the night's rows in the order of the key.
-        pages: Text files, name -> content.
+        pages: Text files, name -> content; they may differ for the same set.
         as_of: The night.
         model_id: The model that the segments come from.
         folder: Of all published sets.

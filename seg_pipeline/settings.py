@@ -172,8 +172,8 @@ class SparkSettings(Section):
     sample: int = Field(
         250_000,
         ge=10_000,
-        description="Models are fitted on so many customers at most, drawn by the hash of their ids, and every customer is"
-        " counted and labelled; bounds the memory of the process that runs the pipeline",
+        description="Of more customers than this a sample as large, drawn by the hash of their ids, says where the"
+        " cells of the coreset are; every customer is counted in one, and labelled. It bounds the driver's memory",
     )
     config: Annotated[dict[str, str], BeforeValidator(_flat)] = Field(
         {}, description="Further settings of Spark by their names, such as spark.config.spark.driver.memory=8g"

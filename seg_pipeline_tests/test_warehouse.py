@@ -493,7 +493,9 @@ def test_a_run_migrates_an_older_file_once(empty_warehouse):
 
 def test_a_migration_that_fails_changes_nothing(empty_warehouse, monkeypatch):
     old_warehouse(empty_warehouse)
-    monkeypatch.setattr("seg_pipeline.warehouse.duckdb_file.MIGRATIONS", ("DROP SCHEMA raw CASCADE; DROP TABLE features.nothing",))
+    monkeypatch.setattr(
+        "seg_pipeline.warehouse.duckdb_file.MIGRATIONS", ("DROP SCHEMA raw CASCADE; DROP TABLE features.nothing",)
+    )
     with pytest.raises(duckdb.CatalogException), empty_warehouse.held():
         pass
     monkeypatch.undo()

@@ -63,7 +63,16 @@ def test_a_killed_run_leaves_the_old_tables_or_the_new_ones(tmp_path, shop):
     assert run_with("spark", folder, old).status == 0
     before = tables(folder, "spark")
     tables_folder = folder / "warehouse.duckdb.spark"
-    command = [sys.executable, "-m", "seg_pipeline.cli", "run", "--source", old, "--warehouse", folder / "warehouse.duckdb"]
+    command = [
+        sys.executable,
+        "-m",
+        "seg_pipeline.cli",
+        "run",
+        "--source",
+        old,
+        "--warehouse",
+        folder / "warehouse.duckdb",
+    ]
     command += ["--output", folder / "published", *QUICK, "--set", "models.bootstraps=2", *SPARK]
 
     for file in new.iterdir():
@@ -77,7 +86,12 @@ def test_a_killed_run_leaves_the_old_tables_or_the_new_ones(tmp_path, shop):
         killed.send_signal(signal.SIGKILL)
         killed.wait()
     left = tables(folder, "spark")
-    for name in ("prepared.clean_orders", "prepared.rejected_orders", "prepared.cleaned_files", "features.rfm_features"):
+    for name in (
+        "prepared.clean_orders",
+        "prepared.rejected_orders",
+        "prepared.cleaned_files",
+        "features.rfm_features",
+    ):
         assert left[name].equals(before[name])
     assert len(left["raw.raw_orders"]) > len(before["raw.raw_orders"])
 

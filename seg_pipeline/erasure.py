@@ -56,10 +56,10 @@ def _delete(connection: duckdb.DuckDBPyConnection, customers: Sequence[str]) -> 
         create(connection, table, or_replace=False)
     ids = {"ids": list(customers), "blanks": BLANKS}
     rows: dict[str, int] = {}
-    for table in tables_with(connection, "customer_id"):
-        customer = CUSTOMER_TEXT if table in AS_DELIVERED else "customer_id"
-        if deleted := delete(connection, table, f"{customer} IN (SELECT unnest($ids::VARCHAR[]))", ids):
-            rows[table] = deleted
+    for name in tables_with(connection, "customer_id"):
+        customer = CUSTOMER_TEXT if name in AS_DELIVERED else "customer_id"
+        if deleted := delete(connection, name, f"{customer} IN (SELECT unnest($ids::VARCHAR[]))", ids):
+            rows[name] = deleted
     execute(
         connection,
         f"INSERT INTO {ERASED_CUSTOMERS.name} SELECT DISTINCT sha256(id) FROM (SELECT unnest($ids::VARCHAR[]) AS id)"

@@ -19,7 +19,7 @@ from seg_pipeline.prepared.dates import OFFSET, Reading, count_read, date_readin
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REJECTED_ORDERS
 from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import create, delete, execute, insert, over_lines, replace_table, transaction
+from seg_pipeline.warehouse import create, delete, insert, over_lines, replace_table, transaction
 
 SQL = Path(__file__).parent
 TABLES = {CLEAN_ORDERS: SQL / "clean_orders.sql", REJECTED_ORDERS: SQL / "rejected_orders.sql"}
@@ -63,8 +63,8 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
         _look_at(connection, "rowid IN (SELECT line FROM touched_lines)")
     _refuse_mixtures(connection, settings)
     # Outside the transaction: what it has not committed yet is read by one thread only.
-    execute(
-        over_lines(connection),
+    over_lines(
+        connection,
         f"CREATE OR REPLACE TEMP TABLE parsed_lines AS {(SQL / 'parsed_lines.sql').read_text(encoding='utf-8')}",
         {**policies, "is_iso": dates.is_iso, "date_formats": dates.formats},
     )
@@ -72,9 +72,10 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
         _refuse_commas(connection)
     if settings.returns == "match":
         matched = (SQL / "matched_returns.sql").read_text(encoding="utf-8")
-        over_lines(connection).execute(
+        over_lines(
+            connection,
             f"UPDATE parsed_lines SET reason = matched.reason FROM ({matched}) AS matched"
-            " WHERE parsed_lines.line = matched.line"
+            " WHERE parsed_lines.line = matched.line",
         )
     with transaction(connection):
         for table, query in TABLES.items():
@@ -90,8 +91,8 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
             " WHERE status IN ('loaded', 'kept')",
             {"work": work, "dates": json.dumps(asdict(dates))},
         )
-    over_lines(connection).execute("DROP TABLE parsed_lines")
-    over_lines(connection).execute("DROP VIEW lines_to_clean")
+    over_lines(connection, "DROP TABLE parsed_lines")
+    over_lines(connection, "DROP VIEW lines_to_clean")
     return dates
 
 
@@ -125,7 +126,7 @@ def _cleaned(connection: duckdb.DuckDBPyConnection, work: str) -> tuple[dict[str
 def _look_at(connection: duckdb.DuckDBPyConnection, where: str, parameters: Mapping[str, object] | None = None) -> None:
     """Makes lines_to_clean: the raw lines that a condition holds for, each with its place in the table as `line`."""
     rows = f"SELECT rowid AS line, * FROM raw.raw_orders WHERE {where}"
-    over_lines(connection).execute(f"CREATE OR REPLACE TEMP VIEW lines_to_clean AS {rows}", parameters or {})
+    over_lines(connection, f"CREATE OR REPLACE TEMP VIEW lines_to_clean AS {rows}", parameters or {})
 
 
 def _same_reading(
@@ -133,7 +134,7 @@ def _same_reading(
 ) -> Reading | None:
     """The reading of the dates so far with what new files need besides; None where they look otherwise."""
     new_files = "CREATE OR REPLACE TEMP TABLE new_files AS SELECT unnest($new::VARCHAR[]) AS name"
-    over_lines(connection).execute(new_files, {"new": new})
+    over_lines(connection, new_files, {"new": new})
     _look_at(connection, "source_file IN (SELECT name FROM new_files)")
     # As all others are read: so new dates that fit both ways are, too.
     same = date_reading(connection, reading.name)
@@ -159,8 +160,8 @@ def _find_touched(
     touched = f"{order} IN (SELECT order_text FROM touched_ids)"
     if with_customers:
         touched += f" OR {customer} IN (SELECT customer_text FROM touched_ids)"
-    execute(
-        over_lines(connection),
+    over_lines(
+        connection,
         f"""
         CREATE OR REPLACE TEMP TABLE touched_lines AS
         WITH
@@ -196,15 +197,12 @@ def _refuse_mixtures(connection: duckdb.DuckDBPyConnection, settings: Settings) 
     for column, chosen in (("currency", settings.source.currency), ("shop", settings.source.shop)):
         if chosen is not None:
             continue
-        found = (
-            over_lines(connection)
-            .execute(
-                f"SELECT upper(trim({column})) AS value, count(*) AS lines,"
-                " arg_min(source_file || ' row ' || source_row, (source_file, source_row)) FROM raw.raw_orders"
-                f" WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value"
-            )
-            .fetchall()
-        )
+        found = over_lines(
+            connection,
+            f"SELECT upper(trim({column})) AS value, count(*) AS lines,"
+            " arg_min(source_file || ' row ' || source_row, (source_file, source_row)) FROM raw.raw_orders"
+            f" WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value",
+        ).fetchall()
         if len(found) > 1:
             # A value may hold anything; the error is one line that can be read.
             listed = ", ".join(f"{' '.join(value.split())[:40]} ({lines:,} lines)" for value, lines, _ in found[:5])
@@ -217,24 +215,18 @@ def _refuse_mixtures(connection: duckdb.DuckDBPyConnection, settings: Settings) 
 
 def _refuse_commas(connection: duckdb.DuckDBPyConnection) -> None:
     """Raises UsageError where most lines cannot be read for decimal commas."""
-    unread, lines = (
-        over_lines(connection)
-        .execute(
-            "SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*) FROM parsed_lines"
-        )
-        .fetchall()[0]
-    )
+    unread, lines = over_lines(
+        connection,
+        "SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*) FROM parsed_lines",
+    ).fetchall()[0]
     if 2 * unread <= lines:
         return
-    first = (
-        over_lines(connection)
-        .execute(
-            "SELECT source_file, source_row, coalesce(unit_price, amount, quantity) FROM lines_to_clean"
-            " WHERE regexp_full_match(trim(coalesce(unit_price, amount, quantity)), '[-+]?[0-9.]*,[0-9]{1,2}')"
-            " ORDER BY source_file, source_row LIMIT 1"
-        )
-        .fetchone()
-    )
+    first = over_lines(
+        connection,
+        "SELECT source_file, source_row, coalesce(unit_price, amount, quantity) FROM lines_to_clean"
+        " WHERE regexp_full_match(trim(coalesce(unit_price, amount, quantity)), '[-+]?[0-9.]*,[0-9]{1,2}')"
+        " ORDER BY source_file, source_row LIMIT 1",
+    ).fetchone()
     if first:
         raise UsageError(f"{first[0]} row {first[1]}: {first[2]!r} has a decimal comma; set source.decimal=,")
 

@@ -106,15 +106,13 @@ def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading
 
 def _refuse_both(connection: duckdb.DuckDBPyConnection, best: Reading, other: Reading) -> None:
     """Raises UsageError where some line is of the other order: those that fit both ways could be of either."""
-    line = (
-        over_lines(connection)
-        .execute(
-            f"SELECT source_file, source_row, ordered_at FROM lines_to_clean WHERE try_strptime({WRITTEN}, $best) IS NULL"
-            f" AND try_strptime({WRITTEN}, $other) IS NOT NULL ORDER BY source_file, source_row LIMIT 1",
-            {"best": best.formats, "other": other.formats},
-        )
-        .fetchone()
+    found = over_lines(
+        connection,
+        f"SELECT source_file, source_row, ordered_at FROM lines_to_clean WHERE try_strptime({WRITTEN}, $best) IS NULL"
+        f" AND try_strptime({WRITTEN}, $other) IS NOT NULL ORDER BY source_file, source_row LIMIT 1",
+        {"best": best.formats, "other": other.formats},
     )
+    line = found.fetchone()
     if line:
         raise UsageError(
             f"{line[0]} row {line[1]}: ordered_at {_shown(line[2])} is {other.name}, and most dates are {best.name};"
@@ -141,9 +139,10 @@ def _shapes(connection: duckdb.DuckDBPyConnection) -> list[str]:
 
     A format that fails costs far more than one that reads, so only those that fit are tried on every line.
     """
-    rows = over_lines(connection).execute(
+    rows = over_lines(
+        connection,
         f"SELECT DISTINCT translate({WRITTEN}, '0123456789', '1111111111') AS shape FROM lines_to_clean"
-        f" WHERE {FILLED} ORDER BY shape"
+        f" WHERE {FILLED} ORDER BY shape",
     )
     return [shape for (shape,) in rows.fetchall()]
 
@@ -168,29 +167,23 @@ def count_read(connection: duckdb.DuckDBPyConnection, reading: Reading) -> tuple
     # The database takes 31-12-24 for a day of the year 31.
     iso = f"nullif(try_cast({WRITTEN} AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)"
     count = f"count({iso if reading.is_iso else f'try_strptime({WRITTEN}, $formats)'})"
-    row = (
-        over_lines(connection)
-        .execute(
-            f"SELECT count(*), {count} FROM lines_to_clean WHERE {FILLED}",
-            {} if reading.is_iso else {"formats": reading.formats},
-        )
-        .fetchone()
-    )
+    row = over_lines(
+        connection,
+        f"SELECT count(*), {count} FROM lines_to_clean WHERE {FILLED}",
+        {} if reading.is_iso else {"formats": reading.formats},
+    ).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
 def _first(connection: duckdb.DuckDBPyConnection, formats: list[str] | None = None) -> str:
     """The first line with a date, or with one that the formats can read: `FILE row 7: ordered_at '1/2/2011'`."""
     readable = f" AND try_strptime({WRITTEN}, $formats) IS NOT NULL" if formats else ""
-    file, line, text = (
-        over_lines(connection)
-        .execute(
-            f"SELECT source_file, source_row, ordered_at FROM lines_to_clean WHERE {FILLED}{readable}"
-            " ORDER BY source_file, source_row LIMIT 1",
-            {"formats": formats} if formats else {},
-        )
-        .fetchall()[0]
-    )
+    file, line, text = over_lines(
+        connection,
+        f"SELECT source_file, source_row, ordered_at FROM lines_to_clean WHERE {FILLED}{readable}"
+        " ORDER BY source_file, source_row LIMIT 1",
+        {"formats": formats} if formats else {},
+    ).fetchall()[0]
     return f"{file} row {line}: ordered_at {_shown(text)}"
 
 

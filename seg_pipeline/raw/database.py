@@ -32,7 +32,7 @@ import duckdb
 from pydantic import SecretStr
 
 from seg_pipeline.errors import DataError, MachineError, SegPipelineError, UsageError, did_you_mean
-from seg_pipeline.warehouse import quoted
+from seg_pipeline.warehouse import append_rows, quoted
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -249,15 +249,12 @@ class _Server:
             cursor.execute(query)
             connection.register("pulled_lines", cursor.fetch_arrow())
             try:
-                appended = connection.execute(
-                    f"INSERT INTO {into} BY NAME SELECT *, $source_file AS source_file FROM pulled_lines",
-                    {"source_file": source_file},
-                ).fetchone()
+                lines = "SELECT *, $source_file AS source_file FROM pulled_lines"
+                return append_rows(connection, into, lines, {"source_file": source_file})
             except duckdb.InvalidInputException:
                 return None  # all others are the warehouse's own, which knows no address
             finally:
                 connection.unregister("pulled_lines")
-        return int(appended[0]) if appended else 0
 
     def is_there(self) -> bool:
         """Whether the server still answers, be it that the transaction is aborted."""

@@ -213,33 +213,32 @@ def load(connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, *
 
 
 def read_lines(delivery: Delivery) -> "Iterator[pa.RecordBatch]":
-    """The lines of a delivery of one file as `load` appends them, some at a time: what a worker does.
+    """The lines of a delivery of one file as `load` appends them, some at a time: what a worker of Spark does.
 
     Raises:
         DataError: as `load`.
     """
-    import pyarrow as pa
 
     [file] = delivery.files
-    # In one thread rows come in the order of the file, and are numbered as they come.
+    if delivery.delimiter:
+        # In one thread rows come in the order of the file.
+        lines, row = _text_lines(delivery), "row_number() OVER ()"
+    else:
+        lines, row = _parquet_lines(delivery), "source_row"
+    values = ", ".join(f"CAST({column} AS VARCHAR) AS {column}" for column in ORDER_COLUMNS)
     with _as_read(delivery) as read, _refused(delivery, read), duckdb.connect(config={"threads": 1}) as connection:
         if is_object(str(file)):
             register(connection)
-        lines = _text_lines(delivery) if delivery.delimiter else _parquet_lines(delivery)
-        rows = 0
-        for batch in connection.execute(
-            lines, _text_files(delivery, list(read)) if delivery.delimiter else _files(read)
-        ).to_arrow_reader(LINES_AT_ONCE):
-            places = {name: batch.column(name) for name in ORDER_COLUMNS}
-            numbers = pa.array(range(rows + 1, rows + len(batch) + 1), pa.int64())
-            if not delivery.delimiter:
-                numbers = batch.column("source_row")
-            rows += len(batch)
-            yield pa.RecordBatch.from_pydict(
-                {**places, "source_file": pa.repeat(str(file), len(batch)), "source_row": numbers}
-            )
-        if delivery.delimiter and not rows and _has_lines(file, delivery):
-            raise DataError(NONE_READ.format(file))
+        found = connection.execute(
+            f"SELECT {values}, $delivered AS source_file, {row} AS source_row FROM ({lines})",
+            {"delivered": str(file), **(_text_files(delivery, read) if delivery.delimiter else _files(read))},
+        ).to_arrow_reader(LINES_AT_ONCE)
+        empty = True
+        for batch in found:
+            empty = False
+            yield batch
+    if empty and delivery.delimiter and _has_lines(file, delivery):
+        raise DataError(NONE_READ.format(file))
 
 
 @contextmanager

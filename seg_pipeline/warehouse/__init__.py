@@ -12,6 +12,7 @@ from seg_pipeline.warehouse.spark import SparkWarehouse
 from seg_pipeline.warehouse.statements import (
     Parameters,
     append_read,
+    append_rows,
     batches,
     create,
     delete,
@@ -38,6 +39,7 @@ __all__ = [
     "SparkWarehouse",
     "Warehouse",
     "append_read",
+    "append_rows",
     "batches",
     "create",
     "delete",

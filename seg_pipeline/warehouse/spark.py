@@ -195,13 +195,6 @@ class SparkEngine:
 
     def create(self, table: Table, *, or_replace: bool) -> None:
         """A large table with its columns: empty and new, or as it is where it exists and `or_replace` is off."""
-        if self._connection.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE schema_name || '.' || table_name = $name", {"name": table.name}
-        ).fetchall():
-            raise UsageError(
-                f"warehouse: {table.name} was made with warehouse.engine=duckdb; name another file with warehouse.path,"
-                " and it is built from the source"
-            )
         folders = self._folders(table.name)
         columns = [(column.name, column.type) for column in table.columns]
         if folders is None or or_replace:
@@ -260,6 +253,18 @@ class SparkEngine:
         numbers = self._session.range(0, len(parts), 1, min(len(parts), self._tasks()))
         self._append(table, numbers.mapInArrow(work, _schema(self._columns(table))))
         return True
+
+    def append_rows(self, table: str, query: str, parameters: Parameters) -> int | None:
+        """Appends what a query of the connection gives: DuckDB writes the file. None where the table is not large."""
+        folders = self._folders(table)
+        if folders is None:
+            return None
+        folder = self._new_folder(table)
+        Path(folder).mkdir()
+        rows = f"(FROM {table} LIMIT 0) UNION ALL BY NAME ({query})"
+        self._connection.execute(f"COPY ({rows}) TO {literal(f'{folder}/part-0.parquet')}", dict(parameters))
+        self._switch(table, self._columns(table), [*folders, folder])
+        return self._rows([folder])
 
     def map(
         self,
@@ -343,13 +348,16 @@ class SparkEngine:
             (functions.col(name) if name in there else functions.lit(None)).cast(_type(type_)).alias(name)
             for name, type_ in self._columns(table)
         ]
-        place = self._folder / table
-        place.mkdir(parents=True, exist_ok=True)
-        last = max((int(one.name) for one in place.iterdir() if one.name.isdigit()), default=0)
-        folder = str(place / f"{last + 1:06}")
+        folder = self._new_folder(table)
         with _told():
             frame.select(*values).write.parquet(folder)
         return [folder] if self._rows([folder]) else []
+
+    def _new_folder(self, table: str) -> str:
+        """Where the next folder of a table goes: it is not there yet."""
+        place = self._folder / table
+        place.mkdir(parents=True, exist_ok=True)
+        return str(place / f"{max((int(one.name) for one in place.iterdir()), default=0) + 1:06}")
 
     def _rows(self, folders: Sequence[str]) -> int:
         files = [f"{folder}/*.parquet" for folder in folders if any(Path(folder).glob("*.parquet"))]
@@ -394,10 +402,7 @@ class SparkEngine:
 
     def _keep(self, name: str, frame: "DataFrame") -> Path:
         """Makes a temporary table: as files, so that what is lost with a worker is not made anew."""
-        scratch = self._folder / SCRATCH
-        scratch.mkdir(parents=True, exist_ok=True)
-        last = max((int(one.name) for one in scratch.iterdir()), default=0)
-        folder = scratch / f"{last + 1:06}"
+        folder = Path(self._new_folder(SCRATCH))
         with _told():
             frame.write.parquet(str(folder))
         before = self._temporary.get(name)
@@ -465,7 +470,7 @@ def _cast_function(cast: "Cast") -> Any:
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """What Spark raises of the data or the machine becomes what DuckDB, or the work in the workers, would have raised."""
+    """What Spark raises of the data or the machine becomes what DuckDB would have raised, or what a worker did."""
     from pyspark.errors import PySparkException
 
     try:

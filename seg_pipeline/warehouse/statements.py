@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import duckdb
 
+from seg_pipeline.errors import UsageError
 from seg_pipeline.tables import Table
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class Engine(Protocol):
     def append(self, table: str, parts: Sequence[Part], read: "Callable[[Part], Iterable[pa.RecordBatch]]") -> bool:
         """As the function `append_read`."""
 
+    def append_rows(self, table: str, query: str, parameters: Parameters) -> int | None:
+        """As the function of that name; None where the table is not the engine's."""
+
     def map(
         self,
         query: str,
@@ -61,11 +65,6 @@ class Engine(Protocol):
 def engine_of(connection: duckdb.DuckDBPyConnection) -> Engine | None:
     """The engine of the large tables; None where they are in the DuckDB file like all others."""
     return getattr(connection, "engine", None)
-
-
-def over_lines(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """What runs statements over the large tables, and over temporary ones made of them: ask it with `execute`."""
-    return engine_of(connection) or connection  # type: ignore[return-value]  # it has that method
 
 
 @contextmanager
@@ -131,6 +130,14 @@ def append_read(
     """
     engine = engine_of(connection)
     return engine is not None and engine.append(table, parts, read)
+
+
+def append_rows(connection: duckdb.DuckDBPyConnection, table: str, query: str, parameters: Parameters) -> int:
+    """Appends what a query over frames and streams of the connection gives, columns by name; how many rows it was."""
+    if (engine := engine_of(connection)) and (appended := engine.append_rows(table, query, parameters)) is not None:
+        return appended
+    row = connection.execute(f"INSERT INTO {table} BY NAME {query}", dict(parameters)).fetchone()
+    return int(row[0]) if row else 0
 
 
 def map_rows(
@@ -199,6 +206,18 @@ def execute(
     return connection.execute(text, named(text, parameters))
 
 
+def over_lines(
+    connection: duckdb.DuckDBPyConnection, query: str | Path, parameters: Parameters | None = None
+) -> duckdb.DuckDBPyConnection:
+    """As `execute`, of a statement over large tables or over temporary ones that such statements made.
+
+    Where an engine has the large tables, it runs it.
+    """
+    text = text_of(query)
+    # It gives what has the methods of a result that are used here.
+    return (engine_of(connection) or connection).execute(text, named(text, parameters))
+
+
 def named(query: str, parameters: Parameters | None) -> dict[str, Any]:
     """Those of the parameters that a query names as `$name`."""
     names = set(re.findall(r"\$([a-z_]+)", query))
@@ -233,9 +252,12 @@ def create(connection: duckdb.DuckDBPyConnection, table: Table, *, or_replace: b
     if not or_replace and _is_read_only(connection):
         return
     connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.asset_key[0]}")
-    if table.large and (engine := engine_of(connection)):
-        engine.create(table, or_replace=or_replace)
-        return
+    if table.large:
+        engine = engine_of(connection)
+        _refuse_other_engines(connection, table, "spark" if engine else "duckdb")
+        if engine:
+            engine.create(table, or_replace=or_replace)
+            return
     if or_replace:
         connection.execute(f"CREATE OR REPLACE TABLE {table.name} ({table.ddl})")
         return
@@ -254,6 +276,21 @@ def tables_with(connection: duckdb.DuckDBPyConnection, column: str) -> list[str]
         {"column": column, "mark": f"{LARGE_TABLE}%"},
     )
     return [name for (name,) in rows.fetchall()]
+
+
+def _refuse_other_engines(connection: duckdb.DuckDBPyConnection, table: Table, engine: str) -> None:
+    """Raises UsageError where a large table was made with another engine than the one that runs."""
+    kinds = {"duckdb": "BASE TABLE", "spark": "VIEW"}
+    found = connection.execute(
+        "SELECT table_type FROM information_schema.tables WHERE table_schema || '.' || table_name = $name",
+        {"name": table.name},
+    ).fetchall()
+    for other, kind in kinds.items():
+        if other != engine and (kind,) in found:
+            raise UsageError(
+                f"warehouse.engine={engine}: {table.name} was made with {other}; set that, or name another file with"
+                " warehouse.path, and it is built from the source"
+            )
 
 
 # How the comment on the view of a large table begins; the folders of its files follow.

@@ -17,13 +17,12 @@ TABLES = (
     "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT temporary UNION ALL"
     " SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE comment IS NOT NULL ORDER BY ALL"
 )
-# How long something took, and when it was seen.
-OF_THE_CLOCK = {"fit_seconds", "seen_modified_ns"}
+# But for how long something took, and when it was seen.
+ROWS = "SELECT COLUMNS(name -> name NOT IN ('fit_seconds', 'seen_modified_ns')) FROM {} ORDER BY ALL"
 
 
 def rows_of(warehouse, table):
-    frame = warehouse.read(f"SELECT * FROM {table}").drop(columns=OF_THE_CLOCK, errors="ignore")
-    return frame.sort_values(list(frame.columns), ignore_index=True)
+    return warehouse.read(ROWS.format(table))
 
 
 def tables_of(warehouse):

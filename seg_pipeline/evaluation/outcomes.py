@@ -10,7 +10,7 @@ import seg_pipeline.features
 from seg_pipeline.features.buyers import sampled
 from seg_pipeline.features.tables import RFM_GRID
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import Warehouse, execute, over_lines
+from seg_pipeline.warehouse import Warehouse, over_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,8 +76,7 @@ def _read(warehouse: Warehouse, cutoff: datetime.date, as_of: datetime.date, fea
     known = f"CREATE OR REPLACE TEMP TABLE known AS {sampled(buyers, warehouse.most_customers)}"
     parameters: dict[str, Any] = {"cutoff": cutoff, "as_of": as_of}
     with warehouse.get_connection() as connection:
-        orders = over_lines(connection)
-        execute(orders, known, {"as_of": cutoff, "names": list(RFM_GRID)})
-        customers = execute(orders, OUTCOMES, parameters).df()
-        orders.execute("DROP TABLE known")
+        over_lines(connection, known, {"as_of": cutoff, "names": list(RFM_GRID)})
+        customers = over_lines(connection, OUTCOMES, parameters).df()
+        over_lines(connection, "DROP TABLE known")
     return customers

@@ -8,7 +8,7 @@ import numpy as np
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.coreset import FloatArray
-from seg_pipeline.warehouse import Warehouse, execute, over_lines
+from seg_pipeline.warehouse import Warehouse, over_lines
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,8 +29,8 @@ def training_summary(
 
     rows = []
     for feature, fill in zip(transforms["feature"], transforms["fill"], strict=True):
-        [deciles] = execute(
-            over_lines(connection),
+        [deciles] = over_lines(
+            connection,
             f"SELECT quantile_disc(coalesce(CAST({feature} AS DOUBLE), $fill), {TENTHS}) FROM {RFM_FEATURES.name}"
             " WHERE as_of = $as_of AND frequency > 0",
             {"as_of": as_of, "fill": float(fill)},
@@ -72,8 +72,8 @@ def _shares(
     """Share (cuts + 1,) of the night's buyers up to each cut and above the last."""
     value = f"coalesce(CAST({feature} AS DOUBLE), $fill)"
     up_to = ", ".join(f"count(*) FILTER ({value} <= {cut!r})" for cut in cuts)
-    counts = execute(
-        over_lines(connection),
+    counts = over_lines(
+        connection,
         f"SELECT {up_to}, count(*) FROM {RFM_FEATURES.name} WHERE as_of = $as_of AND frequency > 0",
         {"as_of": as_of, "fill": float(fill)},
     ).fetchall()[0]

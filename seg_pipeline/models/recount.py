@@ -11,7 +11,7 @@ import numpy as np
 from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
-from seg_pipeline.warehouse import execute, map_rows, over_lines
+from seg_pipeline.warehouse import map_rows, over_lines
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,8 +57,8 @@ def recounted(
     # Decimals add up to the same in whatever order the parts come.
     exact = ", ".join(f"CAST(sum(CAST({name} AS DECIMAL(38, 12))) AS DOUBLE) AS {name}" for name in sums)
     query = f"SELECT cell, grid_place, sum(customers) AS customers, {exact} FROM counted GROUP BY cell, grid_place"
-    found = execute(over_lines(connection), query).df()
-    over_lines(connection).execute("DROP TABLE counted")
+    found = over_lines(connection, query).df()
+    over_lines(connection, "DROP TABLE counted")
     return _coreset(found, features)
 
 

@@ -13,7 +13,7 @@ from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
 from seg_pipeline.models.model import ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
-from seg_pipeline.warehouse import execute, map_rows, over_lines, place_of
+from seg_pipeline.warehouse import map_rows, over_lines, place_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -63,15 +63,14 @@ def label_customers(
         "labels",
         f"place {'BIGINT' if place == 'rowid' else 'VARCHAR'}, cluster INTEGER, confidence DOUBLE",
     )
-    customers = over_lines(connection)
-    execute(
-        customers,
+    over_lines(
+        connection,
         f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT customer_id, coalesce(cluster, $none) AS cluster,"
         f" coalesce(confidence, 1.0) AS confidence FROM {RFM_FEATURES.name} AS features"
         f" LEFT JOIN labels ON labels.place = features.{place} WHERE as_of = $as_of",
         {"as_of": as_of, "none": NO_CLUSTER},
     )
-    customers.execute("DROP TABLE labels")
+    over_lines(connection, "DROP TABLE labels")
 
 
 def _labels(scorer: Scorer, buyers: "pd.DataFrame") -> "pd.DataFrame":

@@ -41,7 +41,7 @@ from seg_pipeline.segments.names import keep_names, name_segments
 from seg_pipeline.segments.rules import segment_rules
 from seg_pipeline.segments.tables import SEGMENT_IDENTITY
 from seg_pipeline.settings import SelectionSettings, Settings
-from seg_pipeline.warehouse import Warehouse, create, execute, over_lines, replace_night, temporary, transaction
+from seg_pipeline.warehouse import Warehouse, create, over_lines, replace_night, temporary, transaction
 
 if TYPE_CHECKING:
     import duckdb
@@ -262,9 +262,8 @@ def score_without_value(
 
 def _meeting(connection: "duckdb.DuckDBPyConnection", incumbent: Champion | None, as_of: datetime.date) -> Meeting:
     """Who is where; the table `labelled` holds the challenger's clusters."""
-    customers = over_lines(connection)
-    clusters = execute(
-        customers,
+    clusters = over_lines(
+        connection,
         f"SELECT cluster, count(*) AS customers, sum(monetary) / count(*) AS mean_money FROM labelled"
         f" JOIN {RFM_FEATURES.name} USING (customer_id) WHERE as_of = $as_of AND cluster != $none"
         " GROUP BY cluster ORDER BY cluster",
@@ -274,14 +273,15 @@ def _meeting(connection: "duckdb.DuckDBPyConnection", incumbent: Champion | None
         return Meeting(clusters, [], np.zeros((len(clusters), 0), dtype=np.int64))
     label_customers(connection, incumbent.scorer, as_of, into="labelled_before")
     temporary(connection, "segments_before", incumbent.segments)
-    pairs = customers.execute(
+    pairs = over_lines(
+        connection,
         "SELECT labelled.cluster, segments_before.segment_id, count(*) AS customers FROM labelled"
         " JOIN labelled_before USING (customer_id)"
         " JOIN segments_before ON segments_before.cluster = labelled_before.cluster"
-        f" WHERE labelled.cluster != {NO_CLUSTER} GROUP BY ALL ORDER BY ALL"
+        f" WHERE labelled.cluster != {NO_CLUSTER} GROUP BY ALL ORDER BY ALL",
     ).df()
     for made in ("segments_before", "labelled_before"):
-        customers.execute(f"DROP TABLE {made}")
+        over_lines(connection, f"DROP TABLE {made}")
     shared = pairs.pivot_table(index="cluster", columns="segment_id", values="customers", aggfunc="sum", fill_value=0)
     return Meeting(clusters, [int(one) for one in shared.columns], shared.to_numpy(dtype=np.int64))
 
@@ -301,8 +301,8 @@ def _segments(
     by_rhythm = scorer.model.algorithm != RFM_GRID_NAME
     numbered = pd.DataFrame({"cluster": [NO_CLUSTER, *ids], "segment_id": [0, *ids.values()]})
     temporary(connection, "numbered", numbered)
-    profiles = execute(over_lines(connection), PROFILES, {"as_of": as_of}).df()
-    over_lines(connection).execute("DROP TABLE numbered")
+    profiles = over_lines(connection, PROFILES, {"as_of": as_of}).df()
+    over_lines(connection, "DROP TABLE numbered")
     names = name_segments(profiles, by_rhythm=by_rhythm, noise=scorer.model.noise)
     if incumbent is not None:
         names = keep_names(names, profiles, incumbent.segments, by_rhythm=by_rhythm)

@@ -6,7 +6,7 @@ from pathlib import Path
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.scoring import label_customers
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
-from seg_pipeline.warehouse import Warehouse, execute, over_lines, replace_night, temporary, transaction
+from seg_pipeline.warehouse import Warehouse, over_lines, replace_night, temporary, transaction
 
 PROFILES = Path(__file__).with_name("segment_profiles.sql")
 
@@ -22,12 +22,11 @@ def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date)
         "fitted_as_of": champion.fitted_as_of,
     }
     with warehouse.get_connection() as connection:
-        customers = over_lines(connection)
         # Outside the transaction: what it has not committed yet is read by one thread only.
         label_customers(connection, champion.scorer, as_of)
         temporary(connection, "numbered", champion.segments)
         profiles = PROFILES.read_text(encoding="utf-8")
-        execute(customers, f"CREATE OR REPLACE TEMP TABLE profiled AS {profiles}", {"as_of": as_of})
+        over_lines(connection, f"CREATE OR REPLACE TEMP TABLE profiled AS {profiles}", {"as_of": as_of})
         with transaction(connection):
             replace_night(
                 connection,
@@ -48,4 +47,4 @@ def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date)
                 of_champion,
             )
         for made in ("profiled", "numbered", "labelled"):
-            customers.execute(f"DROP TABLE {made}")
+            over_lines(connection, f"DROP TABLE {made}")

@@ -4,7 +4,7 @@ import datetime
 from pathlib import Path
 
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_HISTORY, SEGMENT_MIGRATION, SEGMENT_MOVES
-from seg_pipeline.warehouse import Warehouse, create, delete, execute, insert, over_lines, transaction
+from seg_pipeline.warehouse import Warehouse, create, delete, insert, over_lines, transaction
 
 SQL = Path(__file__).parent
 WEEK = datetime.timedelta(days=7)
@@ -27,8 +27,8 @@ def lost_customers(warehouse: Warehouse, as_of: datetime.date) -> tuple[int, int
     """
     with warehouse.get_connection() as connection:
         create(connection, SEGMENT_ASSIGNMENTS, or_replace=False)
-        row = execute(
-            over_lines(connection),
+        row = over_lines(
+            connection,
             "SELECT count(*) FILTER (now.customer_id IS NULL), count(*)"
             " FROM (SELECT customer_id FROM segments.segment_assignments WHERE as_of ="
             " (SELECT max(as_of) FROM segments.segment_assignments WHERE as_of < $as_of)) AS before"

@@ -50,6 +50,7 @@ LOCAL_CONFIG = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "1
 TASKS_PER_CORE = 4
 MOST_TASKS = 256
 SCRATCH = "scratch"
+CATALOG = "catalog"
 # As many folders are one table before a change writes it as one: reading opens every file.
 MOST_FOLDERS = 64
 # The place of a line, which DuckDB counts by itself.
@@ -84,6 +85,12 @@ class SparkWarehouse(Warehouse):
                     _tidy(connection, Path(self.folder))
             yield
 
+    def write_anew(self) -> None:
+        """As the parent's; nor is anything of what was deleted left in folders that no table names."""
+        super().write_anew()
+        with super().get_connection() as connection:
+            _tidy(connection, Path(self.folder))
+
     def session(self) -> "SparkSession":
         """The process's Spark session, started where there is none.
 
@@ -102,8 +109,10 @@ class SparkWarehouse(Warehouse):
         # Spark says on the console, as JSON, what it raises as well.
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        # Nothing is in the catalog; without a place of its own it would make a folder wherever the run was started.
+        catalog = {"spark.sql.warehouse.dir": str(Path(self.folder) / CATALOG)}
         local = LOCAL_CONFIG if self.master.startswith("local") and not self.remote else {}
-        builder = SparkSession.builder.config(map=CONFIG | local | self.config)
+        builder = SparkSession.builder.config(map=CONFIG | catalog | local | self.config)
         builder = builder.remote(self.remote) if self.remote else builder.master(self.master)
         try:
             with _said_to(Path(self.folder) / "spark.log"):

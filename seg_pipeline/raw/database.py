@@ -222,7 +222,7 @@ class _Server:
             cursor.execute(statement)
 
     def rows(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
-        """A small answer. No two of its columns share a name, by which pyarrow, where it is installed, looks for them."""
+        """A small answer. No two columns of it share a name: pyarrow, where it is installed, looks for them by name."""
         bound = None
         if parameters:
             values = ", ".join("?::VARCHAR" for _ in parameters)

@@ -438,15 +438,17 @@ def _cast_function(cast: "Cast") -> Any:
 
     expression, formats = cast.expression, list(cast.formats)
 
+    opened: list[duckdb.DuckDBPyConnection] = []  # by each task, one
+
     def read(texts: "pa.Array") -> "pa.Array":
         import duckdb
         import pyarrow
 
-        lines = pyarrow.table({"value": texts})
-        with duckdb.connect(config={"threads": 1}) as connection:
-            connection.register("lines", lines)
-            query = f"SELECT {expression} AS read FROM lines"
-            found = connection.execute(query, {"formats": formats} if formats else {}).to_arrow_table()
+        if not opened:
+            opened.append(duckdb.connect(config={"threads": 1}))
+        opened[0].register("lines", pyarrow.table({"value": texts}))
+        query = f"SELECT {expression} AS read FROM lines"
+        found = opened[0].execute(query, {"formats": formats} if formats else {}).to_arrow_table()
         return found.column("read").combine_chunks()
 
     read.__annotations__ = {}

@@ -190,6 +190,10 @@ class SparkEngine:
             self._temporary[statement.made] = None
         return None
 
+    def has(self, table: str) -> bool:
+        """Whether a table is one of the large ones."""
+        return self._folders(table) is not None
+
     def create(self, table: Table, *, or_replace: bool) -> None:
         """A large table with its columns: empty and new, or as it is where it exists and `or_replace` is off."""
         folders = self._folders(table.name)
@@ -226,10 +230,10 @@ class SparkEngine:
         self._switch(table, self._columns(table), [*kept, *anew])
         return before - self._rows(anew)
 
-    def append(self, table: str, parts: Sequence[Part], read: "Callable[[Part], Iterable[pa.RecordBatch]]") -> bool:
-        """Appends to a table what `read` gives for each part, called in the workers; False where it is not large."""
-        if self._folders(table) is None:
-            return False
+    def append(self, table: str, parts: Sequence[Part], read: "Callable[[Part], Iterable[pa.RecordBatch]]") -> None:
+        """Appends to a large table what `read` gives for each part; it is called in the workers."""
+        if not parts:
+            return
 
         def work(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
             for batch in batches:
@@ -238,7 +242,6 @@ class SparkEngine:
 
         numbers = self._session.range(0, len(parts), 1, min(len(parts), self._tasks()))
         self._append(table, numbers.mapInArrow(work, _schema(self._columns(table))))
-        return True
 
     def append_rows(self, table: str, query: str, parameters: Parameters) -> int | None:
         """Appends what a query of the connection gives: DuckDB writes the file. None where the table is not large."""

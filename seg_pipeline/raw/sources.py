@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -219,22 +219,23 @@ class Part:
     """What is read at once of a delivery of one file: all of it, or some rows where it can be entered anywhere."""
 
     delivery: Delivery
+    folder: str  # that the file's name is relative to
     rows: tuple[int, int] | None = None  # the first and the one after the last, from 0
 
 
 def _parts(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[Part]:
     """A delivery in parts; of text a file is one, since only who reads it from its start knows what is quoted."""
-    files = [replace(delivery, files=(file,)) for file in delivery.files]
+    here = str(Path.cwd())
     if delivery.delimiter:
-        return [Part(file) for file in files]
-    with _refused(delivery, dict.fromkeys(map(str, delivery.files), "")):
-        sizes = connection.execute(
-            "SELECT num_rows FROM parquet_file_metadata($files)", _files(map(str, delivery.files))
-        ).fetchall()
+        return [Part(replace(delivery, files=(file,)), here) for file in delivery.files]
+    names = {str(file): str(file) for file in delivery.files}
+    with _refused(delivery, names):
+        query = "SELECT file_name, num_rows FROM parquet_file_metadata($files)"
+        rows = dict(connection.execute(query, _files(names)).fetchall())
     return [
-        Part(file, (first, first + LINES_IN_A_PART))
-        for file, (rows,) in zip(files, sizes, strict=True)
-        for first in range(0, rows, LINES_IN_A_PART)
+        Part(replace(delivery, files=(file,)), here, (first, first + LINES_IN_A_PART))
+        for file in delivery.files
+        for first in range(0, rows[str(file)], LINES_IN_A_PART)
     ]
 
 
@@ -254,7 +255,13 @@ def read_lines(part: Part) -> "Iterator[pa.RecordBatch]":
     if part.rows:
         lines += f" WHERE file_row_number >= {part.rows[0]} AND file_row_number < {part.rows[1]}"
     values = ", ".join(f"CAST({column} AS VARCHAR) AS {column}" for column in ORDER_COLUMNS)
-    with _as_read(delivery) as read, _refused(delivery, read), duckdb.connect(config={"threads": 1}) as connection:
+    with (
+        # Lines name their file as the run does, and a worker starts elsewhere.
+        nullcontext() if is_object(str(file)) or file.is_absolute() else chdir(part.folder),
+        _as_read(delivery) as read,
+        _refused(delivery, read),
+        duckdb.connect(config={"threads": 1}) as connection,
+    ):
         if is_object(str(file)):
             register(connection)
         found = connection.execute(

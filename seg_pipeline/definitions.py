@@ -44,7 +44,7 @@ def build_definitions(
     fresh = dg.FreshnessPolicy.time_window(fail_window=datetime.timedelta(hours=settings.automation.fresh_within_hours))
     return dg.Definitions(
         assets=dg.map_asset_specs(
-            lambda spec: spec._replace(freshness_policy=fresh),
+            lambda spec: _made_by(settings.warehouse.engine, spec)._replace(freshness_policy=fresh),
             # The command line shows no pages.
             assets if loggers else _with_code(assets),
         ),
@@ -56,6 +56,14 @@ def build_definitions(
         # In one process: DuckDB lets one process write, and a process per step would import everything again.
         executor=dg.in_process_executor,
         loggers=loggers,
+    )
+
+
+def _made_by(engine: str, spec: dg.AssetSpec) -> dg.AssetSpec:
+    """The asset with the engine that makes its table, which is the warehouse's for large ones."""
+    made_by = engine if spec.metadata.get("large") else "duckdb"
+    return spec.replace_attributes(
+        kinds={*(spec.kinds - {"duckdb"}), made_by}, metadata={**spec.metadata, "engine": made_by}
     )
 
 
@@ -125,7 +133,8 @@ def run_tags(settings: Settings, run: dg.DagsterRun) -> dict[str, str]:
     """What runs are found by: where their orders come from, and the as_of of their night."""
     source = " ".join([*settings.source.path, *([settings.source.table] if settings.source.table else [])])
     night = run.tags.get("dagster/partition")
-    return {"seg_pipeline/source": source} | ({"seg_pipeline/as_of": as_of_of(night).isoformat()} if night else {})
+    tags = {"seg_pipeline/source": source, "seg_pipeline/engine": settings.warehouse.engine}
+    return tags | ({"seg_pipeline/as_of": as_of_of(night).isoformat()} if night else {})
 
 
 def check(settings: Settings) -> None:

@@ -93,7 +93,12 @@ class Table:
             "description": self.description,
             "kinds": {"duckdb", *kinds},
             "owners": [OWNER],
-            "metadata": {"dagster/column_schema": schema, "dagster/table_name": self.name, **(metadata or {})},
+            "metadata": {
+                "dagster/column_schema": schema,
+                "dagster/table_name": self.name,
+                "large": self.large,
+                **(metadata or {}),
+            },
         }
 
 

@@ -47,8 +47,8 @@ UPTO = "current_setting('seg_pipeline.upto')"
 
 # Dates as ISO writes them and numbers in full, whatever the server's or the user's own settings are. The time zone is
 # left as the database has it: the shop's own time counts.
-SESSION = """SELECT set_config('client_encoding', 'UTF8', false), set_config('DateStyle', 'ISO, YMD', false),
-    set_config('extra_float_digits', '3', false)"""
+SESSION = """SELECT set_config('client_encoding', 'UTF8', false) AS encoding,
+    set_config('DateStyle', 'ISO, YMD', false) AS dates, set_config('extra_float_digits', '3', false) AS digits"""
 
 COLUMNS = """SELECT attrelid::bigint::text, format('%I.%I', nspname, relname), attname::text,
         format_type(atttypid, atttypmod),
@@ -163,7 +163,8 @@ def pull(
         if newest is not None and newest != after:
             _wait_for_writers(server, found, wait_seconds)
         server.rows(
-            "SELECT set_config('seg_pipeline.after', $1, false), set_config('seg_pipeline.upto', $2, false)",
+            "SELECT set_config('seg_pipeline.after', $1, false) AS after,"
+            " set_config('seg_pipeline.upto', $2, false) AS upto",
             after or "",
             newest or "",
         )
@@ -171,10 +172,10 @@ def pull(
         early = f"{by} {'<=' if cursor in found.unique else '<'} {UPTO}::{kind}" if newest is not None else "false"
         server.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         [(nameless, behind, waiting, last_cursor)] = server.rows(
-            f"""SELECT (SELECT count(*) FROM {rows} WHERE {by} IS NULL),
-                (SELECT count(*) FROM {rows} WHERE NOT ({past})),
-                (SELECT count(*) FROM {rows} WHERE {past} AND NOT ({early})),
-                (SELECT {by}::text FROM {rows} WHERE {past} AND {early} ORDER BY {by} DESC LIMIT 1)"""
+            f"""SELECT (SELECT count(*) FROM {rows} WHERE {by} IS NULL) AS nameless,
+                (SELECT count(*) FROM {rows} WHERE NOT ({past})) AS behind,
+                (SELECT count(*) FROM {rows} WHERE {past} AND NOT ({early})) AS waiting,
+                (SELECT {by}::text FROM {rows} WHERE {past} AND {early} ORDER BY {by} DESC LIMIT 1) AS last_cursor"""
         )
         if nameless:
             raise DataError(f"{table}: {nameless:,} rows have no {cursor} and so would never be pulled (source.cursor)")
@@ -221,7 +222,7 @@ class _Server:
             cursor.execute(statement)
 
     def rows(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
-        """A small answer."""
+        """A small answer. No two columns of it share a name: pyarrow, where it is installed, looks for them by name."""
         bound = None
         if parameters:
             values = ", ".join("?::VARCHAR" for _ in parameters)

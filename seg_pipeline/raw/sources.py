@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from seg_pipeline.errors import DataError, MachineError, SegPipelineError, Usage
 from seg_pipeline.raw.columns import NAME_WIDTH, ORDER_COLUMNS, column_names
 from seg_pipeline.raw.object_storage import is_object, object_path, register, told
 from seg_pipeline.settings import SourceSettings, read_preset
-from seg_pipeline.warehouse import DAMAGE, append_read, literal, quoted
+from seg_pipeline.warehouse import DAMAGE, append_read, literal, quoted, works_elsewhere
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,8 @@ ENCODINGS = "set source.encoding to utf-8, utf-16, latin-1 or windows-1252"
 # The line of a reader's complaint that says what is wrong.
 DETAILS = ("Error when", "Expected", "Value with", "Maximum line size")
 NONE_READ = "{}: none of its lines can be read; its quotes or line ends are of no known kind"
-# Lines that a worker hands on together.
+# Lines that a worker reads of a parquet file at once, and hands on together.
+LINES_IN_A_PART = 1_000_000
 LINES_AT_ONCE = 50_000
 # The machine's or our own faults, which no other file would mend.
 NOT_THE_FILES = (
@@ -204,29 +205,63 @@ def load(connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, *
     Raises:
         DataError: a file cannot be read; the line names it and the row.
     """
-    if append_read(connection, into, [replace(delivery, files=(file,)) for file in delivery.files], read_lines):
-        return
     if any(is_object(str(file)) for file in delivery.files):
         register(connection)
+    if works_elsewhere(connection, into):
+        append_read(connection, into, _parts(connection, delivery), read_lines)
+        return
     with _as_read(delivery) as read, _refused(delivery, read):
         (_load_text if delivery.delimiter else _load_parquet)(connection, delivery, read, into, limit)
 
 
-def read_lines(delivery: Delivery) -> "Iterator[pa.RecordBatch]":
-    """The lines of a delivery of one file as `load` appends them, some at a time: what a worker of Spark does.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What is read at once of a delivery of one file: all of it, or some rows where it can be entered anywhere."""
+
+    delivery: Delivery
+    folder: str  # that the file's name is relative to
+    rows: tuple[int, int] | None = None  # the first and the one after the last, from 0
+
+
+def _parts(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[Part]:
+    """A delivery in parts; of text a file is one, since only who reads it from its start knows what is quoted."""
+    here = str(Path.cwd())
+    if delivery.delimiter:
+        return [Part(replace(delivery, files=(file,)), here) for file in delivery.files]
+    names = {str(file): str(file) for file in delivery.files}
+    with _refused(delivery, names):
+        query = "SELECT file_name, num_rows FROM parquet_file_metadata($files)"
+        rows = dict(connection.execute(query, _files(names)).fetchall())
+    return [
+        Part(replace(delivery, files=(file,)), here, (first, first + LINES_IN_A_PART))
+        for file in delivery.files
+        for first in range(0, rows[str(file)], LINES_IN_A_PART)
+    ]
+
+
+def read_lines(part: Part) -> "Iterator[pa.RecordBatch]":
+    """The lines of a part of a delivery as `load` appends them, some at a time: what a worker of Spark does.
 
     Raises:
         DataError: as `load`.
     """
-
+    delivery = part.delivery
     [file] = delivery.files
     if delivery.delimiter:
         # In one thread rows come in the order of the file.
         lines, row = _text_lines(delivery), "row_number() OVER ()"
     else:
         lines, row = _parquet_lines(delivery), "source_row"
+    if part.rows:
+        lines += f" WHERE file_row_number >= {part.rows[0]} AND file_row_number < {part.rows[1]}"
     values = ", ".join(f"CAST({column} AS VARCHAR) AS {column}" for column in ORDER_COLUMNS)
-    with _as_read(delivery) as read, _refused(delivery, read), duckdb.connect(config={"threads": 1}) as connection:
+    with (
+        # Lines name their file as the run does, and a worker starts elsewhere.
+        nullcontext() if is_object(str(file)) or file.is_absolute() else chdir(part.folder),
+        _as_read(delivery) as read,
+        _refused(delivery, read),
+        duckdb.connect(config={"threads": 1}) as connection,
+    ):
         if is_object(str(file)):
             register(connection)
         found = connection.execute(

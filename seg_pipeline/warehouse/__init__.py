@@ -30,6 +30,7 @@ from seg_pipeline.warehouse.statements import (
     tables_with,
     temporary,
     transaction,
+    works_elsewhere,
 )
 
 __all__ = [
@@ -57,4 +58,5 @@ __all__ = [
     "tables_with",
     "temporary",
     "transaction",
+    "works_elsewhere",
 ]

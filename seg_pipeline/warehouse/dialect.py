@@ -19,6 +19,11 @@ BLANKS = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2
 PARAMETER = "parameter__"
 # Types that text is cast to by DuckDB in the workers, as Spark names them.
 CAST_TYPES = {exp.DataType.Type.TIMESTAMPNTZ: "timestamp_ntz", exp.DataType.Type.DECIMAL: "decimal({})"}
+# Most values are written plainly. Of these both engines think alike, and they need not go the way to DuckDB and back.
+PLAIN = {
+    exp.DataType.Type.TIMESTAMPNTZ: r"\A[12][0-9]{3}(-[0-9]{2}){2}( ([01][0-9]|2[0-3])(:[0-5][0-9]){1,2})?\z",
+    exp.DataType.Type.DECIMAL: r"\A-?[0-9]{1,9}([.][0-9]{1,4})?\z",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,10 @@ class _Rules:
         type_ = node.to
         if type_.this in CAST_TYPES and not isinstance(node.this, exp.Mul):
             spark = CAST_TYPES[type_.this].format(", ".join(part.name for part in type_.expressions))
-            return self._duckdb(node.this, spark, f"try_cast(value AS {type_.sql(dialect='duckdb')})")
+            is_plain = exp.RegexpLike(this=node.this, expression=exp.Literal.string(PLAIN[type_.this]))
+            others = exp.If(this=is_plain.copy(), true=exp.null(), false=node.this.copy())
+            read = self._duckdb(others, spark, f"try_cast(value AS {type_.sql(dialect='duckdb')})")
+            return exp.func("coalesce", exp.If(this=is_plain, true=node.copy(), false=exp.null()), read)
         return node
 
     def _duckdb(

@@ -202,6 +202,10 @@ class SparkEngine:
             self._temporary[statement.made] = None
         return None
 
+    def has(self, table: str) -> bool:
+        """Whether a table is one of the large ones."""
+        return self._folders(table) is not None
+
     def create(self, table: Table, *, or_replace: bool) -> None:
         """A large table with its columns: empty and new, or as it is where it exists and `or_replace` is off."""
         folders = self._folders(table.name)
@@ -249,10 +253,10 @@ class SparkEngine:
         self._switch(table, self._columns(table), [*kept, *anew])
         return before - self._rows(anew)
 
-    def append(self, table: str, parts: Sequence[Part], read: "Callable[[Part], Iterable[pa.RecordBatch]]") -> bool:
-        """Appends to a table what `read` gives for each part, called in the workers; False where it is not large."""
-        if self._folders(table) is None:
-            return False
+    def append(self, table: str, parts: Sequence[Part], read: "Callable[[Part], Iterable[pa.RecordBatch]]") -> None:
+        """Appends to a large table what `read` gives for each part; it is called in the workers."""
+        if not parts:
+            return
 
         def work(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
             for batch in batches:
@@ -261,7 +265,6 @@ class SparkEngine:
 
         numbers = self._session.range(0, len(parts), 1, min(len(parts), self._tasks()))
         self._append(table, numbers.mapInArrow(work, _schema(self._columns(table))))
-        return True
 
     def append_rows(self, table: str, query: str, parameters: Parameters) -> int | None:
         """Appends what a query of the connection gives: DuckDB writes the file. None where the table is not large."""
@@ -462,15 +465,17 @@ def _cast_function(cast: "Cast") -> Any:
 
     expression, formats = cast.expression, list(cast.formats)
 
+    opened: list[duckdb.DuckDBPyConnection] = []  # by each task, one
+
     def read(texts: "pa.Array") -> "pa.Array":
         import duckdb
         import pyarrow
 
-        lines = pyarrow.table({"value": texts})
-        with duckdb.connect(config={"threads": 1}) as connection:
-            connection.register("lines", lines)
-            query = f"SELECT {expression} AS read FROM lines"
-            found = connection.execute(query, {"formats": formats} if formats else {}).to_arrow_table()
+        if not opened:
+            opened.append(duckdb.connect(config={"threads": 1}))
+        opened[0].register("lines", pyarrow.table({"value": texts}))
+        query = f"SELECT {expression} AS read FROM lines"
+        found = opened[0].execute(query, {"formats": formats} if formats else {}).to_arrow_table()
         return found.column("read").combine_chunks()
 
     read.__annotations__ = {}

@@ -33,6 +33,9 @@ class Engine(Protocol):
     def execute(self, query: str, parameters: Parameters | None = None) -> Any:
         """Runs a statement of DuckDB's dialect over the large tables, or over what other such statements made."""
 
+    def has(self, table: str) -> bool:
+        """Whether a table is one of the large ones."""
+
     def create(self, table: Table, *, or_replace: bool) -> None:
         """As the function of that name."""
 
@@ -45,7 +48,7 @@ class Engine(Protocol):
     def temporary(self, name: str, rows: "pd.DataFrame") -> None:
         """As the function of that name."""
 
-    def append(self, table: str, parts: Sequence[Part], read: "Callable[[Part], Iterable[pa.RecordBatch]]") -> bool:
+    def append(self, table: str, parts: Sequence[Part], read: "Callable[[Part], Iterable[pa.RecordBatch]]") -> None:
         """As the function `append_read`."""
 
     def append_rows(self, table: str, query: str, parameters: Parameters) -> int | None:
@@ -118,18 +121,21 @@ def delete(connection: duckdb.DuckDBPyConnection, table: str, where: str, parame
     return int(row[0]) if row else 0
 
 
+def works_elsewhere(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Whether a table is an engine's, which does its work in workers of its own."""
+    engine = engine_of(connection)
+    return engine is not None and engine.has(table)
+
+
 def append_read(
     connection: duckdb.DuckDBPyConnection,
     table: str,
     parts: Sequence[Part],
     read: "Callable[[Part], Iterable[pa.RecordBatch]]",
-) -> bool:
-    """Appends what `read` gives for each part to a large table of an engine's, which calls it in its workers.
-
-    False, and nothing is done, where the table is in the DuckDB file.
-    """
-    engine = engine_of(connection)
-    return engine is not None and engine.append(table, parts, read)
+) -> None:
+    """Appends what `read` gives for each part to a table of an engine's, which calls it in its workers."""
+    if engine := engine_of(connection):
+        engine.append(table, parts, read)
 
 
 def append_rows(connection: duckdb.DuckDBPyConnection, table: str, query: str, parameters: Parameters) -> int:

@@ -11,6 +11,8 @@ from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import load_settings
 
+# Few rows need few partitions.
+SPARK = ("spark.master=local[2]", "spark.config.spark.sql.shuffle.partitions=2")
 ENGINES = ("duckdb", "spark")
 LINES = ("raw.raw_orders", "raw.deliveries", "prepared.clean_orders", "prepared.rejected_orders")
 TABLES = (
@@ -45,9 +47,7 @@ class Both:
 
     def settings(self, engine, *given):
         file = self.folder / engine / "warehouse.duckdb"
-        return load_settings(
-            [*given, f"warehouse.engine={engine}", f"warehouse.path={file}", "spark.master=local[2]"], environment={}
-        )
+        return load_settings([*given, *SPARK, f"warehouse.engine={engine}", f"warehouse.path={file}"], environment={})
 
     def prepare(self, *given):
         """Loads and cleans with each engine; tables of lines by engine, or the line that an error ends in."""

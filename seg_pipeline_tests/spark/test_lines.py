@@ -65,7 +65,8 @@ def test_dates_are_detected_alike(both, tmp_path, times):
     assert_same_tables(by_spark, by_duckdb)
 
 
-def test_files_of_every_kind_are_read_alike(both, tmp_path):
+def test_files_of_every_kind_are_read_alike(both, tmp_path, monkeypatch):
+    monkeypatch.setattr("seg_pipeline.raw.sources.LINES_IN_A_PART", 1000)
     folder = tmp_path / "orders"
     folder.mkdir()
     rows = [

@@ -9,16 +9,16 @@ import pytest
 
 from seg_pipeline.definitions import warehouse_of
 from seg_pipeline.settings import load_settings
-from seg_pipeline_tests.spark.conftest import assert_same_tables, tables_of
+from seg_pipeline_tests.spark.conftest import SPARK, assert_same_tables, tables_of
 from seg_pipeline_tests.whole_runs import real_data, run_pipeline
 
-SPARK = ("--set", "warehouse.engine=spark", "--set", "spark.master=local[2]")
+WITH_SPARK = [word for given in ("warehouse.engine=spark", *SPARK) for word in ("--set", given)]
 QUICK = ("--set", "models.gap_references=0", "--set", "value.bootstraps=20")
 
 
 def run_with(engine, folder, source, *options):
     folder.mkdir(exist_ok=True)
-    spark = SPARK if engine == "spark" else ()
+    spark = WITH_SPARK if engine == "spark" else ()
     return run_pipeline(folder, source, *QUICK, *spark, *options, bootstraps=2)
 
 
@@ -73,7 +73,7 @@ def test_a_killed_run_leaves_the_old_tables_or_the_new_ones(tmp_path, shop):
         "--warehouse",
         folder / "warehouse.duckdb",
     ]
-    command += ["--output", folder / "published", *QUICK, "--set", "models.bootstraps=2", *SPARK]
+    command += ["--output", folder / "published", *QUICK, "--set", "models.bootstraps=2", *WITH_SPARK]
 
     for file in new.iterdir():
         (old / file.name).exists() or (old / file.name).symlink_to(file)

@@ -80,9 +80,22 @@ class SparkWarehouse(Warehouse):
         """As the parent's; a run deletes what a run that was killed has left."""
         with super().held(warned, read_only=read_only):
             if not read_only:
-                with super().get_connection() as connection:
-                    _tidy(connection, Path(self.folder))
+                self._tidy()
             yield
+
+    def write_anew(self) -> None:
+        """As the parent's; files that rows were deleted from go, too."""
+        super().write_anew()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Deletes the folders that no table names."""
+        folder = Path(self.folder)
+        with super().get_connection() as connection:
+            used = {one for folders in _named_folders(connection).values() for one in folders}
+        for found in folder.glob("*/*"):
+            if found.is_dir() and str(found.relative_to(folder)) not in used:
+                shutil.rmtree(found)
 
     def session(self) -> "SparkSession":
         """The process's Spark session, started where there is none.
@@ -483,14 +496,6 @@ def _named_folders(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]
         {"mark": f"{LARGE_TABLE}%"},
     ).fetchall()
     return {name: json.loads(comment.removeprefix(LARGE_TABLE)) for name, comment in rows}
-
-
-def _tidy(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Deletes the folders that no table names."""
-    used = {one for folders in _named_folders(connection).values() for one in folders}
-    for found in folder.glob("*/*"):
-        if found.is_dir() and str(found.relative_to(folder)) not in used:
-            shutil.rmtree(found)
 
 
 def _first_line(error: BaseException) -> str:

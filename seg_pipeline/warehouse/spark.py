@@ -49,7 +49,8 @@ LOCAL_CONFIG = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "1
 # Tasks that read deliveries, each one file after the other: as many even out what is larger and smaller.
 TASKS_PER_CORE = 4
 MOST_TASKS = 256
-SCRATCH = "scratch"
+TEMPORARY = "temporary"
+NUMBER = re.compile("[0-9]{6,}")
 # As many folders are one table before a change writes it as one: reading opens every file.
 MOST_FOLDERS = 64
 # The place of a line, which DuckDB counts by itself.
@@ -89,13 +90,14 @@ class SparkWarehouse(Warehouse):
         self._tidy()
 
     def _tidy(self) -> None:
-        """Deletes the folders that no table names."""
+        """Deletes the folders of tables that no view names."""
         folder = Path(self.folder)
         with super().get_connection() as connection:
-            used = {one for folders in _named_folders(connection).values() for one in folders}
-        for found in folder.glob("*/*"):
-            if found.is_dir() and str(found.relative_to(folder)) not in used:
-                shutil.rmtree(found)
+            tables = _named_folders(connection)
+        for table, used in (*tables.items(), (TEMPORARY, [])):
+            for found in _numbered(folder / table):
+                if str(found.relative_to(folder)) not in used:
+                    shutil.rmtree(found)
 
     def session(self) -> "SparkSession":
         """The process's Spark session, started where there is none.
@@ -358,7 +360,7 @@ class SparkEngine:
         """Where the next folder of a table goes: it is not there yet."""
         place = self._folder / table
         place.mkdir(parents=True, exist_ok=True)
-        return str(place / f"{max((int(one.name) for one in place.iterdir()), default=0) + 1:06}")
+        return str(place / f"{max((int(one.name) for one in _numbered(place)), default=0) + 1:06}")
 
     def _rows(self, folders: Sequence[str]) -> int:
         files = [f"{folder}/*.parquet" for folder in folders if any(Path(folder).glob("*.parquet"))]
@@ -403,7 +405,7 @@ class SparkEngine:
 
     def _keep(self, name: str, frame: "DataFrame") -> Path:
         """Makes a temporary table: as files, so that what is lost with a worker is not made anew."""
-        folder = Path(self._new_folder(SCRATCH))
+        folder = Path(self._new_folder(TEMPORARY))
         with _told():
             frame.write.parquet(str(folder))
         before = self._temporary.get(name)
@@ -418,6 +420,11 @@ class SparkEngine:
         folder = self._temporary.pop(name, None)
         if folder is not None:
             shutil.rmtree(folder)
+
+
+def _numbered(place: Path) -> list[Path]:
+    """The folders of a table; what else may lie beside them is nobody's here."""
+    return [one for one in place.iterdir() if NUMBER.fullmatch(one.name)] if place.is_dir() else []
 
 
 def _translated(query: str, parameters: Parameters | None) -> "Statement":

@@ -60,6 +60,12 @@ def test_the_environment_is_read_in_the_settings_alone(file):
         assert text.replace("os.environ.setdefault", "").find("os.environ") == -1
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))
+def test_only_the_warehouse_knows_spark(file):
+    if file.parent.name != "warehouse":
+        assert not {"pyspark", "sqlglot"} & {name.split(".")[0] for name in imports_of(file)}
+
+
 def tables():
     for room in ROOMS:
         module = importlib.import_module(f"seg_pipeline.{room}.tables")
@@ -116,7 +122,8 @@ def test_every_asset_links_its_door_and_the_sql_of_its_name():
 def test_the_ui_loads_nothing_that_only_a_run_needs():
     program = (
         "import sys, seg_pipeline.definitions;"
-        "print(sorted({'pandas', 'scipy', 'sklearn', 'matplotlib', 'great_expectations', 'babel'} & set(sys.modules)))"
+        "print(sorted({'pandas', 'scipy', 'sklearn', 'matplotlib', 'great_expectations', 'babel', 'pyspark',"
+        " 'sqlglot', 'pyarrow'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 

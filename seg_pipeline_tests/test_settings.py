@@ -133,3 +133,12 @@ def test_a_wrong_settings_file_is_one_line(tmp_path, text, message):
 def test_a_missing_settings_file_is_told(tmp_path):
     with pytest.raises(UsageError, match=r"none\.toml: No such file"):
         load(config=tmp_path / "none.toml")
+
+
+def test_names_of_sparks_own_settings_have_dots(tmp_path):
+    file = tmp_path / "settings.toml"
+    file.write_text('[spark.config]\n"spark.executor.memory" = "8g"\nspark.driver.memory = "4g"\n', encoding="utf-8")
+
+    settings = load_settings(["spark.config.spark.driver.memory=2g"], config=file, environment={})
+
+    assert settings.spark.config == {"spark.executor.memory": "8g", "spark.driver.memory": "2g"}

@@ -5,6 +5,7 @@ time is DuckDB's own to say, so the workers ask it: each such cast becomes a fun
 of text (`Cast`).
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ class _Rules:
     made: set[str] = field(default_factory=set)
 
     def applied(self, tree: exp.Expression) -> exp.Expression:
-        """The tree with every node rewritten, what is in a node before the node."""
+        """The tree with every node rewritten by the method that is named after its kind, inner nodes first."""
         self.made |= {part.alias for part in tree.find_all(exp.CTE)}
         for node in reversed(list(tree.walk())):
             rule = getattr(self, f"_{type(node).__name__.lower()}", None)
@@ -173,7 +174,9 @@ class _Rules:
             expression = expression.format("$formats")
         elif formats is not None:
             expression = expression.format(formats.sql(dialect="duckdb"))
-        cast = Cast(f"duckdb_{abs(hash_of(expression, bound)):x}", expression, type_, bound)
+        # The same work has the same name in every statement of a session.
+        work = hashlib.sha256("\n".join((expression, *bound)).encode()).hexdigest()
+        cast = Cast(f"duckdb_{work[:16]}", expression, type_, bound)
         self.casts[cast.name] = cast
         return exp.Anonymous(this=cast.name, expressions=[text])
 
@@ -202,13 +205,6 @@ class _Rules:
             if isinstance(one, exp.Tuple):
                 select.set("expressions", one.expressions)
         return node
-
-
-def hash_of(expression: str, formats: tuple[str, ...]) -> int:
-    """A number for an expression and its formats, the same in every process."""
-    import zlib
-
-    return zlib.crc32("\n".join((expression, *formats)).encode())
 
 
 def _double(node: exp.Expression) -> exp.Expression:

@@ -49,8 +49,9 @@ LOCAL_CONFIG = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "1
 # Tasks that read deliveries, each one file after the other: as many even out what is larger and smaller.
 TASKS_PER_CORE = 4
 MOST_TASKS = 256
-SCRATCH = "scratch"
 CATALOG = "catalog"
+TEMPORARY = "temporary"
+NUMBER = re.compile("[0-9]{6,}")
 # As many folders are one table before a change writes it as one: reading opens every file.
 MOST_FOLDERS = 64
 # The place of a line, which DuckDB counts by itself.
@@ -81,15 +82,23 @@ class SparkWarehouse(Warehouse):
         """As the parent's; a run deletes what a run that was killed has left."""
         with super().held(warned, read_only=read_only):
             if not read_only:
-                with super().get_connection() as connection:
-                    _tidy(connection, Path(self.folder))
+                self._tidy()
             yield
 
     def write_anew(self) -> None:
-        """As the parent's; nor is anything of what was deleted left in folders that no table names."""
+        """As the parent's; files that rows were deleted from go, too."""
         super().write_anew()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Deletes the folders of tables that no view names."""
+        folder = Path(self.folder)
         with super().get_connection() as connection:
-            _tidy(connection, Path(self.folder))
+            tables = _named_folders(connection)
+        for table, used in (*tables.items(), (TEMPORARY, [])):
+            for found in _numbered(folder / table):
+                if str(found.relative_to(folder)) not in used:
+                    shutil.rmtree(found)
 
     def session(self) -> "SparkSession":
         """The process's Spark session, started where there is none.
@@ -369,7 +378,7 @@ class SparkEngine:
         """Where the next folder of a table goes: it is not there yet."""
         place = self._folder / table
         place.mkdir(parents=True, exist_ok=True)
-        return str(place / f"{max((int(one.name) for one in place.iterdir()), default=0) + 1:06}")
+        return str(place / f"{max((int(one.name) for one in _numbered(place)), default=0) + 1:06}")
 
     def _rows(self, folders: Sequence[str]) -> int:
         files = [f"{folder}/*.parquet" for folder in folders if any(Path(folder).glob("*.parquet"))]
@@ -414,7 +423,7 @@ class SparkEngine:
 
     def _keep(self, name: str, frame: "DataFrame") -> Path:
         """Makes a temporary table: as files, so that what is lost with a worker is not made anew."""
-        folder = Path(self._new_folder(SCRATCH))
+        folder = Path(self._new_folder(TEMPORARY))
         with _told():
             frame.write.parquet(str(folder))
         before = self._temporary.get(name)
@@ -429,6 +438,11 @@ class SparkEngine:
         folder = self._temporary.pop(name, None)
         if folder is not None:
             shutil.rmtree(folder)
+
+
+def _numbered(place: Path) -> list[Path]:
+    """The folders of a table; what else may lie beside them is nobody's here."""
+    return [one for one in place.iterdir() if NUMBER.fullmatch(one.name)] if place.is_dir() else []
 
 
 def _translated(query: str, parameters: Parameters | None) -> "Statement":
@@ -507,14 +521,6 @@ def _named_folders(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]
         {"mark": f"{LARGE_TABLE}%"},
     ).fetchall()
     return {name: json.loads(comment.removeprefix(LARGE_TABLE)) for name, comment in rows}
-
-
-def _tidy(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Deletes the folders that no table names."""
-    used = {one for folders in _named_folders(connection).values() for one in folders}
-    for found in folder.glob("*/*"):
-        if found.is_dir() and str(found.relative_to(folder)) not in used:
-            shutil.rmtree(found)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,19 +1,19 @@
-"""A cluster on this machine: a master and two workers, one of which is killed while the run goes on."""
+"""Spark elsewhere: a cluster on loopback, of whose workers one is killed while a run goes on; a Connect server."""
 
 import os
 import signal
 import socket
 import subprocess
-import sys
-import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pyspark
 import pytest
 
-from seg_pipeline_tests.spark.conftest import assert_same_tables
-from seg_pipeline_tests.spark.test_runs import QUICK, run_with, tables
+from seg_pipeline_tests.spark.conftest import SPARK, assert_same_tables
+from seg_pipeline_tests.spark.test_runs import small_shop, small_shop_tables, started_run, tables, wait_until
+
+__all__ = ["small_shop", "small_shop_tables"]
 
 SPARK_HOME = Path(pyspark.__file__).parent
 DEPLOYED = "org.apache.spark.deploy"
@@ -38,13 +38,6 @@ def kill(process):
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def wait_until(said, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not said():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def free_port():
@@ -84,30 +77,34 @@ def cluster(tmp_path):
         yield address, workers
 
 
-def test_a_run_outlives_a_worker_that_is_killed(tmp_path, shop, cluster):
+def test_a_run_outlives_a_worker_that_is_killed(tmp_path, small_shop, small_shop_tables, cluster):
     address, workers = cluster
     folder = tmp_path / "spark"
     folder.mkdir()
-    config = {"spark.driver.host": "127.0.0.1", "spark.executor.memory": "512m"}
-    command = [
-        sys.executable, "-m", "seg_pipeline.cli", "run", "--source", shop, "--warehouse", folder / "warehouse.duckdb",
-        "--output", folder / "published", *QUICK, "--set", "models.bootstraps=2", "--set", "warehouse.engine=spark",
-        "--set", f"spark.master={address}",
-        *(word for name, value in config.items() for word in ("--set", f"spark.config.{name}={value}")),
-    ]  # fmt: skip
+    config = ("spark.driver.host=127.0.0.1", "spark.executor.memory=512m", "spark.sql.shuffle.partitions=4")
 
-    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+    with started_run(
+        folder, small_shop, f"spark.master={address}", *(f"spark.config.{setting}" for setting in config)
+    ) as run:
         lines = folder / "warehouse.duckdb.spark" / "raw.raw_orders" / "000001"
         # What a task has written goes there when it is done: some are, and some are not.
-        wait_until(lambda: run.poll() is not None or any(lines.glob("_temporary/0/task_*")), 120)
+        wait_until(lambda: any(lines.glob("_temporary/0/task_*")), run)
         assert not list(lines.glob("*.parquet"))
         kill(workers[0])
         said, _ = run.communicate(timeout=300)
 
     assert run.returncode == 0, said
-    assert (
-        "lost" in (tmp_path / "master.log").read_text().lower()
-        or "Removing worker" in (tmp_path / "master.log").read_text()
-    )
-    assert run_with("duckdb", tmp_path / "duckdb", shop).status == 0
-    assert_same_tables(tables(folder, "spark"), tables(tmp_path / "duckdb", "duckdb"))
+    assert "Removing worker" in (tmp_path / "master.log").read_text()
+    assert_same_tables(tables(folder, "spark"), small_shop_tables)
+
+
+def test_a_run_works_on_a_spark_connect_server(tmp_path, small_shop, small_shop_tables):
+    folder = tmp_path / "spark"
+    folder.mkdir()
+
+    # Spark starts a server for it.
+    with started_run(folder, small_shop, "spark.remote=local[2]", SPARK[1]) as run:
+        said, _ = run.communicate(timeout=300)
+
+    assert run.returncode == 0, said
+    assert_same_tables(tables(folder, "spark"), small_shop_tables)

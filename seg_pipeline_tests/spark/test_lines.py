@@ -5,8 +5,13 @@ import gzip
 import duckdb
 import pytest
 
+from seg_pipeline.definitions import warehouse_of
+from seg_pipeline.erasure import _delete
+from seg_pipeline.errors import UsageError
+from seg_pipeline.raw.ingestion import ingest
+from seg_pipeline.warehouse import transaction
 from seg_pipeline_tests.conftest import write_csv
-from seg_pipeline_tests.spark.conftest import assert_same_tables
+from seg_pipeline_tests.spark.conftest import ENGINES, assert_same_tables
 
 HEADER = ["order_id", "customer_id", "ordered_at", "product_id", "quantity", "unit_price", "country"]
 ODD_TIMES = (
@@ -116,6 +121,48 @@ def test_new_changed_and_dropped_files_change_the_same_lines(both, tmp_path):
     for by_duckdb, by_spark in nights:
         assert_same_tables(by_spark, by_duckdb)
     assert set(nights[-1][0]["raw.deliveries"]["status"]) == {"loaded", "set_aside"}
+
+
+def test_an_erased_customer_is_in_no_table_and_no_file_and_does_not_come_back(both, tmp_path):
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    rows = [[f"o{n}", name, "2024-01-05", "p", "1", price, "UK"] for n, name in enumerate("abca") for price in "1x"]
+    write_csv(folder / "1.csv", HEADER, *rows)
+    both.prepare(f"source.path={folder}")
+
+    for engine in ENGINES:
+        warehouse = both.warehouse(engine)
+        with warehouse.held(), warehouse.get_connection() as connection, transaction(connection):
+            erased = _delete(connection, ["a"])
+        warehouse.write_anew()
+        assert erased == {"prepared.clean_orders": 2, "prepared.rejected_orders": 2, "raw.raw_orders": 4}
+    files = list((both.folder / "spark").rglob("*.parquet"))
+    write_csv(folder / "2.csv", HEADER, *rows[:2], *rows[2:4])
+    by_duckdb, by_spark = both.prepare(f"source.path={folder}")
+
+    with duckdb.connect() as connection:
+        for file in files:
+            assert not connection.execute(
+                "FROM read_parquet($file) WHERE customer_id = 'a'", {"file": str(file)}
+            ).fetchall()
+    assert set(by_duckdb["raw.raw_orders"]["customer_id"]) == {"b", "c"}
+    assert_same_tables(by_spark, by_duckdb)
+
+
+@pytest.mark.parametrize(("made_with", "then"), [ENGINES, ENGINES[::-1]])
+def test_a_warehouse_of_the_other_engine_is_refused(both, tmp_path, made_with, then):
+    file = write_csv(tmp_path / "orders.csv", HEADER, ["o1", "a", "2024-01-05", "p", "1", "2", "UK"])
+    both.prepare(f"source.path={file}")
+    settings = both.settings(then, f"source.path={file}")
+    other = settings.warehouse.model_copy(update={"path": both.settings(made_with).warehouse.path})
+    warehouse = warehouse_of(settings.model_copy(update={"warehouse": other}))
+
+    with (
+        pytest.raises(UsageError, match=rf"engine={then}: raw.raw_orders was made with {made_with}"),
+        warehouse.held(),
+        warehouse.get_connection() as connection,
+    ):
+        ingest(connection, settings.source)
 
 
 LINE = b"order_id,customer_id,ordered_at,quantity,unit_price\n1,a,2024-01-05,1,2\n"

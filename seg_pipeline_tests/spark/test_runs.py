@@ -1,11 +1,14 @@
 """Whole runs: with Spark every table and every published file is what it is with DuckDB."""
 
-import signal
+import json
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
+import demo_shop
 import pytest
+from pandas.testing import assert_frame_equal
 
 from seg_pipeline.definitions import warehouse_of
 from seg_pipeline.settings import load_settings
@@ -22,9 +25,52 @@ def run_with(engine, folder, source, *options):
     return run_pipeline(folder, source, *QUICK, *spark, *options, bootstraps=2)
 
 
-def tables(folder, engine):
+@contextmanager
+def started_run(folder, source, *settings):
+    """A run in a process of its own, with Spark."""
+    command = [sys.executable, "-m", "seg_pipeline.cli", "run", "--source", source, "--warehouse"]
+    command += [folder / "warehouse.duckdb", "--output", folder / "published", *QUICK]
+    for setting in ("models.bootstraps=2", "warehouse.engine=spark", *settings):
+        command += ["--set", setting]
+    run = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with run:
+        try:
+            yield run
+        finally:
+            run.kill()
+
+
+def wait_until(said, run=None, seconds=120):
+    deadline = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < deadline
+        assert run is None or run.poll() is None
+        time.sleep(0.01)
+
+
+def warehouse(folder, engine):
     given = [f"warehouse.path={folder / 'warehouse.duckdb'}", f"warehouse.engine={engine}"]
-    return tables_of(warehouse_of(load_settings(given, environment={})))
+    return warehouse_of(load_settings(given, environment={}))
+
+
+def tables(folder, engine):
+    return tables_of(warehouse(folder, engine))
+
+
+@pytest.fixture(scope="session")
+def small_shop(tmp_path_factory):
+    """Two months of the demo shop, as files."""
+    folder = tmp_path_factory.mktemp("small_shop")
+    demo_shop.main(["--out", str(folder), "--until", "2026-02-28", "--since", "2026-01-01"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_shop_tables(small_shop, tmp_path_factory):
+    """The tables of that shop, made by DuckDB."""
+    folder = tmp_path_factory.mktemp("small_shop_run")
+    assert run_with("duckdb", folder, small_shop).status == 0
+    return tables(folder, "duckdb")
 
 
 def published(run):
@@ -53,52 +99,35 @@ def test_every_table_of_a_run_is_that_of_duckdb(tmp_path, shop, name):
     assert published(runs["spark"]) == published(runs["duckdb"])
 
 
-def test_a_killed_run_leaves_the_old_tables_or_the_new_ones(tmp_path, shop):
-    old, new, folder = tmp_path / "old", tmp_path / "new", tmp_path / "spark"
-    for source, months in ((old, ("2025-09", "2025-10")), (new, ("2025-09", "2025-10", "2025-11"))):
-        source.mkdir()
-        for file in shop.iterdir():
-            if any(month in file.name for month in months):
-                (source / file.name).symlink_to(file)
-    assert run_with("spark", folder, old).status == 0
+def test_a_killed_run_leaves_the_old_tables_and_the_next_one_makes_the_new(tmp_path, small_shop, small_shop_tables):
+    delivered, folder = tmp_path / "delivered", tmp_path / "spark"
+    delivered.mkdir()
+
+    def deliver(month):
+        for file in small_shop.glob(f"*{month}*"):
+            (delivered / file.name).symlink_to(file)
+
+    deliver("2026-01")
+    assert run_with("spark", folder, delivered).status == 0
     before = tables(folder, "spark")
-    tables_folder = folder / "warehouse.duckdb.spark"
-    command = [
-        sys.executable,
-        "-m",
-        "seg_pipeline.cli",
-        "run",
-        "--source",
-        old,
-        "--warehouse",
-        folder / "warehouse.duckdb",
-    ]
-    command += ["--output", folder / "published", *QUICK, "--set", "models.bootstraps=2", *WITH_SPARK]
 
-    for file in new.iterdir():
-        (old / file.name).exists() or (old / file.name).symlink_to(file)
-    killed = subprocess.Popen([*map(str, command)], stdout=subprocess.DEVNULL)
-    try:
-        while not (tables_folder / "prepared.clean_orders" / "000002").exists():
-            assert killed.poll() is None
-            time.sleep(0.01)
-    finally:
-        killed.send_signal(signal.SIGKILL)
-        killed.wait()
+    deliver("2026-02")
+    with started_run(folder, delivered, *SPARK) as killed:
+        # The new lines are loaded, and are being cleaned.
+        wait_until((folder / "warehouse.duckdb.spark" / "prepared.clean_orders" / "000002").exists, killed)
+        killed.kill()
     left = tables(folder, "spark")
-    for name in (
-        "prepared.clean_orders",
-        "prepared.rejected_orders",
-        "prepared.cleaned_files",
-        "features.rfm_features",
-    ):
-        assert left[name].equals(before[name])
-    assert len(left["raw.raw_orders"]) > len(before["raw.raw_orders"])
 
-    assert run_with("spark", folder, old).status == 0
-    assert run_with("duckdb", tmp_path / "duckdb", old).status == 0
-    after, expected = tables(folder, "spark"), tables(tmp_path / "duckdb", "duckdb")
-    for name in ("raw.raw_orders", "prepared.clean_orders", "prepared.rejected_orders"):
-        assert after[name].equals(expected[name])
-    named = {one.name for one in (tables_folder / "prepared.clean_orders").iterdir()}
-    assert "000002" not in named or len(named) > 1
+    assert len(left["raw.raw_orders"]) > len(before["raw.raw_orders"])
+    made = [name for name in before if not name.startswith("raw.")]
+    assert_same_tables({name: left[name] for name in made}, {name: before[name] for name in made})
+
+    assert run_with("spark", folder, delivered).status == 0
+    after = tables(folder, "spark")
+    for name in ("prepared.clean_orders", "prepared.rejected_orders"):
+        kept = [column for column in after[name] if column != "source_file"]
+        assert_frame_equal(after[name][kept], small_shop_tables[name][kept], check_exact=True)
+    named = warehouse(folder, "spark").read("SELECT comment FROM duckdb_views() WHERE view_name = 'clean_orders'")
+    [folders] = [json.loads(comment.split(": ", 1)[1]) for comment in named["comment"]]
+    there = (folder / "warehouse.duckdb.spark" / "prepared.clean_orders").iterdir()
+    assert {f"prepared.clean_orders/{one.name}" for one in there} == set(folders)

@@ -13,7 +13,7 @@ from pandas.testing import assert_frame_equal
 from seg_pipeline.definitions import warehouse_of
 from seg_pipeline.settings import load_settings
 from seg_pipeline_tests.spark.conftest import SPARK, assert_same_tables, tables_of
-from seg_pipeline_tests.whole_runs import real_data, run_pipeline
+from seg_pipeline_tests.whole_runs import published_bytes, real_data, run_pipeline
 
 WITH_SPARK = [word for given in ("warehouse.engine=spark", *SPARK) for word in ("--set", given)]
 QUICK = ("--set", "models.gap_references=0", "--set", "value.bootstraps=20")
@@ -74,8 +74,7 @@ def small_shop_tables(small_shop, tmp_path_factory):
 
 
 def published(run):
-    texts = {file.name: file.read_bytes() for file in (run.output / "latest").glob("*.csv")}
-    return texts | {"report.html": (run.output / "latest" / "report.html").read_bytes()}
+    return {name: content for name, content in published_bytes(run).items() if name.endswith((".csv", ".html"))}
 
 
 def source_of(shop, name):

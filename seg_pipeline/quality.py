@@ -105,7 +105,7 @@ def suite_of(table: Table) -> list[Expected]:
 
 def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: datetime.date | None) -> list[Outcome]:
     """Runs a table's suite, over one night's rows where it is nightly."""
-    from seg_pipeline.great_expectations_duckdb import validate
+    from seg_pipeline.great_expectations_engines import validate
 
     suite = suite_of(table)
     where = f" WHERE as_of = DATE '{as_of.isoformat()}'" if table.nightly and as_of else ""
@@ -117,7 +117,9 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
             expected.build(settings, as_of) if checked or expected.rule or expected is _HAS_ROWS else []
             for expected in suite
         ]
-        results = iter(validate(connection, rows, [one for part in parts for one in part], examples=EXAMPLES))
+        results = iter(
+            validate(connection, rows, [one for part in parts for one in part], examples=EXAMPLES, large=table.large)
+        )
         outcomes = [
             _outcome(expected, [next(results) for _ in part], checked)
             for expected, part in zip(suite, parts, strict=True)

@@ -74,7 +74,7 @@ CLEAN_ORDERS = Table(
             " (SELECT max(day) AS last_day, max(day) FILTER (place > 1) AS day_before"
             " FROM (SELECT day, row_number() OVER (ORDER BY day DESC) AS place FROM"
             " (SELECT DISTINCT CAST(ordered_at AS DATE) AS day FROM {batch})))"
-            " WHERE last_day - day_before > :quality.last_day_gap_days",
+            " WHERE date_diff('day', day_before, last_day) > :quality.last_day_gap_days",
         ),
         Rule(
             "returns_negative",

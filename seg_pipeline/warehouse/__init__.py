@@ -10,6 +10,7 @@ views of them; dialect.py translates the statements.
 from seg_pipeline.warehouse.duckdb_file import DAMAGE, GRACE_SECONDS, Warehouse
 from seg_pipeline.warehouse.spark import SparkWarehouse
 from seg_pipeline.warehouse.statements import (
+    Engine,
     Parameters,
     append_read,
     append_rows,
@@ -36,6 +37,7 @@ from seg_pipeline.warehouse.statements import (
 __all__ = [
     "DAMAGE",
     "GRACE_SECONDS",
+    "Engine",
     "Parameters",
     "SparkWarehouse",
     "Warehouse",

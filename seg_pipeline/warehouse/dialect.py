@@ -155,6 +155,11 @@ class _Rules:
             return self._duckdb(arguments[0], "timestamp_ntz", "try_strptime(value, {})", arguments[1])
         return node
 
+    def _cast(self, node: exp.Cast) -> exp.Expression:
+        if node.to.this == exp.DataType.Type.INT128:
+            node.set("to", exp.DataType.build("DECIMAL(38, 0)"))
+        return node
+
     def _trycast(self, node: exp.TryCast) -> exp.Expression:
         type_ = node.to
         if type_.this in CAST_TYPES and not isinstance(node.this, exp.Mul):

@@ -215,6 +215,16 @@ class SparkEngine:
         """Whether a table is one of the large ones."""
         return self._folders(table) is not None
 
+    def frame(self, query: str, parameters: Parameters | None = None) -> "DataFrame":
+        """What a query of DuckDB's dialect gives, as a frame of Spark's."""
+        return self._frame(_translated(query, parameters), parameters)
+
+    def translated(self, query: str) -> str:
+        """A query of DuckDB's dialect as Spark says it; what it reads is known to Spark afterwards."""
+        statement = _translated(query, None)
+        self._make_known(statement)
+        return statement.query
+
     def create(self, table: Table, *, or_replace: bool) -> None:
         """A large table with its columns: empty and new, or as it is where it exists and `or_replace` is off."""
         folders = self._folders(table.name)
@@ -320,13 +330,16 @@ class SparkEngine:
 
     def _frame(self, statement: "Statement", parameters: Parameters | None, offered: Sequence[str] = ()) -> "DataFrame":
         """What a query gives; the tables that it reads are offered to Spark first, but for those that are."""
+        self._make_known(statement, offered)
+        return self._session.sql(statement.query, args=_bound(parameters))
+
+    def _make_known(self, statement: "Statement", offered: Sequence[str] = ()) -> None:
         for table in statement.tables:
             if table not in self._temporary and table not in offered:
                 self._offer(table, self._folders(table))
         for cast in statement.casts:
             if not self._session.catalog.functionExists(cast.name):
                 self._session.udf.register(cast.name, _cast_function(cast))
-        return self._session.sql(statement.query, args=_bound(parameters))
 
     def _offer(self, table: str, folders: Sequence[str] | None, file: str | None = None) -> None:
         """Makes a table of the warehouse known to Spark by its name without the schema.

@@ -39,6 +39,12 @@ class Engine(Protocol):
     def create(self, table: Table, *, or_replace: bool) -> None:
         """As the function of that name."""
 
+    def frame(self, query: str, parameters: Parameters | None = None) -> Any:
+        """What a query of DuckDB's dialect gives, as a frame of the engine's own."""
+
+    def translated(self, query: str) -> str:
+        """A query of DuckDB's dialect as the engine says it; what it reads is known to the engine afterwards."""
+
     def insert(self, table: Table, query: str, parameters: Parameters | None) -> bool:
         """As the function of that name; False where neither the table nor what the query reads is the engine's."""
 

@@ -8,8 +8,11 @@ from pandas.testing import assert_frame_equal
 
 from seg_pipeline.definitions import warehouse_of
 from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.prepared.tables import CLEAN_ORDERS, REJECTED_ORDERS
 from seg_pipeline.raw.ingestion import ingest
+from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import load_settings
+from seg_pipeline.warehouse import create
 
 # Few rows need few partitions.
 SPARK = ("spark.master=local[2]", "spark.config.spark.sql.shuffle.partitions=2")
@@ -62,6 +65,12 @@ class Both:
         except Exception as error:
             return type(error), str(error).replace(str(Path(warehouse.database).parent), "")
         return {name: rows_of(warehouse, name) for name in LINES}
+
+    def create_lines(self, engine):
+        """Empty tables of lines."""
+        with self.warehouse(engine).get_connection() as connection:
+            for table in (RAW_ORDERS, CLEAN_ORDERS, REJECTED_ORDERS):
+                create(connection, table)
 
     def warehouse(self, engine):
         return warehouse_of(self.settings(engine))

@@ -1,10 +1,12 @@
-"""Great Expectations on the warehouse's own DuckDB connection. Imported late: the library takes seconds to load.
+"""Great Expectations on the warehouse's own engines. Imported late: the library takes seconds to load.
 
-The stock SQL engine closes its connection before the result is read, which DuckDB does not allow, and would open the
-file a second time. Here one engine holds one connection, a cursor of the one that the process has.
+Tables of the DuckDB file are checked on its own connection. The stock SQL engine closes that before the result is read,
+which DuckDB does not allow, and would open the file a second time. Here one engine holds one connection, a cursor of
+the one that the process has. Large tables that Spark has are checked by Spark, with the library's own engine for it.
 """
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -17,16 +19,21 @@ import duckdb
 import great_expectations as gx
 from duckdb_sqlalchemy import ConnectionWrapper
 from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
+from great_expectations.datasource.fluent.interfaces import Batch
 from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
 from great_expectations.execution_engine.sqlalchemy_execution_engine import SqlAlchemyExecutionEngine
+from great_expectations.expectations.core.unexpected_rows_expectation import UnexpectedRowsExpectation
 from great_expectations.expectations.expectation import Expectation
 from sqlalchemy.pool import NullPool
 
-from seg_pipeline.warehouse import interrupts_as_they_are
+from seg_pipeline.warehouse import Engine, engine_of, interrupts_as_they_are
 
 if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 EngineClass = type[SqlAlchemyExecutionEngine]
+
+# What Spark knows the rows by that are checked.
+ROWS = "rows_to_check"
 
 
 class OneConnectionEngine(SqlAlchemyExecutionEngine):
@@ -86,20 +93,50 @@ def _configurations_made_once() -> Iterator[None]:
         library.configuration = original
 
 
-def validate(
-    connection: duckdb.DuckDBPyConnection, query: str, expectations: Sequence[Expectation], *, examples: int
-) -> list["ExpectationValidationResult"]:
-    """The result of each expectation over the rows of a query, in the order given; evaluated inside the database.
-
-    A failed expectation on a column brings up to `examples` values.
-    """
+@contextmanager
+def _duckdb_batch(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[Batch]:
     source = _context().data_sources.add_or_update_duckdb(
         "warehouse",
         connection_string="duckdb:///:memory:",
         create_temp_table=False,
         kwargs={"creator": lambda: ConnectionWrapper(connection.cursor()), "poolclass": NullPool},
     )
-    batch = source.add_query_asset("rows", query=query).add_batch_definition_whole_table("all").get_batch()
+    try:
+        yield source.add_query_asset("rows", query=query).add_batch_definition_whole_table("all").get_batch()
+    finally:
+        source.get_execution_engine().release()
+
+
+@contextmanager
+def _spark_batch(engine: Engine, query: str, expectations: Sequence[Expectation]) -> Iterator[Batch]:
+    engine.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS {query}")
+    for one in expectations:
+        if isinstance(one, UnexpectedRowsExpectation):
+            said = engine.translated(str(one.unexpected_rows_query).replace("{batch}", ROWS))
+            one.unexpected_rows_query = re.sub(rf"\b{ROWS}\b", "{batch}", said)
+    # It would keep what it has read for the rest of the session.
+    source = _context().data_sources.add_or_update_spark("spark", persist=False)
+    rows = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
+    try:
+        yield rows.get_batch({"dataframe": engine.frame(f"SELECT * FROM {ROWS}")})
+    finally:
+        engine.execute(f"DROP VIEW {ROWS}")
+
+
+def validate(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    expectations: Sequence[Expectation],
+    *,
+    examples: int,
+    large: bool = False,
+) -> list["ExpectationValidationResult"]:
+    """The result of each expectation over the rows of a query, in the order given; evaluated where the rows are.
+
+    A failed expectation on a column brings up to `examples` values. `large` says that the query is of a large table.
+    """
+    engine = engine_of(connection) if large else None
+    rows = _spark_batch(engine, query, expectations) if engine else _duckdb_batch(connection, query)
 
     def results(wanted: Sequence[int], result_format: dict[str, object]) -> "dict[int, ExpectationValidationResult]":
         """Results come back in the library's own order, so each expectation carries its number."""
@@ -108,14 +145,12 @@ def validate(
         suite = gx.ExpectationSuite(name="suite", expectations=[expectations[number] for number in wanted])
         with _configurations_made_once():
             found = batch.validate(suite, result_format=result_format).results
-        return {result.expectation_config.meta["number"]: result for result in found}
+        return {result.expectation_config.meta["number"]: result for result in found if result.expectation_config}
 
-    try:
+    with rows as batch:
         # Whether it holds costs half of what counts and examples cost, and most do hold.
         found = results(range(len(expectations)), {"result_format": "BOOLEAN_ONLY"})
         failed = [number for number, result in found.items() if not result.success]
         if failed:
             found |= results(failed, {"result_format": "SUMMARY", "partial_unexpected_count": examples})
-    finally:
-        source.get_execution_engine().release()
     return [found[number] for number in range(len(expectations))]

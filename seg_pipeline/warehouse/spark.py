@@ -11,7 +11,9 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -106,6 +108,7 @@ class SparkWarehouse(Warehouse):
         Raises:
             UsageError: PySpark is not installed, or Spark does not start as the settings say.
         """
+        warnings.filterwarnings("ignore", PANDAS_NOTE, FutureWarning)
         try:
             from pyspark.sql import SparkSession
         except ImportError:
@@ -114,7 +117,6 @@ class SparkWarehouse(Warehouse):
             ) from None
         if running := SparkSession.getActiveSession():
             return running
-        warnings.filterwarnings("ignore", PANDAS_NOTE, FutureWarning)
         # Spark says on the console, as JSON, what it raises as well.
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -124,7 +126,7 @@ class SparkWarehouse(Warehouse):
         builder = SparkSession.builder.config(map=CONFIG | catalog | local | self.config)
         builder = builder.remote(self.remote) if self.remote else builder.master(self.master)
         try:
-            with _said_to(Path(self.folder) / "spark.log"):
+            with _uninterrupted(), _said_to(Path(self.folder) / "spark.log"):
                 return builder.getOrCreate()
         except Exception as error:
             raise UsageError(
@@ -145,6 +147,22 @@ def _said_to(file: Path) -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Puts Ctrl-C off to the end: a Java process that is cut off from this one while it starts would stay for ever."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[tuple[Any, ...]] = []
+    before = signal.signal(signal.SIGINT, lambda *given: came.append(given))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came and callable(before):
+        before(*came[0])
 
 
 class _Connection:

@@ -6,7 +6,7 @@ DEMO_RUN := demo
 DAGSTER_HOME := $(CURDIR)/.dagster_home
 PORT ?= 3000
 
-.PHONY: help install demo dev test test-spark check format docs bench growth fuzz year size crash-test concurrency lock clean
+.PHONY: help install demo dev test test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
@@ -15,6 +15,7 @@ help:
 	@echo "make check  lint, formatting and types"
 	@echo "make docs   write docs/reference.md anew from the code"
 	@echo "make bench  time and memory beside a hand-written script"
+	@echo "make bench-spark both engines on the same lines"
 	@echo "make growth how time and memory grow from 1 to 50 million lines"
 	@echo "make fuzz, make year, make size, make crash-test, make concurrency"
 	@echo "            long proofs: damaged input, 365 nights, file size, killed runs, two runs and a reader"
@@ -101,6 +102,9 @@ concurrency: .venv/installed-dev
 
 docs: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.reference
+
+bench-spark: .venv/installed-spark
+	$(BIN)/python -m seg_pipeline_tests.bench.spark --lines 1000000 10000000
 
 # Up to 50 million lines: some minutes, 6 GB of disk.
 growth: .venv/installed-dev

@@ -7,7 +7,6 @@ the one that the process has. Large tables that Spark has are checked by Spark, 
 
 import os
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -15,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 # Read by the library when it is imported: no usage statistics leave the machine.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-# It imports PySpark where that is installed, which then says what it has not been tried with.
-warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
 
 import duckdb
 import great_expectations as gx

@@ -58,7 +58,8 @@ NUMBER = re.compile("[0-9]{6,}")
 MOST_FOLDERS = 64
 # The place of a line, which DuckDB counts by itself.
 PLACE = ("source_file", "source_row")
-PANDAS_NOTE = "PySpark does not yet fully support pandas"
+# Said when it is imported, be it by Great Expectations, which imports it where it is installed.
+warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
 
 
 class SparkWarehouse(Warehouse):
@@ -108,7 +109,6 @@ class SparkWarehouse(Warehouse):
         Raises:
             UsageError: PySpark is not installed, or Spark does not start as the settings say.
         """
-        warnings.filterwarnings("ignore", PANDAS_NOTE, FutureWarning)
         try:
             from pyspark.sql import SparkSession
         except ImportError:

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -14,6 +15,10 @@ from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.whole_runs import online_retail_night, online_retail_run, shop, shop_run, week_after
+
+# A shell without job control starts what is to run in the background with Ctrl-C ignored, and so would be all that the
+# tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = ["online_retail_night", "online_retail_run", "shop", "shop_run", "week_after"]
 

@@ -34,7 +34,9 @@ def peaks_of(run: int, peaks: dict[str, float], ended: threading.Event) -> None:
             try:
                 words = (process / "cmdline").read_text().split("\0")
                 pages = int((process / "statm").read_text().split()[1])
-                left += map(int, (process / "task" / process.name / "children").read_text().split())
+                # Of each of its threads, those that it started.
+                for thread in (process / "task").iterdir():
+                    left += map(int, (thread / "children").read_text().split())
             except (OSError, IndexError):
                 continue  # it has ended
             kind = "Java" if "java" in words[0] else "Python workers" if "pyspark.daemon" in words else "run"

@@ -278,6 +278,17 @@ def test_a_value_test_on_a_sample_says_so() -> None:
 
 
 @pytest.mark.usefixtures("without_images")
+@pytest.mark.parametrize("kept", [{}, {"sampled": None}], ids=["no column", "a new column"])
+def test_a_value_test_that_an_older_version_made_was_on_all_customers(kept: dict[str, None]) -> None:
+    full = with_value_test(make_report())
+    assert full.value_window is not None
+
+    html = render(dataclasses.replace(full, value_window=full.value_window.drop(columns="sampled").assign(**kept)))
+
+    assert "against what their 3,370 customers really did" in Page(html).text
+
+
+@pytest.mark.usefixtures("without_images")
 def test_where_history_is_too_short_for_a_value_test_the_page_says_so() -> None:
     full = with_value_test(make_report())
     assert full.value_window is not None and full.value_test is not None and full.value_by_segment is not None

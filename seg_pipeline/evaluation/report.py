@@ -226,6 +226,8 @@ def _value(report: Report) -> dict[str, Any] | None:
         **window,
         # What pandas makes of a NULL is true.
         "untested_because": None if pd.isna(window["untested_because"]) else window["untested_because"],
+        # Nights of older versions do not say; they saw all customers.
+        "sampled": pd.notna(window.get("sampled")) and bool(window["sampled"]),
         "choice": _first(tested),
         "rows": pd.concat([tested, others.drop(tested.index, errors="ignore")]).to_dict("records"),
         "segments": _of(report.value_by_segment, choice).to_dict("records"),

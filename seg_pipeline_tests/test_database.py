@@ -20,8 +20,7 @@ from seg_pipeline.warehouse import transaction
 from seg_pipeline_tests.postgres import OWNER, execute
 
 LINES = {"customer_id": "customer", "ordered_at": "placed", "amount": "price"}
-# pyarrow, where it is installed, takes a quarter of it.
-MORE_MEMORY_MIB = 350
+MORE_MEMORY_MIB = 300
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
-from seg_pipeline.features.buyers import read_buyers
+from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
 from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.coreset import summarise
-from seg_pipeline.models.recount import GRID_PLACE, recounted
+from seg_pipeline.models.recount import recounted
 from seg_pipeline.settings import FeatureSettings
 from seg_pipeline.warehouse import Warehouse
 

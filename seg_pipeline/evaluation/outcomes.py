@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import seg_pipeline.features
-from seg_pipeline.features.buyers import sampled
+from seg_pipeline.features.buyers import GRID_PLACE, sampled
 from seg_pipeline.features.tables import RFM_GRID
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse, over_lines
@@ -70,7 +70,7 @@ def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings
 def _read(warehouse: Warehouse, cutoff: datetime.date, as_of: datetime.date, features: Sequence[str]) -> "pd.DataFrame":
     # The night's own features, of an earlier day; only the columns asked for are worked out.
     buyers = (
-        f"SELECT customer_id, {', '.join(features)}, list_position($names, rfm_segment) - 1 AS grid_place"
+        f"SELECT customer_id, {', '.join(features)}, {GRID_PLACE}"
         f" FROM ({RFM_FEATURES.read_text(encoding='utf-8')}) AS features WHERE frequency > 0"
     )
     known = f"CREATE OR REPLACE TEMP TABLE known AS {sampled(buyers, warehouse.most_customers)}"

@@ -10,6 +10,9 @@ from seg_pipeline.warehouse import Parameters, Warehouse, over_lines
 if TYPE_CHECKING:
     import pandas as pd
 
+# The place of rfm_segment in the list of the grid's names, which binds as `$names`.
+GRID_PLACE = "list_position($names, rfm_segment) - 1 AS grid_place"
+
 
 def read_buyers(
     warehouse: Warehouse, as_of: datetime.date, columns: Sequence[str], parameters: Parameters | None = None

@@ -7,7 +7,7 @@ import dagster as dg
 
 from seg_pipeline.errors import UsageError, did_you_mean
 from seg_pipeline.features.assets import feature_transforms, rfm_features
-from seg_pipeline.features.buyers import read_buyers
+from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.champions import find_champion_of, settings_digest
@@ -15,7 +15,7 @@ from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.drift import drift_rows
 from seg_pipeline.models.gap import Gap, gap_statistic
 from seg_pipeline.models.model import Algorithm, ClusterModel
-from seg_pipeline.models.recount import GRID_PLACE, recounted
+from seg_pipeline.models.recount import recounted
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.rfm_grid import grid_model

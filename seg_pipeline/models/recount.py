@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seg_pipeline.features.buyers import GRID_PLACE
 from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
@@ -16,8 +17,6 @@ from seg_pipeline.warehouse import map_rows, over_lines
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
-
-GRID_PLACE = "list_position($names, rfm_segment) - 1 AS grid_place"
 
 
 def recounted(

@@ -452,7 +452,7 @@ class SparkEngine:
         except (AttributeError, NotImplementedError):
             return MOST_TASKS
 
-    def _keep(self, name: str, frame: "DataFrame") -> Path:
+    def _keep(self, name: str, frame: "DataFrame") -> None:
         """Makes a temporary table: as files, so that what is lost with a worker is not made anew."""
         folder = Path(self._new_folder(TEMPORARY))
         with _told():
@@ -462,7 +462,6 @@ class SparkEngine:
         self._temporary[name] = folder
         if before is not None:
             shutil.rmtree(before)
-        return folder
 
     def _drop(self, name: str) -> None:
         self._session.catalog.dropTempView(name)

@@ -1,4 +1,4 @@
-"""What the bench works out of Spark's event log: a run of two jobs at once and a third, on three cores at most."""
+"""What the bench works out of Spark's event log."""
 
 import json
 
@@ -17,6 +17,11 @@ def task(stage, milliseconds, **metrics):
         "Event": "SparkListenerTaskEnd", "Stage ID": stage, "Stage Attempt ID": 0,
         "Task Metrics": {**nothing, **time, **metrics, "Shuffle Write Metrics": written},
     }  # fmt: skip
+
+
+def heap(process, mib):
+    metrics = {"JVMHeapMemory": mib * MIB}
+    return {"Event": "SparkListenerStageExecutorMetrics", "Executor ID": process, "Executor Metrics": metrics}
 
 
 def job(number, begin, end):
@@ -38,8 +43,10 @@ LOG = [
     task(2, 500),
     # One that was lost with its worker has no figures.
     {"Event": "SparkListenerTaskEnd", "Stage ID": 2, "Stage Attempt ID": 0},
-    {"Event": "SparkListenerStageExecutorMetrics", "Executor Metrics": {"JVMHeapMemory": 7 * MIB}},
-    {"Event": "SparkListenerStageExecutorMetrics", "Executor Metrics": {"JVMHeapMemory": 6 * MIB}},
+    heap("driver", 7),
+    heap("driver", 6),
+    heap("0", 8),
+    heap("1", 9),
 ]
 
 
@@ -52,7 +59,8 @@ def work(tmp_path):
 def test_figures_are_sums_over_tasks_and_the_largest_of_them(work):
     assert (work.jobs, len(work.stages), work.tasks) == (3, 3, 5)
     assert (work.run_seconds, work.cpu_seconds, work.gc_seconds) == (5.5, 2.75, 0.1)
-    assert (work.shuffled_mib, work.spilled_mib, work.heap_mib, work.execution_mib) == (2, 3, 7, 5)
+    assert (work.shuffled_mib, work.spilled_mib, work.execution_mib) == (2, 3, 5)
+    assert (work.driver_heap_mib, work.executor_heap_mib) == (7, 9)
     assert (work.longest_seconds, work.floor_seconds) == (3, 4)
 
 

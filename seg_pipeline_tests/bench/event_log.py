@@ -31,8 +31,10 @@ class Work:
     gc_seconds: float
     shuffled_mib: float
     spilled_mib: float
-    # The largest that one Java process, and one task, had.
-    heap_mib: float
+    # The largest heap of the driver's Java and of an executor's (on `local` there is the driver alone), with what is
+    # garbage in it, as Spark sees it every ten seconds; and the most memory that one task worked in.
+    driver_heap_mib: float
+    executor_heap_mib: float
     execution_mib: float
     # Of each stage: what its tasks ran together, and the longest of them.
     stages: tuple[tuple[float, float], ...]
@@ -62,7 +64,7 @@ def work_of(events: Iterable[dict[str, Any]]) -> Work:
     begun: dict[int, int] = {}
     jobs: list[tuple[int, int]] = []
     tasks: dict[tuple[int, int], list[dict[str, Any]]] = defaultdict(list)
-    heap = 0
+    heaps = {"driver": 0, "executor": 0}
     for event in events:
         match event["Event"]:
             case "SparkListenerJobStart":
@@ -72,7 +74,8 @@ def work_of(events: Iterable[dict[str, Any]]) -> Work:
             case "SparkListenerTaskEnd" if metrics := event.get("Task Metrics"):
                 tasks[event["Stage ID"], event["Stage Attempt ID"]].append(metrics)
             case "SparkListenerStageExecutorMetrics":
-                heap = max(heap, event["Executor Metrics"]["JVMHeapMemory"])
+                process = "driver" if event["Executor ID"] == "driver" else "executor"
+                heaps[process] = max(heaps[process], event["Executor Metrics"]["JVMHeapMemory"])
     every = [task for stage in tasks.values() for task in stage]
     return Work(
         jobs=len(jobs),
@@ -83,7 +86,8 @@ def work_of(events: Iterable[dict[str, Any]]) -> Work:
         gc_seconds=sum(task["JVM GC Time"] for task in every) / 1e3,
         shuffled_mib=sum(task["Shuffle Write Metrics"]["Shuffle Bytes Written"] for task in every) / MIB,
         spilled_mib=sum(task["Disk Bytes Spilled"] for task in every) / MIB,
-        heap_mib=heap / MIB,
+        driver_heap_mib=heaps["driver"] / MIB,
+        executor_heap_mib=heaps["executor"] / MIB,
         execution_mib=max((task["Peak Execution Memory"] for task in every), default=0) / MIB,
         stages=tuple((sum(ran) / 1e3, max(ran) / 1e3) for ran in map(_ran, tasks.values())),
     )

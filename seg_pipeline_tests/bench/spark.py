@@ -105,7 +105,9 @@ def measure(engine: Engine, source: Path) -> bool:
         stages = ", ".join(f"{name} {spent}" for name, spent in STAGE.findall(said) if name != "in all")
         row(engine.shown, f"{wall:.1f} s" if status == 0 else f"failed after {wall:.1f} s", *memory, stages)
         if status:
-            print(f"\n{engine.shown} ended with {status}:\n{said[-3000:]}", flush=True)
+            # What Spark says goes with the folder.
+            said += "".join(file.read_text() for file in Path(folder).glob("*.spark/spark.log"))
+            print(f"\n{engine.shown} ended with {status}:\n{said[-3000:]}\n", flush=True)
         elif engine.name == "spark":
             wait_for_end(log)
             report(work_of(events_of(log)), wall)
@@ -132,7 +134,8 @@ def report(work: Work, wall: float) -> None:
     row("a job was running; the driver alone", seconds(work.job_seconds, work.driver_seconds(wall)))
     row("the longest task; the longest of each stage together", seconds(work.longest_seconds, work.floor_seconds))
     row("written to shuffles, spilled to disk", f"{work.shuffled_mib:,.0f}, {work.spilled_mib:,.0f} MiB")
-    row("peak of a Java's heap, of a task's execution memory", f"{work.heap_mib:,.0f}, {work.execution_mib:,.0f} MiB")
+    heaps = f"{work.driver_heap_mib:,.0f}, {work.executor_heap_mib:,.0f}, {work.execution_mib:,.0f} MiB"
+    row("peak of the driver's heap, an executor's, a task's execution memory", heaps)
     worked_out = seconds(*(work.seconds_on(number, wall) for number in CORES))
     row(f"wall on {cores} cores, worked out, not measured", worked_out)
     print(flush=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import demo_shop
 import pytest
 from pandas.testing import assert_frame_equal
 
@@ -13,9 +14,20 @@ from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import create
+from seg_pipeline_tests.whole_runs import run_pipeline
 
-# Few rows need few partitions.
-SPARK = ("spark.master=local[2]", "spark.config.spark.sql.shuffle.partitions=2")
+# Few rows need few partitions, and nothing runs often enough here to be worth Java's best compiler or a plan that is
+# made anew after every stage. One whole run has neither of the latter two: that on a Connect server.
+FEW_PARTITIONS = "spark.config.spark.sql.shuffle.partitions=2"
+QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+SPARK = (
+    "spark.master=local[2]",
+    FEW_PARTITIONS,
+    "spark.config.spark.sql.adaptive.enabled=false",
+    f"spark.config.spark.driver.extraJavaOptions={QUICK_JAVA}",
+)
+WITH_SPARK = [word for given in ("warehouse.engine=spark", *SPARK) for word in ("--set", given)]
+QUICK = ("--set", "models.gap_references=0", "--set", "value.bootstraps=20")
 ENGINES = ("duckdb", "spark")
 LINES = ("raw.raw_orders", "raw.deliveries", "prepared.clean_orders", "prepared.rejected_orders")
 TABLES = (
@@ -79,3 +91,34 @@ class Both:
 @pytest.fixture
 def both(tmp_path):
     return Both(tmp_path)
+
+
+def run_with(engine, folder, source, *options):
+    folder.mkdir(exist_ok=True)
+    spark = WITH_SPARK if engine == "spark" else ()
+    return run_pipeline(folder, source, *QUICK, *spark, *options, bootstraps=2)
+
+
+def warehouse(folder, engine):
+    given = [f"warehouse.path={folder / 'warehouse.duckdb'}", f"warehouse.engine={engine}"]
+    return warehouse_of(load_settings(given, environment={}))
+
+
+def tables(folder, engine):
+    return tables_of(warehouse(folder, engine))
+
+
+@pytest.fixture(scope="session")
+def small_shop(tmp_path_factory):
+    """Two months of the demo shop, as files."""
+    folder = tmp_path_factory.mktemp("small_shop")
+    demo_shop.main(["--out", str(folder), "--until", "2026-02-28", "--since", "2026-01-01"])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_shop_tables(small_shop, tmp_path_factory):
+    """The tables of that shop, made by DuckDB."""
+    folder = tmp_path_factory.mktemp("small_shop_run")
+    assert run_with("duckdb", folder, small_shop).status == 0
+    return tables(folder, "duckdb")

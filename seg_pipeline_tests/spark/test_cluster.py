@@ -10,10 +10,8 @@ from pathlib import Path
 import pyspark
 import pytest
 
-from seg_pipeline_tests.spark.conftest import SPARK, assert_same_tables
-from seg_pipeline_tests.spark.test_runs import small_shop, small_shop_tables, started_run, tables, wait_until
-
-__all__ = ["small_shop", "small_shop_tables"]
+from seg_pipeline_tests.spark.conftest import FEW_PARTITIONS, QUICK_JAVA, assert_same_tables, tables
+from seg_pipeline_tests.spark.test_runs import started_run, wait_until
 
 SPARK_HOME = Path(pyspark.__file__).parent
 DEPLOYED = "org.apache.spark.deploy"
@@ -22,11 +20,11 @@ DEPLOYED = "org.apache.spark.deploy"
 @contextmanager
 def started(log, *command):
     """A process of the cluster, in a group of its own with those that it starts."""
-    environment = {**os.environ, "SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": "127.0.0.1"}
+    settings = {"SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_DAEMON_JAVA_OPTS": QUICK_JAVA}
     with log.open("wb") as said:
         process = subprocess.Popen(
             [SPARK_HOME / "bin" / "spark-class", *map(str, command)],
-            stdout=said, stderr=said, env=environment, start_new_session=True,
+            stdout=said, stderr=said, env={**os.environ, **settings}, start_new_session=True,
         )  # fmt: skip
     try:
         yield process
@@ -81,7 +79,13 @@ def test_a_run_outlives_a_worker_that_is_killed(tmp_path, small_shop, small_shop
     address, workers = cluster
     folder = tmp_path / "spark"
     folder.mkdir()
-    config = ("spark.driver.host=127.0.0.1", "spark.executor.memory=512m", "spark.sql.shuffle.partitions=4")
+    config = (
+        "spark.driver.host=127.0.0.1",
+        "spark.executor.memory=512m",
+        "spark.sql.shuffle.partitions=4",
+        f"spark.driver.extraJavaOptions={QUICK_JAVA}",
+        f"spark.executor.extraJavaOptions={QUICK_JAVA}",
+    )
 
     with started_run(
         folder, small_shop, f"spark.master={address}", *(f"spark.config.{setting}" for setting in config)
@@ -102,8 +106,8 @@ def test_a_run_works_on_a_spark_connect_server(tmp_path, small_shop, small_shop_
     folder = tmp_path / "spark"
     folder.mkdir()
 
-    # Spark starts a server for it.
-    with started_run(folder, small_shop, "spark.remote=local[2]", SPARK[1]) as run:
+    # Spark starts a server for it, with Java's and Spark's defaults but for the partitions.
+    with started_run(folder, small_shop, "spark.remote=local[2]", FEW_PARTITIONS) as run:
         said, _ = run.communicate(timeout=300)
 
     assert run.returncode == 0, said

@@ -6,23 +6,11 @@ import sys
 import time
 from contextlib import contextmanager
 
-import demo_shop
 import pytest
 from pandas.testing import assert_frame_equal
 
-from seg_pipeline.definitions import warehouse_of
-from seg_pipeline.settings import load_settings
-from seg_pipeline_tests.spark.conftest import SPARK, assert_same_tables, tables_of
-from seg_pipeline_tests.whole_runs import published_bytes, real_data, run_pipeline
-
-WITH_SPARK = [word for given in ("warehouse.engine=spark", *SPARK) for word in ("--set", given)]
-QUICK = ("--set", "models.gap_references=0", "--set", "value.bootstraps=20")
-
-
-def run_with(engine, folder, source, *options):
-    folder.mkdir(exist_ok=True)
-    spark = WITH_SPARK if engine == "spark" else ()
-    return run_pipeline(folder, source, *QUICK, *spark, *options, bootstraps=2)
+from seg_pipeline_tests.spark.conftest import QUICK, SPARK, assert_same_tables, run_with, tables, warehouse
+from seg_pipeline_tests.whole_runs import published_bytes, real_data
 
 
 @contextmanager
@@ -46,31 +34,6 @@ def wait_until(said, run=None, seconds=120):
         assert time.monotonic() < deadline
         assert run is None or run.poll() is None
         time.sleep(0.01)
-
-
-def warehouse(folder, engine):
-    given = [f"warehouse.path={folder / 'warehouse.duckdb'}", f"warehouse.engine={engine}"]
-    return warehouse_of(load_settings(given, environment={}))
-
-
-def tables(folder, engine):
-    return tables_of(warehouse(folder, engine))
-
-
-@pytest.fixture(scope="session")
-def small_shop(tmp_path_factory):
-    """Two months of the demo shop, as files."""
-    folder = tmp_path_factory.mktemp("small_shop")
-    demo_shop.main(["--out", str(folder), "--until", "2026-02-28", "--since", "2026-01-01"])
-    return folder
-
-
-@pytest.fixture(scope="session")
-def small_shop_tables(small_shop, tmp_path_factory):
-    """The tables of that shop, made by DuckDB."""
-    folder = tmp_path_factory.mktemp("small_shop_run")
-    assert run_with("duckdb", folder, small_shop).status == 0
-    return tables(folder, "duckdb")
 
 
 def published(run):

@@ -73,7 +73,8 @@ def test_dates_are_detected_alike(both, tmp_path, times):
 def test_files_of_every_kind_are_read_alike(both, tmp_path, monkeypatch):
     monkeypatch.setattr("seg_pipeline.raw.sources.LINES_IN_A_PART", 1000)
     folder = tmp_path / "orders"
-    folder.mkdir()
+    month = folder / "year=2024" / "month=02"
+    month.mkdir(parents=True)
     rows = [
         [f"o{n}", f"c{n % 7}", f"2024-01-{n % 28 + 1:02}", 'a, "b"\nc', "2", "3.5", "Österreich"] for n in range(50)
     ]
@@ -86,7 +87,7 @@ def test_files_of_every_kind_are_read_alike(both, tmp_path, monkeypatch):
         connection.execute(
             "COPY (SELECT 'p' || n AS order_id, n % 5 AS customer_id, TIMESTAMP '2024-02-03 04:05:06.5' + to_hours(n)"
             " AS ordered_at, 'x' AS product_id, n AS quantity, CAST(n AS DECIMAL(9, 2)) / 3 AS unit_price, NULL AS"
-            f" country FROM range(1, 3000) AS t(n)) TO '{folder}/table.parquet' (ROW_GROUP_SIZE 2048)"
+            f" country FROM range(1, 3000) AS t(n)) TO '{month}/table.parquet' (ROW_GROUP_SIZE 2048)"
         )
 
     by_duckdb, by_spark = both.prepare(f"source.path={folder}")

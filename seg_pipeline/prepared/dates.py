@@ -165,11 +165,11 @@ def _fitting(connection: duckdb.DuckDBPyConnection, family: str, shapes: list[st
 def count_read(connection: duckdb.DuckDBPyConnection, reading: Reading) -> tuple[int, int]:
     """Lines of lines_to_clean with a date, and those of them that the reading can read."""
     # The database takes 31-12-24 for a day of the year 31.
-    iso = f"nullif(try_cast({WRITTEN} AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)"
-    count = f"count({iso if reading.is_iso else f'try_strptime({WRITTEN}, $formats)'})"
+    iso = "nullif(try_cast(written AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)"
+    count = f"count({iso if reading.is_iso else 'try_strptime(written, $formats)'})"
     row = over_lines(
         connection,
-        f"SELECT count(*), {count} FROM lines_to_clean WHERE {FILLED}",
+        f"SELECT count(*), {count} FROM (SELECT {WRITTEN} AS written FROM lines_to_clean WHERE {FILLED})",
         {} if reading.is_iso else {"formats": reading.formats},
     ).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)

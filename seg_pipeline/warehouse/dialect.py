@@ -126,10 +126,16 @@ class _Rules:
         return node
 
     def _trim(self, node: exp.Trim) -> exp.Expression:
-        if not node.expression:
-            node.set("expression", exp.Literal.string(BLANKS))
-            node.set("position", "BOTH")
-        return node
+        if node.expression:
+            return node
+        every = exp.Trim(this=node.this.copy(), expression=exp.Literal.string(BLANKS), position="BOTH")
+        if not isinstance(node.this, exp.Column):
+            return every
+        # Most texts are ASCII, which has no blank but the space; looking for many of them costs several times as much.
+        octets, characters = (
+            exp.Anonymous(this=name, expressions=[node.this.copy()]) for name in ("octet_length", "char_length")
+        )
+        return exp.If(this=exp.EQ(this=octets, expression=characters), true=node.copy(), false=every)
 
     def _div(self, node: exp.Div) -> exp.Expression:
         return exp.Div(this=_double(node.this), expression=_double(node.expression), typed=True)

@@ -42,6 +42,7 @@ class Statement:
     """A statement for Spark: what it makes and of which kind, the query, and what that needs.
 
     `kind` is query, table, view or drop; `tables` are the names that it reads, without their schema in `query`.
+    `kept` are queries that it reads as temporary tables, by their names: its CTEs that are MATERIALIZED.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Statement:
     query: str
     tables: tuple[str, ...] = ()
     casts: tuple[Cast, ...] = ()
+    kept: tuple[tuple[str, str], ...] = ()
 
 
 def translated(statement: str, parameters: Mapping[str, Any]) -> Statement:
@@ -75,7 +77,23 @@ def _translated(statement: str, formats: tuple[tuple[str, tuple[str, ...]], ...]
         kind, made, query = "table", tree.this.name, _updated(tree)
     rules = _Rules(dict(formats))
     query = rules.applied(query)
-    return Statement(kind, made, query.sql(dialect="spark"), tuple(rules.tables), tuple(rules.casts.values()))
+    kept = tuple((name, part.sql(dialect="spark")) for name, part in _kept(query))
+    return Statement(kind, made, query.sql(dialect="spark"), tuple(rules.tables), tuple(rules.casts.values()), kept)
+
+
+def _kept(query: exp.Expression) -> list[tuple[str, exp.Expression]]:
+    """Takes the CTEs that are MATERIALIZED out of a query: Spark computes a CTE once for each time that it is read."""
+    kept = []
+    for part in [part for part in query.find_all(exp.CTE) if part.args.get("materialized")]:
+        name = f"{part.alias}__kept"
+        before = part.parent.expressions[: part.parent.expressions.index(part)]
+        for read in [table for table in query.find_all(exp.Table) if table.name == part.alias and not table.db]:
+            read.replace(exp.alias_(exp.to_table(name), read.alias_or_name, table=True))
+        own = part.this.copy()
+        own.set("with_", exp.With(expressions=[one.copy() for one in before]))
+        kept.append((name, own))
+        part.pop()
+    return kept
 
 
 def _updated(update: exp.Update) -> exp.Expression:

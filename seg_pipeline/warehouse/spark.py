@@ -349,6 +349,8 @@ class SparkEngine:
     def _frame(self, statement: "Statement", parameters: Parameters | None, offered: Sequence[str] = ()) -> "DataFrame":
         """What a query gives; the tables that it reads are offered to Spark first, but for those that are."""
         self._make_known(statement, offered)
+        for name, query in statement.kept:
+            self._keep(name, self._session.sql(query, args=_bound(parameters)))
         return self._session.sql(statement.query, args=_bound(parameters))
 
     def _make_known(self, statement: "Statement", offered: Sequence[str] = ()) -> None:

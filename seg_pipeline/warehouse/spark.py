@@ -48,6 +48,9 @@ CONFIG = {
 }
 # A local session needs no name of the machine in the network.
 LOCAL_CONFIG = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+# Java's heap where it does the workers' part, too: a share of the machine's memory, which Spark's 1 GB leaves unused.
+# The rest is for Python and for the system's cache of files.
+LOCAL_HEAP_SHARE, LEAST_HEAP, MOST_HEAP = 0.25, 1 << 30, 4 << 30
 # Tasks that read deliveries, each one file after the other: as many even out what is larger and smaller.
 TASKS_PER_CORE = 4
 MOST_TASKS = 256
@@ -122,7 +125,7 @@ class SparkWarehouse(Warehouse):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         # Nothing is in the catalog; without a place of its own it would make a folder wherever the run was started.
         catalog = {"spark.sql.warehouse.dir": str(Path(self.folder) / CATALOG)}
-        local = LOCAL_CONFIG if self.master.startswith("local") and not self.remote else {}
+        local = LOCAL_CONFIG | _heap() if self.master.startswith("local") and not self.remote else {}
         builder = SparkSession.builder.config(map=CONFIG | catalog | local | self.config)
         builder = builder.remote(self.remote) if self.remote else builder.master(self.master)
         try:
@@ -132,6 +135,13 @@ class SparkWarehouse(Warehouse):
             raise UsageError(
                 f"spark: does not start ({_first_line(error)}); {Path(self.folder) / 'spark.log'} says more"
             ) from error
+
+
+def _heap() -> dict[str, str]:
+    """The setting of Java's heap on this machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    heap = min(max(int(memory * LOCAL_HEAP_SHARE), LEAST_HEAP), MOST_HEAP)
+    return {"spark.driver.memory": f"{heap >> 20}m"}
 
 
 @contextmanager

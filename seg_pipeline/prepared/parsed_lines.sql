@@ -107,7 +107,8 @@ suspects AS (
     GROUP BY fingerprint
     HAVING count(*) > 1
 ),
-repeated AS (
+-- Few: Spark, which knows how many they are once they are there, leaves all other lines where they lie.
+repeated AS MATERIALIZED (
     -- The first delivered one stays.
     SELECT line
     FROM lines_to_clean

@@ -103,8 +103,11 @@ concurrency: .venv/installed-dev
 docs: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.reference
 
+# Some two hours, 40 GB of disk. The driver's Java is apart from the executor's, and work is cut as for 32 cores.
 bench-spark: .venv/installed-spark
-	$(BIN)/python -m seg_pipeline_tests.bench.spark --lines 1000000 10000000
+	$(BIN)/python -m seg_pipeline_tests.bench.spark --lines 10000000 30000000 100000000 \
+		--master 'local-cluster[1,2,6144]' --set spark.config.spark.driver.memory=2g \
+		--set spark.config.spark.executor.memory=5g --set spark.config.spark.default.parallelism=32
 
 # Up to 50 million lines: some minutes, 6 GB of disk.
 growth: .venv/installed-dev

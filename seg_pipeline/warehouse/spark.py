@@ -358,18 +358,20 @@ class SparkEngine:
 
     def _frame(self, statement: "Statement", parameters: Parameters | None, offered: Sequence[str] = ()) -> "DataFrame":
         """What a query gives; the tables that it reads are offered to Spark first, but for those that are."""
-        self._make_known(statement, offered)
-        for name, query in statement.kept:
-            self._keep(name, self._session.sql(query, args=_bound(parameters)))
+        self._make_known(statement, parameters, offered)
         return self._session.sql(statement.query, args=_bound(parameters))
 
-    def _make_known(self, statement: "Statement", offered: Sequence[str] = ()) -> None:
+    def _make_known(
+        self, statement: "Statement", parameters: Parameters | None = None, offered: Sequence[str] = ()
+    ) -> None:
         for table in statement.tables:
             if table not in self._temporary and table not in offered:
                 self._offer(table, self._folders(table))
         for cast in statement.casts:
             if not self._session.catalog.functionExists(cast.name):
                 self._session.udf.register(cast.name, _cast_function(cast))
+        for name, query in statement.kept:
+            self._keep(name, self._session.sql(query, args=_bound(parameters)))
 
     def _offer(self, table: str, folders: Sequence[str] | None, file: str | None = None) -> None:
         """Makes a table of the warehouse known to Spark by its name without the schema.

@@ -16,14 +16,13 @@ from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import create
 from seg_pipeline_tests.whole_runs import run_pipeline
 
-# Few rows need few partitions, and nothing runs often enough here to be worth Java's best compiler or a plan that is
-# made anew after every stage. One whole run has neither of the latter two: that on a Connect server.
+# Few rows need few partitions, and nothing runs often enough here to be worth Java's best compiler; one whole run has
+# Java's defaults: that on a Connect server.
 FEW_PARTITIONS = "spark.config.spark.sql.shuffle.partitions=2"
 QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 SPARK = (
     "spark.master=local[2]",
     FEW_PARTITIONS,
-    "spark.config.spark.sql.adaptive.enabled=false",
     f"spark.config.spark.driver.extraJavaOptions={QUICK_JAVA}",
 )
 WITH_SPARK = [word for given in ("warehouse.engine=spark", *SPARK) for word in ("--set", given)]

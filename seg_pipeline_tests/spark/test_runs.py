@@ -52,7 +52,6 @@ def source_of(shop, name):
 def test_every_table_of_a_run_is_that_of_duckdb(tmp_path, shop, name):
     source, options = source_of(shop, name)
 
-    options = (*options, "--set", "models.k_max=6")
     runs = {engine: run_with(engine, tmp_path / engine, source, *options) for engine in ("duckdb", "spark")}
 
     assert [run.status for run in runs.values()] == [0, 0]

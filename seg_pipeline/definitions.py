@@ -20,7 +20,7 @@ from seg_pipeline.raw import assets as raw
 from seg_pipeline.segments import assets as segments
 from seg_pipeline.segments.strategies import read_actions
 from seg_pipeline.settings import Settings, flattened, load_settings, output_hash_key
-from seg_pipeline.warehouse import SparkWarehouse, Warehouse
+from seg_pipeline.warehouse import MEMORY_BESIDE_SPARK, SparkWarehouse, Warehouse
 
 ROOMS = (raw.defs, prepared.defs, features.defs, models.defs, evaluation.defs, segments.defs)
 
@@ -156,6 +156,7 @@ def warehouse_of(settings: Settings) -> Warehouse:
     }
     if given.engine == "duckdb":
         return Warehouse(**file)
+    file["connection_config"] = {"memory_limit": MEMORY_BESIDE_SPARK} | file["connection_config"]
     folder = (spark.warehouse or Path(f"{given.path}.spark")).absolute()
     return SparkWarehouse(
         **file,

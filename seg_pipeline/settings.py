@@ -152,7 +152,9 @@ class WarehouseSettings(Section):
         " which has views of them; see spark",
     )
     path: Path = Field(Path("warehouse.duckdb"), description="The DuckDB file")
-    memory_limit: str | None = Field(None, description="DuckDB's memory limit, e.g. 4GB; its own default where unset")
+    memory_limit: str | None = Field(
+        None, description="DuckDB's memory limit, e.g. 4GB; where unset its own default, or 1GB beside Spark"
+    )
     threads: int | None = Field(None, ge=1, description="DuckDB's threads; all cores where unset")
     wait_seconds: float = Field(60, ge=0, description="How long to wait for a warehouse that another process has open")
 

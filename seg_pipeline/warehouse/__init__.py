@@ -8,7 +8,7 @@ views of them; dialect.py translates the statements.
 """
 
 from seg_pipeline.warehouse.duckdb_file import DAMAGE, GRACE_SECONDS, Warehouse
-from seg_pipeline.warehouse.spark import SparkWarehouse
+from seg_pipeline.warehouse.spark import MEMORY_BESIDE_SPARK, SparkWarehouse
 from seg_pipeline.warehouse.statements import (
     Engine,
     Parameters,
@@ -37,6 +37,7 @@ from seg_pipeline.warehouse.statements import (
 __all__ = [
     "DAMAGE",
     "GRACE_SECONDS",
+    "MEMORY_BESIDE_SPARK",
     "Engine",
     "Parameters",
     "SparkWarehouse",

@@ -45,7 +45,12 @@ CONFIG = {
     "spark.ui.showConsoleProgress": "false",
     "spark.app.name": "seg-pipeline",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
+    # Rows that pass to Python at once: ten times Spark's own number costs little memory and saves a tenth of parsing.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
 }
+# DuckDB's own, where the settings name none: beside Spark it has the small tables and writes what is published, and the
+# memory of the run must not grow with the shop.
+MEMORY_BESIDE_SPARK = "1GB"
 # A local session needs no name of the machine in the network.
 LOCAL_CONFIG = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 # Java's heap where it does the workers' part, too: a share of the machine's memory, which Spark's 1 GB leaves unused.

@@ -122,7 +122,7 @@ lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --no-strip-extras --extra build -c requirements-dev.txt pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-annotate --no-header --no-strip-extras --extra spark -c requirements-dev.txt pyproject.toml \
+		--no-annotate --no-header --no-strip-extras --extra spark --extra delta -c requirements-dev.txt pyproject.toml \
 		-o requirements-spark.txt
 
 clean:

@@ -162,6 +162,7 @@ def warehouse_of(settings: Settings) -> Warehouse:
         **file,
         most_customers=spark.sample,
         folder=str(folder),
+        format=spark.format,
         master=spark.master,
         remote=spark.remote,
         config=spark.config,

@@ -171,6 +171,10 @@ class SparkSettings(Section):
         description="Folder of the large tables, which the workers must see under the same path; beside the warehouse"
         " file, with .spark at its name, where unset",
     )
+    format: Literal["parquet", "delta"] = Field(
+        "parquet",
+        description="delta: beside its Parquet files each large table has a log of Delta Lake, for whoever reads that",
+    )
     sample: int = Field(
         250_000,
         ge=10_000,

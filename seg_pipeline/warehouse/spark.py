@@ -18,13 +18,14 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
 from pydantic import Field
 
 from seg_pipeline.errors import DataError, MachineError, UsageError
 from seg_pipeline.tables import Table
+from seg_pipeline.warehouse import delta
 from seg_pipeline.warehouse.duckdb_file import LOG, Warehouse, Warned
 from seg_pipeline.warehouse.statements import LARGE_TABLE, Parameters, Part, literal, named, quoted
 
@@ -76,6 +77,7 @@ class SparkWarehouse(Warehouse):
     folder: str = Field(description="Where the large tables are")
     master: str = Field(default="local[*]", description="Where Spark runs")
     remote: str | None = Field(default=None, description="Address of a Spark Connect server, in place of a master")
+    format: Literal["parquet", "delta"] = Field(default="parquet", description="What the large tables are to others")
     config: dict[str, Any] = Field(default={}, description="Further settings of Spark")
 
     @contextmanager
@@ -87,6 +89,8 @@ class SparkWarehouse(Warehouse):
                 yield _Connection(connection, engine)  # type: ignore[misc]  # it has what a connection has
             finally:
                 engine.close()
+            if self.format == "delta":
+                engine.tell_delta(engine.switched)
 
     @contextmanager
     def held(self, warned: Warned = LOG.warning, *, read_only: bool = False) -> Iterator[None]:
@@ -102,10 +106,16 @@ class SparkWarehouse(Warehouse):
         self._tidy()
 
     def _tidy(self) -> None:
-        """Deletes the folders of tables that no view names."""
+        """Deletes the folders of tables that no view names; logs of Delta go with the views, or with the setting."""
         folder = Path(self.folder)
         with super().get_connection() as connection:
             tables = _named_folders(connection)
+            if self.format == "delta":
+                delta.check_installed()
+                SparkEngine(connection, folder, self.session).tell_delta(tables)
+            else:
+                for table in tables:
+                    delta.forget(folder / table)
         for table, used in (*tables.items(), (TEMPORARY, [])):
             for found in _numbered(folder / table):
                 if str(found.relative_to(folder)) not in used:
@@ -223,6 +233,8 @@ class SparkEngine:
         self._folder = folder
         self._start = session
         self._temporary: dict[str, Path | None] = {}
+        # Large tables that became other files.
+        self.switched: set[str] = set()
 
     @property
     def _session(self) -> "SparkSession":
@@ -264,8 +276,10 @@ class SparkEngine:
         columns = [(column.name, column.type) for column in table.columns]
         if folders is None or or_replace:
             self._switch(table.name, columns, [])
-        elif columns != self._columns(table.name):
-            self._switch(table.name, columns, folders)
+        elif _schema(columns) != _schema(self._columns(table.name)):
+            # An older version made it: what it wrote is written anew, so that every file has every column.
+            anew = self._write(table.name, self._read(table.name, folders), columns) if folders else []
+            self._switch(table.name, columns, anew)
 
     def insert(self, table: Table, query: str, parameters: Parameters | None) -> bool:
         """Appends what a query gives, columns matched by name; False where nothing of it is the engine's."""
@@ -300,9 +314,9 @@ class SparkEngine:
         self._offer(table, touched)
         left = _translated(f"SELECT * FROM {table} WHERE NOT coalesce({where}, false)", parameters)
         before = self._rows(touched)
-        kept = [one for one in folders if one not in touched]
-        anew = self._write(table, self._frame(left, parameters, offered=[table]))
-        self._switch(table, self._columns(table), [*kept, *anew])
+        columns, kept = self._columns(table), [one for one in folders if one not in touched]
+        anew = self._write(table, self._frame(left, parameters, offered=[table]), columns)
+        self._switch(table, columns, [*kept, *anew])
         return before - self._rows(anew)
 
     def append(self, table: str, parts: Sequence[Part], read: "Callable[[Part], Iterable[pa.RecordBatch]]") -> None:
@@ -323,11 +337,13 @@ class SparkEngine:
         folders = self._folders(table)
         if folders is None:
             return None
-        folder = self._new_folder(table)
+        columns, folder = self._columns(table), self._new_folder(table)
         Path(folder).mkdir()
         rows = f"(FROM {table} LIMIT 0) UNION ALL BY NAME ({query})"
-        self._connection.execute(f"COPY ({rows}) TO {literal(f'{folder}/part-0.parquet')}", dict(parameters))
-        self._switch(table, self._columns(table), [*folders, folder])
+        self._connection.execute(
+            f"COPY (SELECT {_cast(columns)} FROM ({rows})) TO {literal(f'{folder}/part-0.parquet')}", dict(parameters)
+        )
+        self._switch(table, columns, [*folders, folder])
         return self._rows([folder])
 
     def map(
@@ -361,6 +377,16 @@ class SparkEngine:
         for name in list(self._temporary):
             self._drop(name)
 
+    def tell_delta(self, tables: Iterable[str]) -> None:
+        """Brings the Delta logs of some large tables to the files that they are."""
+        for table in sorted(tables):
+            columns = self._connection.execute(f"FROM {table} LIMIT 0").to_arrow_table().schema
+            place = self._folder / table
+            rows = {
+                str(Path(file).relative_to(place)): count for file, count in self._files(self._folders(table) or [])
+            }
+            delta.follow(place, columns, rows)
+
     def _frame(self, statement: "Statement", parameters: Parameters | None, offered: Sequence[str] = ()) -> "DataFrame":
         """What a query gives; the tables that it reads are offered to Spark first, but for those that are."""
         self._make_known(statement, parameters, offered)
@@ -389,10 +415,7 @@ class SparkEngine:
             frame = self._session.createDataFrame(self._connection.execute(f"FROM {table}").to_arrow_table())
         else:
             columns = self._columns(table)
-            if folders:
-                frame = self._session.read.schema(_schema(columns)).parquet(*folders)
-            else:
-                frame = self._session.createDataFrame([], _schema(columns))
+            frame = self._read(table, folders) if folders else self._session.createDataFrame([], _schema(columns))
             names = [name for name, _ in columns]
             shown = [functions.col(name) for name in names]
             if file:
@@ -402,22 +425,25 @@ class SparkEngine:
             frame = frame.select(*shown)
         frame.createOrReplaceTempView(table.rsplit(".", maxsplit=1)[-1])
 
-    def _append(self, table: str, frame: "DataFrame") -> None:
-        folders = self._folders(table) or []
-        anew = self._write(table, frame)
-        if len(folders) + len(anew) > MOST_FOLDERS:
-            old = self._session.read.schema(_schema(self._columns(table))).parquet(*folders, *anew)
-            folders, anew = [], self._write(table, old)
-        self._switch(table, self._columns(table), [*folders, *anew])
+    def _read(self, table: str, folders: Sequence[str]) -> "DataFrame":
+        """What some folders of a large table have."""
+        return self._session.read.schema(_schema(self._columns(table))).parquet(*folders)
 
-    def _write(self, table: str, frame: "DataFrame") -> list[str]:
+    def _append(self, table: str, frame: "DataFrame") -> None:
+        columns, folders = self._columns(table), self._folders(table) or []
+        anew = self._write(table, frame, columns)
+        if len(folders) + len(anew) > MOST_FOLDERS:
+            folders, anew = [], self._write(table, self._read(table, [*folders, *anew]), columns)
+        self._switch(table, columns, [*folders, *anew])
+
+    def _write(self, table: str, frame: "DataFrame", columns: Sequence[tuple[str, str]]) -> list[str]:
         """Writes the rows of a frame as a folder of the table, columns by name; no folder where there is no row."""
         from pyspark.sql import functions
 
         there = set(frame.columns)
         values = [
             (functions.col(name) if name in there else functions.lit(None)).cast(_type(type_)).alias(name)
-            for name, type_ in self._columns(table)
+            for name, type_ in columns
         ]
         folder = self._new_folder(table)
         with _told():
@@ -431,20 +457,23 @@ class SparkEngine:
         return str(place / f"{max((int(one.name) for one in _numbered(place)), default=0) + 1:06}")
 
     def _rows(self, folders: Sequence[str]) -> int:
+        return sum(rows for _, rows in self._files(folders))
+
+    def _files(self, folders: Sequence[str]) -> list[tuple[str, int]]:
+        """The files of some folders, each with its rows."""
         files = [f"{folder}/*.parquet" for folder in folders if any(Path(folder).glob("*.parquet"))]
         if not files:
-            return 0
-        [(rows,)] = self._connection.execute(
-            "SELECT coalesce(sum(num_rows), 0) FROM parquet_file_metadata($files)", {"files": files}
+            return []
+        return self._connection.execute(
+            "SELECT file_name, num_rows FROM parquet_file_metadata($files)", {"files": files}
         ).fetchall()
-        return int(rows)
 
     def _switch(self, table: str, columns: Sequence[tuple[str, str]], folders: Sequence[str]) -> None:
         """Makes some folders the table."""
+        self.switched.add(table)
         if folders:
-            names = ", ".join(f"CAST({quoted(name)} AS {type_}) AS {quoted(name)}" for name, type_ in columns)
             files = ", ".join(literal(f"{folder}/*.parquet") for folder in folders)
-            rows = f"SELECT {names} FROM read_parquet([{files}], hive_partitioning = false)"
+            rows = f"SELECT {_cast(columns)} FROM read_parquet([{files}], hive_partitioning = false)"
         else:
             names = ", ".join(f"CAST(NULL AS {type_}) AS {quoted(name)}" for name, type_ in columns)
             rows = f"SELECT {names} WHERE false"
@@ -508,6 +537,11 @@ def _type(duckdb_type: str) -> str:
 
 def _schema(columns: Sequence[tuple[str, str]]) -> str:
     return ", ".join(f"`{name}` {_type(type_)}" for name, type_ in columns)
+
+
+def _cast(columns: Sequence[tuple[str, str]]) -> str:
+    """A list of columns for SELECT, each as its type, which files that others wrote need not have."""
+    return ", ".join(f"CAST({quoted(name)} AS {type_}) AS {quoted(name)}" for name, type_ in columns)
 
 
 def _bound(parameters: Parameters | None) -> dict[str, Any]:

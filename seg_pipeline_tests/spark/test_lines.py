@@ -1,17 +1,21 @@
 """Lines loaded and cleaned by Spark are those that DuckDB loads and cleans."""
 
 import gzip
+from dataclasses import replace
 
 import duckdb
 import pytest
+from pandas.testing import assert_frame_equal
 
 from seg_pipeline.definitions import warehouse_of
 from seg_pipeline.erasure import _delete
 from seg_pipeline.errors import UsageError
 from seg_pipeline.raw.ingestion import ingest
-from seg_pipeline.warehouse import transaction
+from seg_pipeline.raw.tables import RAW_ORDERS
+from seg_pipeline.tables import Column
+from seg_pipeline.warehouse import create, transaction
 from seg_pipeline_tests.conftest import write_csv
-from seg_pipeline_tests.spark.conftest import ENGINES, assert_same_tables
+from seg_pipeline_tests.spark.conftest import ENGINES, assert_same_tables, rows_of
 
 HEADER = ["order_id", "customer_id", "ordered_at", "product_id", "quantity", "unit_price", "country"]
 ODD_TIMES = (
@@ -164,6 +168,22 @@ def test_a_warehouse_of_the_other_engine_is_refused(both, tmp_path, made_with, t
         warehouse.get_connection() as connection,
     ):
         ingest(connection, settings.source)
+
+
+def test_columns_that_came_later_are_empty_in_what_an_older_version_made(both):
+    line = ["o1", "a", "2024-01-05", "p", "1", "2", "UK"]
+    file = write_csv(both.folder / "orders.csv", HEADER, line)
+    both.prepare(f"source.path={file}")
+    longer = replace(RAW_ORDERS, columns=(*RAW_ORDERS.columns, Column("note", "VARCHAR", "Came later")))
+
+    for engine in ENGINES:
+        with both.warehouse(engine).held(), both.warehouse(engine).get_connection() as connection:
+            create(connection, longer, or_replace=False)
+
+    by_duckdb, by_spark = (rows_of(both.warehouse(engine), RAW_ORDERS.name) for engine in ENGINES)
+    assert by_spark["order_id"].to_list() == ["o1"]
+    assert by_spark["note"].isna().all()
+    assert_frame_equal(by_spark, by_duckdb, check_exact=True)
 
 
 LINE = b"order_id,customer_id,ordered_at,quantity,unit_price\n1,a,2024-01-05,1,2\n"

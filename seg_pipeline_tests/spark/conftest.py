@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import demo_shop
+import duckdb
 import pytest
+from deltalake import DeltaTable
 from pandas.testing import assert_frame_equal
 
 from seg_pipeline.definitions import warehouse_of
@@ -39,6 +41,14 @@ ROWS = "SELECT COLUMNS(name -> name NOT IN ('fit_seconds', 'seen_modified_ns')) 
 
 def rows_of(warehouse, table):
     return warehouse.read(ROWS.format(table))
+
+
+def rows_by_delta(warehouse, table, version=None):
+    """A table as a reader of Delta finds it."""
+    log = DeltaTable(Path(warehouse.folder) / table, version=version)
+    with duckdb.connect() as connection:
+        connection.register("found", log.to_pyarrow_table())
+        return connection.execute(ROWS.format("found")).df()
 
 
 def tables_of(warehouse):

@@ -1,10 +1,11 @@
-"""Spark elsewhere: a cluster on loopback, of whose workers one is killed while a run goes on; a Connect server."""
+"""Spark elsewhere: a cluster on loopback, of whose workers some are killed while a run goes on; a Connect server."""
 
 import os
 import signal
 import socket
 import subprocess
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyspark
@@ -15,6 +16,7 @@ from seg_pipeline_tests.spark.test_runs import started_run, wait_until
 
 SPARK_HOME = Path(pyspark.__file__).parent
 DEPLOYED = "org.apache.spark.deploy"
+ON_LOOPBACK = ("--host", "127.0.0.1", "--webui-port", "0")
 
 
 @contextmanager
@@ -44,39 +46,43 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@dataclass
+class Cluster:
+    """A standalone cluster on loopback: a master, and workers of one core each as they are added."""
+
+    folder: Path
+    address: str
+    stack: ExitStack
+    workers: int = 0
+
+    @property
+    def said(self):
+        return (self.folder / "master.log").read_text()
+
+    def add_worker(self):
+        """The process of a worker that the master knows of."""
+        self.workers += 1
+        resources = ("--cores", 1, "--memory", "1g", "--work-dir", self.folder / "work")
+        log = self.folder / f"worker{self.workers}.log"
+        worker = started(log, f"{DEPLOYED}.worker.Worker", *ON_LOOPBACK, *resources, self.address)
+        process = self.stack.enter_context(worker)
+        wait_until(lambda: self.said.count("Registering worker") == self.workers)
+        return process
+
+
 @pytest.fixture
 def cluster(tmp_path):
-    """The master's address and the processes of two workers, each with a core."""
     port = free_port()
-    address = f"spark://127.0.0.1:{port}"
-    of_all = ("--host", "127.0.0.1", "--webui-port", "0")
     with ExitStack() as stack:
-        master = tmp_path / "master.log"
-        stack.enter_context(started(master, f"{DEPLOYED}.master.Master", *of_all, "--port", port))
-        wait_until(lambda: "New state: ALIVE" in master.read_text())
-        workers = [
-            stack.enter_context(
-                started(
-                    tmp_path / f"worker{n}.log",
-                    f"{DEPLOYED}.worker.Worker",
-                    *of_all,
-                    "--cores",
-                    1,
-                    "--memory",
-                    "1g",
-                    "--work-dir",
-                    tmp_path / "work",
-                    address,
-                )
-            )
-            for n in (1, 2)
-        ]
-        wait_until(lambda: master.read_text().count("Registering worker") == 2)
-        yield address, workers
+        made = Cluster(tmp_path, f"spark://127.0.0.1:{port}", stack)
+        master = started(tmp_path / "master.log", f"{DEPLOYED}.master.Master", *ON_LOOPBACK, "--port", port)
+        stack.enter_context(master)
+        wait_until(lambda: "New state: ALIVE" in made.said)
+        yield made
 
 
-def test_a_run_outlives_a_worker_that_is_killed(tmp_path, small_shop, small_shop_tables, cluster):
-    address, workers = cluster
+def test_a_run_outlives_workers_that_are_killed(tmp_path, small_shop, small_shop_tables, cluster):
+    first, second = cluster.add_worker(), cluster.add_worker()
     folder = tmp_path / "spark"
     folder.mkdir()
     config = (
@@ -88,17 +94,21 @@ def test_a_run_outlives_a_worker_that_is_killed(tmp_path, small_shop, small_shop
     )
 
     with started_run(
-        folder, small_shop, f"spark.master={address}", *(f"spark.config.{setting}" for setting in config)
+        folder, small_shop, f"spark.master={cluster.address}", *(f"spark.config.{setting}" for setting in config)
     ) as run:
-        lines = folder / "warehouse.duckdb.spark" / "raw.raw_orders" / "000001"
+        large = folder / "warehouse.duckdb.spark"
         # What a task has written goes there when it is done: some are, and some are not.
-        wait_until(lambda: any(lines.glob("_temporary/0/task_*")), run)
-        assert not list(lines.glob("*.parquet"))
-        kill(workers[0])
+        wait_until(lambda: any((large / "raw.raw_orders").glob("000001/_temporary/0/task_*")), run)
+        assert not list((large / "raw.raw_orders").glob("000001/*.parquet"))
+        kill(first)
+        cluster.add_worker()
+        # Customers are labelled, and their segments are being written.
+        wait_until(lambda: any((large / "segments.segment_assignments").glob("000001/_temporary")), run)
+        kill(second)
         said, _ = run.communicate(timeout=300)
 
     assert run.returncode == 0, said
-    assert "Removing worker" in (tmp_path / "master.log").read_text()
+    assert cluster.said.count("Removing worker") == 2
     assert_same_tables(tables(folder, "spark"), small_shop_tables)
 
 

@@ -16,7 +16,7 @@ from seg_pipeline.settings import load_settings
 from seg_pipeline.tables import Column
 from seg_pipeline.warehouse import append_rows, create, transaction
 from seg_pipeline.warehouse.spark import SparkEngine
-from seg_pipeline_tests.spark.conftest import ROWS, rows_of
+from seg_pipeline_tests.spark.conftest import rows_by_delta, rows_of
 
 LINES = (
     "SELECT 'o' || n AS order_id, 'a b' AS customer_id, TIMESTAMP '2024-01-05 10:11:12.5' AS ordered_at,"
@@ -51,14 +51,7 @@ def versions_of(warehouse):
 
 
 def by_delta(warehouse, version=None):
-    """The table as a reader of Delta finds it."""
-    log = log_of(warehouse)
-    if version is not None:
-        log.load_as_version(version)
-    lines = log.to_pyarrow_table()
-    with duckdb.connect() as connection:
-        connection.register("lines", lines)
-        return connection.execute(ROWS.format("lines")).df()
+    return rows_by_delta(warehouse, CLEAN_ORDERS.name, version)
 
 
 def append(warehouse, first, last, then="SELECT 1"):

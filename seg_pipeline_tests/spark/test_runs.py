@@ -9,7 +9,15 @@ from contextlib import contextmanager
 import pytest
 from pandas.testing import assert_frame_equal
 
-from seg_pipeline_tests.spark.conftest import QUICK, SPARK, assert_same_tables, run_with, tables, warehouse
+from seg_pipeline_tests.spark.conftest import (
+    QUICK,
+    SPARK,
+    assert_same_tables,
+    rows_by_delta,
+    run_with,
+    tables,
+    warehouse,
+)
 from seg_pipeline_tests.whole_runs import published_bytes, real_data
 
 
@@ -62,7 +70,7 @@ def test_every_table_of_a_run_is_that_of_duckdb(tmp_path, shop, name):
 
 
 def test_a_killed_run_leaves_the_old_tables_and_the_next_one_makes_the_new(tmp_path, small_shop, small_shop_tables):
-    delivered, folder = tmp_path / "delivered", tmp_path / "spark"
+    delivered, folder, delta = tmp_path / "delivered", tmp_path / "spark", "spark.format=delta"
     delivered.mkdir()
 
     def deliver(month):
@@ -70,11 +78,11 @@ def test_a_killed_run_leaves_the_old_tables_and_the_next_one_makes_the_new(tmp_p
             (delivered / file.name).symlink_to(file)
 
     deliver("2026-01")
-    assert run_with("spark", folder, delivered).status == 0
+    assert run_with("spark", folder, delivered, "--set", delta).status == 0
     before = tables(folder, "spark")
 
     deliver("2026-02")
-    with started_run(folder, delivered, *SPARK) as killed:
+    with started_run(folder, delivered, *SPARK, delta) as killed:
         # The new lines are loaded, and are being cleaned.
         wait_until((folder / "warehouse.duckdb.spark" / "prepared.clean_orders" / "000002").exists, killed)
         killed.kill()
@@ -83,13 +91,21 @@ def test_a_killed_run_leaves_the_old_tables_and_the_next_one_makes_the_new(tmp_p
     assert len(left["raw.raw_orders"]) > len(before["raw.raw_orders"])
     made = [name for name in before if not name.startswith("raw.")]
     assert_same_tables({name: left[name] for name in made}, {name: before[name] for name in made})
+    found = warehouse(folder, "spark")
+    clean = rows_by_delta(found, "prepared.clean_orders")
+    assert_frame_equal(clean, before["prepared.clean_orders"], check_exact=True)
 
-    assert run_with("spark", folder, delivered).status == 0
+    assert run_with("spark", folder, delivered, "--set", delta).status == 0
     after = tables(folder, "spark")
     for name in ("prepared.clean_orders", "prepared.rejected_orders"):
         kept = [column for column in after[name] if column != "source_file"]
         assert_frame_equal(after[name][kept], small_shop_tables[name][kept], check_exact=True)
-    named = warehouse(folder, "spark").read("SELECT comment FROM duckdb_views() WHERE view_name = 'clean_orders'")
-    [folders] = [json.loads(comment.split(": ", 1)[1]) for comment in named["comment"]]
-    there = (folder / "warehouse.duckdb.spark" / "prepared.clean_orders").iterdir()
-    assert {f"prepared.clean_orders/{one.name}" for one in there} == set(folders)
+    large = found.read(
+        "SELECT schema_name || '.' || view_name AS name, comment FROM duckdb_views() WHERE comment IS NOT NULL"
+    ).set_index("name")["comment"]
+    there = (folder / "warehouse.duckdb.spark" / "prepared.clean_orders").glob("[0-9]*")
+    named = json.loads(large["prepared.clean_orders"].split(": ", 1)[1])
+    assert {f"prepared.clean_orders/{one.name}" for one in there} == set(named)
+    assert len(large) == 6
+    for name in large.index:
+        assert_frame_equal(rows_by_delta(found, name), after[name], check_exact=True)

@@ -63,7 +63,7 @@ test: .venv/installed-dev
 	@touch $@
 
 test-spark: .venv/installed-spark
-	$(BIN)/pytest seg_pipeline_tests/spark
+	$(BIN)/pytest -n 2 --dist worksteal seg_pipeline_tests/spark
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -140,8 +140,7 @@ class SparkWarehouse(Warehouse):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         # Nothing is in the catalog; without a place of its own it would make a folder wherever the run was started.
         catalog = {"spark.sql.warehouse.dir": str(Path(self.folder) / CATALOG)}
-        local = LOCAL_CONFIG | _heap() if self.master.startswith("local") and not self.remote else {}
-        builder = SparkSession.builder.config(map=CONFIG | catalog | local | self.config)
+        builder = SparkSession.builder.config(map=CONFIG | catalog | self._local_config() | self.config)
         builder = builder.remote(self.remote) if self.remote else builder.master(self.master)
         try:
             with _uninterrupted(), _said_to(Path(self.folder) / "spark.log"):
@@ -150,6 +149,12 @@ class SparkWarehouse(Warehouse):
             raise UsageError(
                 f"spark: does not start ({_first_line(error)}); {Path(self.folder) / 'spark.log'} says more"
             ) from error
+
+    def _local_config(self) -> dict[str, str]:
+        """What a session on this machine needs; with local-cluster, executors have memory of their own."""
+        if self.remote or not self.master.startswith("local"):
+            return {}
+        return LOCAL_CONFIG if self.master.startswith("local-cluster") else LOCAL_CONFIG | _heap()
 
 
 def _heap() -> dict[str, str]:

@@ -65,17 +65,20 @@ def peaks_of(run: int, peaks: dict[str, float], ended: threading.Event) -> None:
     """Keeps the largest resident memory, MiB, that each kind of process had together; as Linux tells it."""
     while not ended.wait(SECONDS_BETWEEN_LOOKS):
         now = dict.fromkeys(KINDS, 0.0)
-        left = [run]
+        left = [(run, [""])]
         while left:
-            process = Path("/proc") / str(left.pop())
+            number, parent = left.pop()
+            process = Path("/proc") / str(number)
             try:
                 words = (process / "cmdline").read_text().split("\0")
                 pages = int((process / "statm").read_text().split()[1])
                 # Of each of its threads, those that it started.
                 for thread in (process / "task").iterdir():
-                    left += map(int, (thread / "children").read_text().split())
+                    left += [(int(child), words) for child in (thread / "children").read_text().split()]
             except (OSError, IndexError):
                 continue  # it has ended
+            if words == parent and "java" in words[0]:
+                continue  # Java that is about to become another program: its memory is its parent's
             now[kind_of(words)] += pages * PAGE / MIB
         for kind, size in now.items():
             peaks[kind] = max(peaks.get(kind, 0.0), size)

@@ -57,9 +57,12 @@ def test_where_the_others_are_killed_all_of_the_work_is_done_here():
     assert side_by_side(math.factorial, range(3)) == [1, 1, 2]
 
 
-def test_a_process_of_multiprocessing_ends_though_it_has_others():
-    # As a run does that Dagster's daemon or UI starts.
-    run = multiprocessing.get_context("spawn").Process(target=side_by_side, args=(math.factorial, range(30)))
+@pytest.mark.parametrize("daemon", [False, True])
+def test_a_process_of_multiprocessing_works_and_ends(daemon):
+    # As a run does that Dagster's daemon or UI starts, or, as a daemon itself, a worker of Celery's.
+    run = multiprocessing.get_context("spawn").Process(
+        target=side_by_side, args=(math.factorial, range(30)), daemon=daemon
+    )
     run.start()
     run.join(60)
     ended = run.exitcode

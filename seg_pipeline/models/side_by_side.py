@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import cache
+from multiprocessing import current_process
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def start_early() -> None:
 @cache
 def _others() -> "Executor | None":
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if cores < 2:
+    # A daemon, as a worker of Celery's is, may start no process.
+    if cores < 2 or current_process().daemon:
         return None
     # joblib's own pool: it neither forks this process, which has the database's threads, nor runs its script again.
     from multiprocessing.util import Finalize

@@ -186,6 +186,13 @@ def test_columns_that_came_later_are_empty_in_what_an_older_version_made(both):
     assert_frame_equal(by_spark, by_duckdb, check_exact=True)
 
 
+@pytest.mark.parametrize(("given", "limit"), [((), "953.6 MiB"), (("warehouse.memory_limit=3GB",), "2.7 GiB")])
+def test_beside_spark_duckdb_takes_one_gigabyte_unless_told_otherwise(both, given, limit):
+    warehouse = warehouse_of(both.settings("spark", *given))
+
+    assert warehouse.value("SELECT current_setting('memory_limit')") == limit
+
+
 LINE = b"order_id,customer_id,ordered_at,quantity,unit_price\n1,a,2024-01-05,1,2\n"
 DATES = b"order_id,customer_id,ordered_at,quantity,unit_price\n"
 BAD = {

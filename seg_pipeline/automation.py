@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
+from seg_pipeline.champions.cadence import refit_due
+from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
 from seg_pipeline.errors import MachineError, SegPipelineError
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS
-from seg_pipeline.models.tables import CANDIDATES, CHAMPION_DECISIONS, CHAMPIONS, CORESET
+from seg_pipeline.models.tables import CANDIDATES, CHAMPIONS, CORESET
 from seg_pipeline.nights import as_of_of
-from seg_pipeline.segments.cadence import refit_due
-from seg_pipeline.segments.tables import SEGMENT_IDENTITY
 from seg_pipeline.settings import AutomationSettings, Settings
 from seg_pipeline.warehouse import Warehouse
 

@@ -78,8 +78,8 @@ def _with_code(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinitio
 
 def _with_sql(spec: dg.AssetSpec) -> dg.AssetSpec:
     """The asset with a link to the query of its table, where it has one in a file of its name."""
-    file = Path(__file__).parent.joinpath(*spec.key.path).with_suffix(".sql")
-    if not file.exists():
+    file = next(Path(__file__).parent.glob(f"*/{spec.key.path[-1]}.sql"), None)
+    if file is None:
         return spec
     query = dg.CodeReferencesMetadataValue(
         code_references=[dg.LocalFileCodeReference(file_path=str(file), line_number=1, label=file.name)]

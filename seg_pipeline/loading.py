@@ -8,7 +8,7 @@ import importlib
 import threading
 
 # In the order in which they are needed.
-MODULES = ("seg_pipeline.great_expectations_engines", "sklearn.cluster", "kneed", "matplotlib.figure")
+MODULES = ("seg_pipeline.quality.great_expectations_engines", "sklearn.cluster", "kneed", "matplotlib.figure")
 _threads: list[threading.Thread] = []
 
 

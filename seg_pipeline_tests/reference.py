@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from seg_pipeline.models.tables import CANDIDATES
+from seg_pipeline.publishing.views import VIEWS
 from seg_pipeline.segments.assets import PUBLISHED_TABLES
-from seg_pipeline.segments.views import VIEWS
 from seg_pipeline.settings import PRESETS, Settings, read_preset
 from seg_pipeline.tables import Column, Table
 from seg_pipeline_tests.test_house import tables

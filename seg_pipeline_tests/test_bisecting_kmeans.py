@@ -9,7 +9,7 @@ from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
-from seg_pipeline.models.bisecting_kmeans import BisectingKMeansAlgorithm
+from seg_pipeline.models.algorithms.bisecting_kmeans import BisectingKMeansAlgorithm
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline_tests.test_coreset import labelled_table, unsummarised, with_repeated_rows
 

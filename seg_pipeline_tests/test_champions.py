@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from seg_pipeline.champions.cadence import refit_due
+from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
 from seg_pipeline.cli import main
 from seg_pipeline.definitions import defs
 from seg_pipeline.models.champions import champion_of, champions_overview, newest_champion
-from seg_pipeline.models.tables import CHAMPION_DECISIONS, FEATURE_DRIFT
-from seg_pipeline.segments.cadence import refit_due
+from seg_pipeline.models.tables import FEATURE_DRIFT
 from seg_pipeline.segments.tables import (
     SEGMENT_ASSIGNMENTS,
-    SEGMENT_IDENTITY,
     SEGMENT_MIGRATION,
     SEGMENT_MOVES,
     SEGMENT_PROFILES,

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from seg_pipeline.cli import main
-from seg_pipeline.segments.explain import explain
+from seg_pipeline.usecases.explain import explain
 from seg_pipeline.warehouse import GRACE_SECONDS, Warehouse
 from seg_pipeline_tests.bench.concurrency import watch
 from seg_pipeline_tests.conftest import write_csv

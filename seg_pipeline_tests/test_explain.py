@@ -11,15 +11,15 @@ import pytest
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.champions import Champion, append_champion, find_champion
 from seg_pipeline.models.coreset import summarise
 from seg_pipeline.models.model import model_from_labels
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.scoring import NO_CLUSTER, Scorer, grid_clusters
 from seg_pipeline.segments.assignment import assign_night
-from seg_pipeline.segments.explain import explain
 from seg_pipeline.settings import load_settings
+from seg_pipeline.usecases.explain import explain
 from seg_pipeline.warehouse import Warehouse, replace_night, transaction
 from seg_pipeline_tests.test_segments import SQL
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
 
+from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
 from seg_pipeline.models.coreset import Coreset, FloatArray, summarise
 from seg_pipeline.models.gap import Gap, gap_statistic
-from seg_pipeline.models.kmeans import KMeansAlgorithm
 from seg_pipeline.models.model import ClusterModel
 from seg_pipeline_tests.test_coreset import unsummarised
 

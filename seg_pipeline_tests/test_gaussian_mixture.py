@@ -9,13 +9,13 @@ from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from seg_pipeline.models.coreset import Coreset, summarise
-from seg_pipeline.models.gaussian_mixture import (
+from seg_pipeline.models.algorithms.gaussian_mixture import (
     DiagonalGaussianMixtureAlgorithm,
     GaussianMixtureAlgorithm,
     WeightedGaussianMixture,
 )
-from seg_pipeline.models.kmeans import KMeansAlgorithm
+from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
+from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.metrics import score
 from seg_pipeline_tests.test_coreset import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
 

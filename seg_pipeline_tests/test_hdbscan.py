@@ -11,8 +11,8 @@ from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
+from seg_pipeline.models.algorithms.hdbscan import HDBSCANAlgorithm, WeightedHDBSCAN, _core_squares, _spanning_tree
 from seg_pipeline.models.coreset import Coreset, summarise
-from seg_pipeline.models.hdbscan import HDBSCANAlgorithm, WeightedHDBSCAN, _core_squares, _spanning_tree
 from seg_pipeline.models.metrics import score
 from seg_pipeline.models.stability import stability
 from seg_pipeline.models.store import candidate_rows, read_model

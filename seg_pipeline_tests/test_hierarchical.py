@@ -9,8 +9,8 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
+from seg_pipeline.models.algorithms.hierarchical import WardAlgorithm, WeightedWard
 from seg_pipeline.models.coreset import Coreset, summarise
-from seg_pipeline.models.hierarchical import WardAlgorithm, WeightedWard
 from seg_pipeline.models.metrics import inertia_of
 from seg_pipeline.models.model import model_from_labels
 from seg_pipeline_tests.test_coreset import (

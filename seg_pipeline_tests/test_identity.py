@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from seg_pipeline.segments.identity import identified, matched
-from seg_pipeline.segments.names import keep_names, name_segments
+from seg_pipeline.champions.identity import identified, matched
+from seg_pipeline.champions.names import keep_names, name_segments
 
 
 @settings(deadline=None)

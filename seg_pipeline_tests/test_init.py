@@ -8,8 +8,8 @@ import pytest
 
 from seg_pipeline.cli import main
 from seg_pipeline.errors import DataError
-from seg_pipeline.onboarding import NotAskedError, propose
 from seg_pipeline.settings import load_settings
+from seg_pipeline.usecases.init import NotAskedError, propose
 
 GERMAN = ["--column=customer_id=Kunde", "--column=ordered_at=Datum", "--column=unit_price=Preis"]
 QUICK = [

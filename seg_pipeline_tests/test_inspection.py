@@ -4,8 +4,8 @@ import pytest
 
 from seg_pipeline.cli import main
 from seg_pipeline.errors import UsageError
-from seg_pipeline.inspection import inspect
 from seg_pipeline.settings import load_settings
+from seg_pipeline.usecases.inspect import inspect
 
 
 def inspected(path, *options):

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
+from seg_pipeline.models.algorithms.rfm_grid import grid_model
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.metrics import score
 from seg_pipeline.models.model import model_from_labels
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.rfm_grid import grid_model
 from seg_pipeline_tests.test_coreset import (
     labelled_table,
     online_retail_rfm,

@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from seg_pipeline.errors import UsageError
-from seg_pipeline.evaluation.notation import MISSING, Notation
+from seg_pipeline.plotting.notation import MISSING, Notation
 from seg_pipeline.settings import load_settings
 
 SPACE = "\N{NO-BREAK SPACE}"

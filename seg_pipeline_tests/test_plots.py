@@ -11,8 +11,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from seg_pipeline.evaluation import plots
-from seg_pipeline.evaluation.notation import MISSING, Notation
+from seg_pipeline.plotting import plots
+from seg_pipeline.plotting.notation import MISSING, Notation
 
 
 def candidate(algorithm: str, k: int, silhouette: float, **others: object) -> dict[str, object]:

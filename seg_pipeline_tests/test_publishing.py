@@ -16,10 +16,10 @@ import pandas as pd
 import pytest
 
 from seg_pipeline.errors import MachineError, UsageError
+from seg_pipeline.publishing.sets import damaged_files, publish, published_as_of
+from seg_pipeline.publishing.views import VIEWS
 from seg_pipeline.segments.assets import PUBLISHED_TABLES
-from seg_pipeline.segments.publishing import damaged_files, publish, published_as_of
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_MOVES
-from seg_pipeline.segments.views import VIEWS
 from seg_pipeline.settings import OUTPUT_HASH_KEY, OutputSettings, flattened, load_settings, output_hash_key
 from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Warehouse
@@ -522,7 +522,7 @@ def test_a_killed_look_at_the_published_database_leaves_nothing(tmp_path):
     published(warehouse_with(tmp_path, AS_OF, ["a"]), out)
     files = sorted(out.rglob("*"))
     killed = (
-        "import os, sys, duckdb; from pathlib import Path; from seg_pipeline.segments.exports import content_digest;"
+        "import os, sys, duckdb; from pathlib import Path; from seg_pipeline.publishing.exports import content_digest;"
         "duckdb.connect = lambda *how, **more: os._exit(9); content_digest(Path(sys.argv[1]))"
     )
 

@@ -6,7 +6,7 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from seg_pipeline.quality import WHAT_NEXT, checks_of, evaluate, in_words, suite_of
+from seg_pipeline.quality.suites import WHAT_NEXT, checks_of, evaluate, in_words, suite_of
 from seg_pipeline.settings import load_settings
 from seg_pipeline.tables import Column, Rule, Table
 from seg_pipeline.warehouse import Warehouse

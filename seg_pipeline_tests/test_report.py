@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seg_pipeline.evaluation import plots
-from seg_pipeline.evaluation.notation import Notation
-from seg_pipeline.evaluation.report import Report, against_grid, render, rule_in_words, setting
+from seg_pipeline.plotting import plots
+from seg_pipeline.plotting.notation import Notation
+from seg_pipeline.publishing.report import Report, against_grid, render, rule_in_words, setting
 
 AS_OF = date(2011, 12, 10)
 

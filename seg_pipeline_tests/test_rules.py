@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from seg_pipeline.champions.rules import segment_rules
 from seg_pipeline.models.champions import champion_of
 from seg_pipeline.models.scoring import NO_CLUSTER
-from seg_pipeline.segments.rules import segment_rules
 
 
 def rules_of(rows, columns=("recency_days", "frequency", "monetary")):

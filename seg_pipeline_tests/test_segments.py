@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 import seg_pipeline.segments
+from seg_pipeline.champions.names import name_segments
 from seg_pipeline.errors import UsageError
 from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
-from seg_pipeline.segments.names import name_segments
 from seg_pipeline.segments.strategies import read_actions, strategies
 from seg_pipeline.segments.tables import SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import StrategySettings

@@ -26,7 +26,7 @@ from seg_pipeline.evaluation.value import (
     with_value,
 )
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
-from seg_pipeline.quality import evaluate
+from seg_pipeline.quality.suites import evaluate
 from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import Warehouse, create
 from seg_pipeline_tests.whole_runs import real_data

@@ -216,7 +216,7 @@ def test_an_interrupt_during_a_query_is_one(empty_warehouse):
 def test_an_interrupt_during_a_check_is_no_failed_check(empty_warehouse):
     from great_expectations.expectations import ExpectColumnValuesToBeBetween
 
-    from seg_pipeline.great_expectations_engines import validate
+    from seg_pipeline.quality.great_expectations_engines import validate
 
     expected = [ExpectColumnValuesToBeBetween(column="a", min_value=0)]
     with empty_warehouse.get_connection() as connection:

@@ -43,7 +43,7 @@ def _backfill(options: argparse.Namespace) -> int:
     load = loader(options)
     screen = Screen.of(options)
     with screen.progress("starting") as progress:
-        from seg_pipeline.runs import backfill
+        from seg_pipeline.usecases.run import backfill
 
         nights = backfill(load, progress, options.first, options.last or options.first, refit=options.refit)
     screen.result(

@@ -68,8 +68,8 @@ def _champions(options: argparse.Namespace) -> int:
 
 
 def _pin(warehouse: "Warehouse", options: argparse.Namespace) -> None:
+    from seg_pipeline.champions.cadence import last_scored
     from seg_pipeline.models.champions import pin, unpin
-    from seg_pipeline.segments.cadence import last_scored
 
     start = options.start or last_scored(warehouse) or datetime.date.today()
     if options.pin:

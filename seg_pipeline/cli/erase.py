@@ -34,7 +34,7 @@ def _erase(options: argparse.Namespace) -> int:
     load = loader(options)
     screen = Screen.of(options)
     with screen.progress("erasing") as progress:
-        from seg_pipeline.erasure import erase
+        from seg_pipeline.usecases.erase import erase
 
         done = erase(load, progress, options.customers)
 

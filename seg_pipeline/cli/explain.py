@@ -8,7 +8,7 @@ from seg_pipeline.cli.options import Commands, add_command, loader, settings_opt
 from seg_pipeline.cli.screen import Screen, shown
 
 if TYPE_CHECKING:
-    from seg_pipeline.segments.explain import Explanation
+    from seg_pipeline.usecases.explain import Explanation
 
 EPILOG = """\
 examples:
@@ -38,7 +38,7 @@ def _explain(options: argparse.Namespace) -> int:
 
     settings = loader(options)(())
     from seg_pipeline.definitions import warehouse_of
-    from seg_pipeline.segments.explain import explain
+    from seg_pipeline.usecases.explain import explain
 
     found = explain(warehouse_of(settings), options.customer, settings.as_of, options.lines)
     screen = Screen.of(options)

@@ -12,7 +12,7 @@ from seg_pipeline.cli.screen import Screen
 from seg_pipeline.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
-    from seg_pipeline.onboarding import Proposal, Question
+    from seg_pipeline.usecases.init import Proposal, Question
 
 EPILOG = """\
 examples:
@@ -63,8 +63,8 @@ def _init(options: argparse.Namespace) -> int:
     if not any(word.startswith(("source.path=", "source.table=")) for word in given):
         raise UsageError("init: no orders given; name a file, a folder or a glob: seg-pipeline init orders.csv")
     screen = Screen.of(options)
-    from seg_pipeline.onboarding import propose, settings_text
     from seg_pipeline.settings import load_settings
+    from seg_pipeline.usecases.init import propose, settings_text
 
     asking = not (options.yes or options.quiet) and sys.stdin.isatty() and sys.stdout.isatty()
     proposal = propose(given, partial(_answer, screen, asking))
@@ -89,7 +89,7 @@ def _answer(screen: Screen, asking: bool, question: "Question") -> str:
     Raises:
         NotAskedError: there is nobody to ask, and no answer is safe.
     """
-    from seg_pipeline.onboarding import NotAskedError
+    from seg_pipeline.usecases.init import NotAskedError
 
     either = " or ".join(f"--set {question.key}={answer}" for answer in question.answers)
     if not asking:

@@ -7,7 +7,7 @@ from seg_pipeline.cli.options import Commands, add_command, loader, settings_opt
 from seg_pipeline.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from seg_pipeline.inspection import Inspection
+    from seg_pipeline.usecases.inspect import Inspection
 
 EPILOG = """\
 examples:
@@ -35,7 +35,7 @@ def add(commands: Commands) -> None:
 def _inspect(options: argparse.Namespace) -> int:
     settings = loader(options)(())
     screen = Screen.of(options)
-    from seg_pipeline.inspection import inspect
+    from seg_pipeline.usecases.inspect import inspect
 
     found = inspect(settings)
     screen.result(lambda: _document(found), lambda: show(screen, found))

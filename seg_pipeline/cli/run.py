@@ -11,8 +11,8 @@ from seg_pipeline.cli.options import Commands, add_command, loader, places_optio
 from seg_pipeline.cli.screen import Screen, timed
 
 if TYPE_CHECKING:
-    from seg_pipeline.runs import Done, Progress
     from seg_pipeline.settings import Settings
+    from seg_pipeline.usecases.run import Done, Progress
 
 EPILOG = """\
 examples:
@@ -61,7 +61,7 @@ def run_and_show(load: "Callable[[Sequence[str]], Settings]", screen: Screen, *,
     """Runs with these settings, and shows what came out; returns the exit status."""
     began = time.perf_counter()
     with screen.progress("starting") as progress:
-        from seg_pipeline.runs import run
+        from seg_pipeline.usecases.run import run
 
         done = run(load, progress, refit=refit)
     seconds = time.perf_counter() - began
@@ -105,7 +105,7 @@ def _profiles(done: "Done") -> list[dict[str, Any]]:
 
 def _decision(done: "Done") -> dict[str, Any] | None:
     """What became of a fit; None where there was none."""
-    from seg_pipeline.models.tables import CHAMPION_DECISIONS
+    from seg_pipeline.champions.tables import CHAMPION_DECISIONS
 
     if done.fit is None:
         return None

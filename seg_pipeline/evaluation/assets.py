@@ -19,7 +19,7 @@ from seg_pipeline.models.champions import settled_on
 from seg_pipeline.models.tables import CANDIDATES, METRICS
 from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
-from seg_pipeline.quality import checks_of
+from seg_pipeline.quality.suites import checks_of
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown, rows_built
 from seg_pipeline.warehouse import Warehouse, replace_night, transaction
@@ -71,7 +71,7 @@ def evaluated_candidates(
 ) -> Iterator[dg.MaterializeResult]:
     import pandas as pd
 
-    from seg_pipeline.evaluation import plots
+    from seg_pipeline.plotting import plots
 
     as_of = night_of(context)
     sweeps = " UNION ALL ".join(

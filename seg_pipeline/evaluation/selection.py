@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
 from seg_pipeline.settings import SelectionSettings
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@
 
 from seg_pipeline.evaluation.value import RANDOM, Figures
 from seg_pipeline.features.tables import AS_OF
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
 from seg_pipeline.models.tables import METRICS
 from seg_pipeline.tables import Column, Rule, Table
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from seg_pipeline.evaluation.outcomes import DESCRIBED_BY, Outcomes
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, summarise
 from seg_pipeline.models.model import ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
 from seg_pipeline.models.side_by_side import side_by_side
 from seg_pipeline.settings import Settings
 

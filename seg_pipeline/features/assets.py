@@ -11,7 +11,7 @@ from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
 from seg_pipeline.features.transforms import fit_transforms
 from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
-from seg_pipeline.quality import checks_of
+from seg_pipeline.quality.suites import checks_of
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown, preview, rows_built
 from seg_pipeline.warehouse import Warehouse

@@ -10,6 +10,8 @@ from seg_pipeline.features.assets import feature_transforms, rfm_features
 from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
+from seg_pipeline.models.algorithms.rfm_grid import grid_model
 from seg_pipeline.models.champions import find_champion_of, settings_digest
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.drift import drift_rows
@@ -17,13 +19,11 @@ from seg_pipeline.models.gap import Gap, gap_statistic
 from seg_pipeline.models.model import Algorithm, ClusterModel
 from seg_pipeline.models.recount import recounted
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
-from seg_pipeline.models.rfm_grid import grid_model
 from seg_pipeline.models.stability import Stability, stability
 from seg_pipeline.models.store import candidate_rows, coreset_rows, read_coreset
 from seg_pipeline.models.tables import CANDIDATES, CORESET, FEATURE_DRIFT
 from seg_pipeline.nights import NIGHTS, night_of
-from seg_pipeline.quality import checks_of
+from seg_pipeline.quality.suites import checks_of
 from seg_pipeline.settings import ModelSettings, Settings
 from seg_pipeline.tables import markdown, rows_built
 from seg_pipeline.warehouse import Warehouse

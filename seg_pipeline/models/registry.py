@@ -1,11 +1,11 @@
 """The algorithms that the pipeline tries: a new algorithm is one class and one line here."""
 
-from seg_pipeline.models.bisecting_kmeans import BisectingKMeansAlgorithm
-from seg_pipeline.models.gaussian_mixture import DiagonalGaussianMixtureAlgorithm, GaussianMixtureAlgorithm
-from seg_pipeline.models.hdbscan import HDBSCANAlgorithm
-from seg_pipeline.models.hierarchical import WardAlgorithm
-from seg_pipeline.models.k_medoids import KMedoidsAlgorithm
-from seg_pipeline.models.kmeans import KMeansAlgorithm
+from seg_pipeline.models.algorithms.bisecting_kmeans import BisectingKMeansAlgorithm
+from seg_pipeline.models.algorithms.gaussian_mixture import DiagonalGaussianMixtureAlgorithm, GaussianMixtureAlgorithm
+from seg_pipeline.models.algorithms.hdbscan import HDBSCANAlgorithm
+from seg_pipeline.models.algorithms.hierarchical import WardAlgorithm
+from seg_pipeline.models.algorithms.k_medoids import KMedoidsAlgorithm
+from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
 from seg_pipeline.models.model import Algorithm
 
 ALGORITHMS: dict[str, Algorithm] = {

@@ -9,10 +9,10 @@ import numpy as np
 
 from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
 from seg_pipeline.models.model import ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.warehouse import map_rows, over_lines, place_of
 
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 """The tables of this room. All candidates of one algorithm stand in one table; these tables have the same columns."""
 
 from seg_pipeline.features.tables import AS_OF, RFM_GRID
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
+from seg_pipeline.models.algorithms.rfm_grid import TITLE as RFM_GRID_TITLE
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
-from seg_pipeline.models.rfm_grid import TITLE as RFM_GRID_TITLE
 from seg_pipeline.tables import Column, Rule, Table
 
 CORESET = Table(
@@ -192,49 +192,6 @@ CHAMPIONS = Table(
             " HAVING count(DISTINCT segment.segment_id) != count(DISTINCT segment.segment_name)"
             " OR count(DISTINCT segment.segment_id)"
             " != count(DISTINCT segment.segment_id || segment.segment_name)",
-        ),
-    ),
-)
-
-CHAMPION_DECISIONS = Table(
-    "models.champion_decisions",
-    "One row per night with a fit: the night's model against the champion, the decision, and its figures.",
-    nightly=True,
-    key=("challenger_id",),
-    may_be_empty=True,
-    columns=(
-        AS_OF,
-        Column("challenger_id", "VARCHAR", "Model that was chosen on the night"),
-        Column("incumbent_id", "VARCHAR", "Champion that it had to beat", nullable=True),
-        Column(
-            "decision",
-            "VARCHAR",
-            "first (there was none), replaced, kept, or past (a later champion is in force already)",
-            values=("first", "replaced", "kept", "past"),
-        ),
-        Column("reason", "VARCHAR", "Why"),
-        Column("challenger_score", "DOUBLE", "Weighted mean as in the choice, on the night's customers"),
-        Column("incumbent_score", "DOUBLE", "The same of the champion, on the same customers", nullable=True),
-        Column("challenger_silhouette", "DOUBLE", "Silhouette on the night's customers", nullable=True),
-        Column("incumbent_silhouette", "DOUBLE", "The same of the champion", nullable=True),
-        Column("challenger_explained_share", "DOUBLE", "Explained share on the night's customers", nullable=True),
-        Column("incumbent_explained_share", "DOUBLE", "The same of the champion", nullable=True),
-        Column("agreement", "DOUBLE", "Adjusted Rand index between both on the night's customers", nullable=True),
-        Column(
-            "kept_share",
-            "DOUBLE",
-            "Share of the customers who keep their segment id from one to the other",
-            nullable=True,
-            min_value=0,
-            max_value=1,
-        ),
-        Column(
-            "kept_share_unmatched",
-            "DOUBLE",
-            "What that share would be if segments were numbered anew by spend",
-            nullable=True,
-            min_value=0,
-            max_value=1,
         ),
     ),
 )

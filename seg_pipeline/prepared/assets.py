@@ -6,7 +6,7 @@ import dagster as dg
 
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REASONS, REJECTED_ORDERS
-from seg_pipeline.quality import checks_of
+from seg_pipeline.quality.suites import checks_of
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from seg_pipeline import loading
-from seg_pipeline.quality import checks_of
+from seg_pipeline.quality.suites import checks_of
 from seg_pipeline.raw.ingestion import Entry, ingest, read_ledger
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import Settings

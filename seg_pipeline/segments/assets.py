@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from seg_pipeline.evaluation.cluster_map import principal_plane
+from seg_pipeline.champions.appointment import appoint
+from seg_pipeline.champions.appointment import rule_in_words as takeover_in_words
+from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
 from seg_pipeline.evaluation.selection import rule_in_words
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
@@ -22,27 +24,25 @@ from seg_pipeline.features.assets import feature_transforms, rfm_features
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.assets import coreset
 from seg_pipeline.models.champions import SHAPING, Champion, champion_of, champions_overview
-from seg_pipeline.models.tables import CHAMPION_DECISIONS, CHAMPIONS, FEATURE_DRIFT
+from seg_pipeline.models.tables import CHAMPIONS, FEATURE_DRIFT
 from seg_pipeline.nights import NIGHTS, as_of_of, night_of
-from seg_pipeline.quality import checks_of
+from seg_pipeline.publishing.cluster_map import principal_plane
+from seg_pipeline.publishing.retention import forget_nights
+from seg_pipeline.publishing.sets import damaged_files, publish
+from seg_pipeline.publishing.views import VIEWS
+from seg_pipeline.quality.suites import checks_of
 from seg_pipeline.raw.tables import RAW_ORDERS
-from seg_pipeline.segments.appointment import appoint
-from seg_pipeline.segments.appointment import rule_in_words as takeover_in_words
 from seg_pipeline.segments.assignment import assign_night
 from seg_pipeline.segments.migration import lost_customers, migrate_night
-from seg_pipeline.segments.publishing import damaged_files, publish
-from seg_pipeline.segments.retention import forget_nights
 from seg_pipeline.segments.strategies import strategies
 from seg_pipeline.segments.tables import (
     SEGMENT_ASSIGNMENTS,
     SEGMENT_HISTORY,
-    SEGMENT_IDENTITY,
     SEGMENT_MIGRATION,
     SEGMENT_MOVES,
     SEGMENT_PROFILES,
     SEGMENT_STRATEGIES,
 )
-from seg_pipeline.segments.views import VIEWS
 from seg_pipeline.settings import Settings, flattened, output_hash_key
 from seg_pipeline.tables import OWNER, markdown, preview, rows_built
 from seg_pipeline.warehouse import Warehouse
@@ -126,8 +126,8 @@ def appointed_champion(
 def labelled_customers(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
-    from seg_pipeline.evaluation import plots
-    from seg_pipeline.evaluation.notation import Notation
+    from seg_pipeline.plotting import plots
+    from seg_pipeline.plotting.notation import Notation
 
     as_of = night_of(context)
     champion = champion_of(warehouse, as_of)
@@ -171,7 +171,7 @@ def labelled_customers(
     ]
 )
 def migrated_customers(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
-    from seg_pipeline.evaluation import plots
+    from seg_pipeline.plotting import plots
 
     as_of = night_of(context)
     migrate_night(warehouse, as_of)
@@ -261,9 +261,9 @@ def segment_strategies(
 def published_files(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
-    from seg_pipeline.evaluation import plots
-    from seg_pipeline.evaluation.notation import Notation
-    from seg_pipeline.evaluation.report import Report, render
+    from seg_pipeline.plotting import plots
+    from seg_pipeline.plotting.notation import Notation
+    from seg_pipeline.publishing.report import Report, render
 
     as_of = night_of(context)
     champion = champion_of(warehouse, as_of)

@@ -1,14 +1,12 @@
 """One night's segments: every customer scored with the champion, the segments measured, both tables replaced."""
 
 import datetime
-from pathlib import Path
 
+from seg_pipeline.champions.appointment import PROFILES
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.scoring import label_customers
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
 from seg_pipeline.warehouse import Warehouse, over_lines, replace_night, temporary, transaction
-
-PROFILES = Path(__file__).with_name("segment_profiles.sql")
 
 
 def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date) -> None:

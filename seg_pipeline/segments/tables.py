@@ -1,10 +1,8 @@
 """The tables of this room."""
 
+from seg_pipeline.champions.tables import SEGMENT_ID, SEGMENT_NAME
 from seg_pipeline.features.tables import AS_OF, NO_PURCHASES, RFM_GRID
 from seg_pipeline.tables import Column, Rule, Table
-
-SEGMENT_ID = Column("segment_id", "INTEGER", "Segment; 0 is 'No purchases', 1 spends most per customer", min_value=0)
-SEGMENT_NAME = Column("segment_name", "VARCHAR", "Name of the segment, no two alike")
 
 # Features whose median a profile shows.
 PROFILED = (
@@ -185,32 +183,6 @@ SEGMENT_HISTORY = Table(
     nightly=True,
     key=("customer_id",),
     columns=(AS_OF, Column("customer_id", "VARCHAR", "Customer"), SEGMENT_ID, SEGMENT_NAME),
-)
-
-SEGMENT_IDENTITY = Table(
-    "segments.segment_identity",
-    "What became of each segment on a night when a new model took over: kept, renamed, new or dissolved.",
-    nightly=True,
-    key=("segment_id",),
-    may_be_empty=True,
-    columns=(
-        AS_OF,
-        SEGMENT_ID,
-        Column("change", "VARCHAR", "What became of it", values=("kept", "renamed", "new", "dissolved")),
-        Column("segment_name", "VARCHAR", "Its name from now on; NULL where it dissolved", nullable=True),
-        Column("previous_name", "VARCHAR", "Its name until now; NULL where it is new", nullable=True),
-        Column(
-            "overlap",
-            "DOUBLE",
-            "Customers in both over customers in either, before and after",
-            nullable=True,
-            min_value=0,
-            max_value=1,
-        ),
-        Column("customers", "BIGINT", "Customers in it on the night, by the new model", min_value=0),
-        Column("model_id", "VARCHAR", "The new champion"),
-        Column("previous_model_id", "VARCHAR", "The one before; NULL for the first", nullable=True),
-    ),
 )
 
 SEGMENT_MIGRATION = Table(

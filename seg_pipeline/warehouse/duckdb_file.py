@@ -32,6 +32,7 @@ from seg_pipeline.warehouse.statements import (
     literal,
     quoted,
     replace_night,
+    tables_with,
     text_of,
     transaction,
 )
@@ -514,6 +515,14 @@ class Warehouse(DuckDBResource):
             f" ORDER BY {', '.join(table.key)}",
             {"as_of": as_of, **(parameters or {})},
         )
+
+    def newest_night(self, table: str) -> datetime.date | None:
+        """The latest night of a table by its name; None where it has none, or where there is no such table."""
+        with self.get_connection() as connection:
+            if table not in tables_with(connection, "as_of"):
+                return None
+        newest: datetime.date | None = self.value(f"SELECT max(as_of) FROM {table}")
+        return newest
 
     def count(self, table: Table, as_of: datetime.date | None = None) -> int:
         """Rows of a table, or of one of its nights."""

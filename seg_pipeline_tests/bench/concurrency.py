@@ -22,7 +22,7 @@ from pathlib import Path
 
 import duckdb
 
-from seg_pipeline.segments.publishing import LATEST, MANIFEST, SETS, damaged_files
+from seg_pipeline.publishing.sets import LATEST, MANIFEST, SETS, damaged_files
 from seg_pipeline.warehouse import GRACE_SECONDS
 from seg_pipeline_tests.bench.processes import DEMO_SHOP
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
 from seg_pipeline.definitions import Loader, build_definitions
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
@@ -23,10 +24,10 @@ from seg_pipeline.evaluation.tables import (
     VALUE_WINDOW,
 )
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES, RFM_GRID
-from seg_pipeline.models.tables import CANDIDATES, CHAMPION_DECISIONS, CHAMPIONS, CORESET
+from seg_pipeline.models.tables import CANDIDATES, CHAMPIONS, CORESET
 from seg_pipeline.nights import partition_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
-from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_IDENTITY, SEGMENT_PROFILES
+from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
 from seg_pipeline.settings import Settings, load_settings
 from seg_pipeline.warehouse import Warehouse, create
 

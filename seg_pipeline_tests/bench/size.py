@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg_pipeline.runs import Progress, run
 from seg_pipeline.settings import Settings, load_settings
+from seg_pipeline.usecases.run import Progress, run
 from seg_pipeline_tests.bench.processes import DEMO_SHOP
 
 LAST_DAY = datetime.date(2026, 3, 1)

@@ -7,7 +7,7 @@ import pytest
 
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, REJECTED_ORDERS
-from seg_pipeline.quality import evaluate
+from seg_pipeline.quality.suites import evaluate
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline_tests.spark.conftest import ENGINES
 

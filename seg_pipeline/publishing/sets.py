@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from seg_pipeline.errors import MachineError
-from seg_pipeline.segments.exports import DATABASE, content_digest, export_night
-from seg_pipeline.segments.views import View
+from seg_pipeline.publishing.exports import DATABASE, content_digest, export_night
+from seg_pipeline.publishing.views import View
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Warehouse
 

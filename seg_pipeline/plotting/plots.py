@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from seg_pipeline.evaluation.notation import Notation
 from seg_pipeline.evaluation.value import TARGETED
-from seg_pipeline.models.rfm_grid import NAME as BASELINE
+from seg_pipeline.models.algorithms.rfm_grid import NAME as BASELINE
 from seg_pipeline.models.tables import TITLES
+from seg_pipeline.plotting.notation import Notation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

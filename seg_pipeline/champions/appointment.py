@@ -12,10 +12,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from seg_pipeline.champions.cadence import is_past
+from seg_pipeline.champions.identity import identified, matched
+from seg_pipeline.champions.names import keep_names, name_segments
+from seg_pipeline.champions.rules import segment_rules
+from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
 from seg_pipeline.evaluation.selection import Candidate, weights_of
 from seg_pipeline.evaluation.tables import EVALUATION_REPORT
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, NO_PURCHASES, RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import invert_transforms
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.champions import (
     Champion,
     append_champion,
@@ -30,16 +36,9 @@ from seg_pipeline.models.drift import training_summary
 from seg_pipeline.models.gates import failed_gate
 from seg_pipeline.models.metrics import score
 from seg_pipeline.models.model import model_from_labels, nearest_centers
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.scoring import NO_CLUSTER, Scorer, grid_clusters, label_customers
 from seg_pipeline.models.stability import adjusted_rand
 from seg_pipeline.models.store import read_coreset, read_jaccard, read_model
-from seg_pipeline.models.tables import CHAMPION_DECISIONS
-from seg_pipeline.segments.cadence import is_past
-from seg_pipeline.segments.identity import identified, matched
-from seg_pipeline.segments.names import keep_names, name_segments
-from seg_pipeline.segments.rules import segment_rules
-from seg_pipeline.segments.tables import SEGMENT_IDENTITY
 from seg_pipeline.settings import SelectionSettings, Settings
 from seg_pipeline.warehouse import Warehouse, create, over_lines, replace_night, temporary, transaction
 

@@ -17,12 +17,12 @@ import numpy as np
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms, invert_transforms
+from seg_pipeline.models.algorithms.gaussian_mixture import GaussianMixtureAlgorithm
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.champions import Champion, find_champion
 from seg_pipeline.models.coreset import FloatArray, IntArray
-from seg_pipeline.models.gaussian_mixture import GaussianMixtureAlgorithm
 from seg_pipeline.models.model import NearestCell
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import BLANKS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS

@@ -2,22 +2,21 @@
 
 import datetime
 
+from seg_pipeline.champions.tables import CHAMPION_DECISIONS
 from seg_pipeline.models.champions import newest_champion, settings_digest
-from seg_pipeline.models.tables import CHAMPION_DECISIONS, FEATURE_DRIFT
-from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
+from seg_pipeline.models.tables import FEATURE_DRIFT
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse, create
 
 # A champion that has just beaten a challenger is not challenged again because of the same drift.
 DAYS_BETWEEN_TRIALS = 7
+# What a later room writes, by its name: a night that is there is scored.
+SCORED = "segments.segment_assignments"
 
 
 def last_scored(warehouse: Warehouse) -> datetime.date | None:
     """The latest night with segments; None before the first."""
-    with warehouse.get_connection() as connection:
-        create(connection, SEGMENT_ASSIGNMENTS, or_replace=False)
-    found: datetime.date | None = warehouse.value(f"SELECT max(as_of) FROM {SEGMENT_ASSIGNMENTS.name}")
-    return found
+    return warehouse.newest_night(SCORED)
 
 
 def is_past(warehouse: Warehouse, as_of: datetime.date) -> bool:

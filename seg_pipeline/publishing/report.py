@@ -18,10 +18,10 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from seg_pipeline.evaluation import plots
-from seg_pipeline.evaluation.notation import Notation
 from seg_pipeline.evaluation.value import RANDOM, TARGETED, tested_k
-from seg_pipeline.models.rfm_grid import NAME as RFM_GRID
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
+from seg_pipeline.plotting import plots
+from seg_pipeline.plotting.notation import Notation
 from seg_pipeline.prepared.tables import REASONS
 
 STABLE, PATTERN = 0.75, 0.6

@@ -105,7 +105,7 @@ def suite_of(table: Table) -> list[Expected]:
 
 def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: datetime.date | None) -> list[Outcome]:
     """Runs a table's suite, over one night's rows where it is nightly."""
-    from seg_pipeline.great_expectations_engines import validate
+    from seg_pipeline.quality.great_expectations_engines import validate
 
     suite = suite_of(table)
     where = f" WHERE as_of = DATE '{as_of.isoformat()}'" if table.nightly and as_of else ""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import duckdb
 
 from seg_pipeline.definitions import Loader, check, warehouse_of
+from seg_pipeline.publishing.sets import LATEST, SETS, published_as_of
 from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
-from seg_pipeline.runs import Progress, backfill
-from seg_pipeline.segments.publishing import LATEST, SETS, published_as_of
 from seg_pipeline.settings import Settings
+from seg_pipeline.usecases.run import Progress, backfill
 from seg_pipeline.warehouse import create, delete, execute, tables_with, transaction
 
 # Where ids stand as they were delivered.

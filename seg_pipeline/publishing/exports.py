@@ -13,7 +13,7 @@ from pathlib import Path
 import duckdb
 
 from seg_pipeline.errors import MachineError
-from seg_pipeline.segments.views import View
+from seg_pipeline.publishing.views import View
 from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Warehouse, execute, literal, quoted
 

@@ -17,14 +17,14 @@ import dagster as dg
 from seg_pipeline import loading
 from seg_pipeline.automation import ingest, night
 from seg_pipeline.automation import refit as refit_job
+from seg_pipeline.champions.cadence import refit_due
 from seg_pipeline.definitions import Loader, build_definitions, check, warehouse_of
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.models.champions import newest_champion
 from seg_pipeline.models.side_by_side import start_early
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
+from seg_pipeline.publishing.sets import LATEST, published_as_of
 from seg_pipeline.raw.object_storage import is_object
-from seg_pipeline.segments.cadence import refit_due
-from seg_pipeline.segments.publishing import LATEST, published_as_of
 from seg_pipeline.settings import dagster_home
 from seg_pipeline.warehouse import Warehouse
 

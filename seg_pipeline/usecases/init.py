@@ -13,7 +13,6 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from seg_pipeline.errors import DataError, SegPipelineError, UsageError
-from seg_pipeline.inspection import NEVER_MIXED, Inspection, inspect, mixture
 from seg_pipeline.raw.columns import NEEDED, ColumnNames, column_names, plain
 from seg_pipeline.raw.database import header as table_header
 from seg_pipeline.raw.object_storage import is_object
@@ -26,6 +25,7 @@ from seg_pipeline.settings import (
     read_preset,
     source_database,
 )
+from seg_pipeline.usecases.inspect import NEVER_MIXED, Inspection, inspect, mixture
 
 NO_COLUMN = "-"
 # What each column holds, as it is asked for.

@@ -1,0 +1,1 @@
+"""The algorithms that the pipeline compares, one file each."""

@@ -1,0 +1,1 @@
+"""Expectation suites: what each table must keep, checked inside the database."""

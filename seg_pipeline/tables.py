@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from seg_pipeline.warehouse import Warehouse
 
 Severity = Literal["critical", "warning"]
+# How charts and the report write a value.
+Unit = Literal["number", "money", "share"]
 
 OWNER = "team:data"
 # Numbers this large are shown without decimals.
@@ -26,7 +28,10 @@ PREVIEW_ROWS = 5
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: DuckDB type, meaning with its unit, and what its values may be (bounds inclusive)."""
+    """A column: DuckDB type, meaning with its unit, and what its values may be (bounds inclusive).
+
+    A column of customers that has a title is a feature; charts and the report show it by that title, in its unit.
+    """
 
     name: str
     type: str
@@ -35,6 +40,8 @@ class Column:
     min_value: float | None = None
     max_value: float | None = None
     values: tuple[str, ...] = ()
+    title: str = ""
+    unit: Unit = "number"
 
     @property
     def shown(self) -> dg.TableColumn:

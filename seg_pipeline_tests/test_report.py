@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seg_pipeline.plotting import plots
+from seg_pipeline.plotting import images
 from seg_pipeline.plotting.notation import Notation
-from seg_pipeline.publishing.report import Report, against_grid, render, rule_in_words, setting
+from seg_pipeline.publishing.report import Report, render
+from seg_pipeline.publishing.report.words import against_baseline, readable_rule, setting
 
 AS_OF = date(2011, 12, 10)
 
@@ -148,7 +149,7 @@ class Page(HTMLParser):
 @pytest.fixture
 def without_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures are built but not drawn, for tests of words: drawing takes most of the time."""
-    monkeypatch.setattr(plots, "svg", lambda figure, name: "")
+    monkeypatch.setattr(images, "svg", lambda figure, name: "")
 
 
 @pytest.fixture(scope="module")
@@ -389,7 +390,7 @@ def test_all_data_is_escaped_wherever_it_stands(change: Callable[[Report], Repor
     ("low", "high", "begins"), [(0.01, 0.1, "more"), (-0.1, -0.01, "less"), (-0.1, 0.1, "no clear")]
 )
 def test_a_difference_to_the_grid_counts_where_its_interval_leaves_zero(low: float, high: float, begins: str) -> None:
-    assert against_grid(low, high).startswith(begins)
+    assert against_baseline(low, high).startswith(begins)
 
 
 def test_nothing_comes_from_outside_and_every_image_has_words(html: str) -> None:
@@ -486,4 +487,4 @@ def test_numbers_are_those_of_the_place_and_words_stay_english() -> None:
 
 
 def test_a_rule_names_features_as_people_say_them() -> None:
-    assert rule_in_words("recency_days <= 96 and frequency >= 6") == "days since last order ≤ 96 and orders ≥ 6"
+    assert readable_rule("recency_days <= 96 and frequency >= 6") == "days since last order ≤ 96 and orders ≥ 6"

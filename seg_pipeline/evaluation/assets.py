@@ -15,8 +15,9 @@ from seg_pipeline.evaluation.tables import (
 )
 from seg_pipeline.evaluation.value import value_rows, with_value
 from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
 from seg_pipeline.models.champions import settled_on
-from seg_pipeline.models.tables import CANDIDATES, METRICS
+from seg_pipeline.models.tables import CANDIDATES, METRICS, TITLES
 from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.quality.suites import checks_of
@@ -71,7 +72,8 @@ def evaluated_candidates(
 ) -> Iterator[dg.MaterializeResult]:
     import pandas as pd
 
-    from seg_pipeline.plotting import plots
+    from seg_pipeline.plotting.candidates import Legend, algorithm_comparison, elbow_curves, silhouette_curves
+    from seg_pipeline.plotting.images import markdown_image
 
     as_of = night_of(context)
     sweeps = " UNION ALL ".join(
@@ -86,6 +88,7 @@ def evaluated_candidates(
     warehouse.replace_night(CHOICE_SENSITIVITY, scenarios, as_of)
     chosen = report[report["chosen"]].iloc[0]
     k_range = (settings.selection.k_min, settings.selection.k_max)
+    legend = Legend(TITLES, baseline=RFM_GRID)
     yield dg.MaterializeResult(
         asset_key=EVALUATION_REPORT.asset_key,
         metadata={
@@ -103,12 +106,12 @@ def evaluated_candidates(
                 )
             ),
             "elbow_curves": dg.MetadataValue.md(
-                plots.markdown_image(plots.elbow_curves(report, k_range=k_range), "Elbow curves")
+                markdown_image(elbow_curves(report, legend, k_range=k_range), "Elbow curves")
             ),
             "silhouette_curves": dg.MetadataValue.md(
-                plots.markdown_image(plots.silhouette_curves(report, k_range=k_range), "Silhouette curves")
+                markdown_image(silhouette_curves(report, legend, k_range=k_range), "Silhouette curves")
             ),
-            "algorithms": dg.MetadataValue.md(plots.markdown_image(plots.algorithm_comparison(report), "Algorithms")),
+            "algorithms": dg.MetadataValue.md(markdown_image(algorithm_comparison(report, legend), "Algorithms")),
         },
     )
     yield dg.MaterializeResult(

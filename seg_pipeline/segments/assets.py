@@ -21,7 +21,7 @@ from seg_pipeline.evaluation.tables import (
     VALUE_WINDOW,
 )
 from seg_pipeline.features.assets import feature_transforms, rfm_features
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import FEATURES, RFM_FEATURES
 from seg_pipeline.models.assets import coreset
 from seg_pipeline.models.champions import SHAPING, Champion, champion_of, champions_overview
 from seg_pipeline.models.tables import CHAMPIONS, FEATURE_DRIFT
@@ -126,8 +126,9 @@ def appointed_champion(
 def labelled_customers(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> Iterator[dg.MaterializeResult]:
-    from seg_pipeline.plotting import plots
+    from seg_pipeline.plotting.images import markdown_image
     from seg_pipeline.plotting.notation import Notation
+    from seg_pipeline.plotting.segments import feature_profiles, sizes_and_revenue
 
     as_of = night_of(context)
     champion = champion_of(warehouse, as_of)
@@ -155,10 +156,10 @@ def labelled_customers(
             "rules": dg.MetadataValue.md(markdown(profiles[["segment_name", "rule", "rule_precision", "rule_recall"]])),
             "rule_fidelity": round(champion.rule_fidelity, 4),
             "sizes_and_revenue": dg.MetadataValue.md(
-                plots.markdown_image(plots.sizes_and_revenue(profiles, notation=notation), "Sizes and revenue")
+                markdown_image(sizes_and_revenue(profiles, notation=notation), "Sizes and revenue")
             ),
             "feature_profiles": dg.MetadataValue.md(
-                plots.markdown_image(plots.feature_profiles(profiles, notation=notation), "Feature profiles")
+                markdown_image(feature_profiles(profiles, FEATURES, notation=notation), "Feature profiles")
             ),
         },
     )
@@ -171,7 +172,8 @@ def labelled_customers(
     ]
 )
 def migrated_customers(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult]:
-    from seg_pipeline.plotting import plots
+    from seg_pipeline.plotting.images import markdown_image
+    from seg_pipeline.plotting.segments import migration_flow
 
     as_of = night_of(context)
     migrate_night(warehouse, as_of)
@@ -185,7 +187,7 @@ def migrated_customers(context: dg.AssetExecutionContext, warehouse: Warehouse) 
     migration = warehouse.night(SEGMENT_MIGRATION, as_of)
     flow = _farthest(migration)
     stayed = migration[migration["from_segment_id"] == migration["to_segment_id"]]
-    pictures = {"flow": dg.MetadataValue.md(plots.markdown_image(plots.flow(flow), "Who moved"))} if len(flow) else {}
+    pictures = {"flow": dg.MetadataValue.md(markdown_image(migration_flow(flow), "Who moved"))} if len(flow) else {}
     yield dg.MaterializeResult(
         asset_key=SEGMENT_MIGRATION.asset_key,
         metadata={
@@ -261,8 +263,9 @@ def segment_strategies(
 def published_files(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
-    from seg_pipeline.plotting import plots
+    from seg_pipeline.plotting.images import markdown_image
     from seg_pipeline.plotting.notation import Notation
+    from seg_pipeline.plotting.segments import cluster_map
     from seg_pipeline.publishing.report import Report, render
 
     as_of = night_of(context)
@@ -312,7 +315,7 @@ def published_files(
         **rows_built(warehouse, SEGMENT_ASSIGNMENTS, as_of),
         "rows_past_retention": forgotten,
         "published": is_latest,
-        "cluster_map": dg.MetadataValue.md(plots.markdown_image(plots.cluster_map(cells, axis_labels), "Cluster map")),
+        "cluster_map": dg.MetadataValue.md(markdown_image(cluster_map(cells, axis_labels), "Cluster map")),
     }
     if is_latest:
         metadata["report"] = dg.MetadataValue.path(str((folder / REPORT_PAGE).absolute()))

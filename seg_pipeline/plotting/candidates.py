@@ -68,7 +68,7 @@ def elbow_curves(
     by_bic = set(evaluation.loc[evaluation["bic"].notna(), "algorithm"])
     across = min(max(len(curves), 1), 3)
     down = math.ceil(max(len(curves), 1) / across)
-    figure = empty_figure(0.6 + 2.8 * down, "How much spread is left within the segments, for each number of segments")
+    figure = empty_figure(0.6 + 2.8 * down, "How much spread is left within the segments, by number of segments")
     grid = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
     for empty in panels[max(len(curves), 1) :]:
@@ -117,14 +117,12 @@ def silhouette_curves(
         notation: How numbers are written.
     """
     curves = _curves(evaluation, "silhouette", legend.baseline)
-    figure = empty_figure(
-        4.2, "How clearly the segments stand apart (ring: the best by silhouette alone; star: the one chosen)"
-    )
+    figure = empty_figure(4.2, "How clearly the segments are separated (ring: best by silhouette alone; star: chosen)")
     axes = figure.subplots()
     axes.set_xlabel("segments (k)")
     axes.set_ylabel("silhouette (-1 to 1, higher is clearer)")
     if not curves:
-        _note(axes, "No candidate has a silhouette: it needs two segments at least.")
+        _note(axes, "No candidate has a silhouette, which needs at least two segments.")
         return figure
     _shade(axes, k_range)
     colours = legend.colours(evaluation["algorithm"])
@@ -142,7 +140,7 @@ def silhouette_curves(
     baseline = evaluation[evaluation["algorithm"].eq(legend.baseline) & evaluation["silhouette"].notna()]
     for k, silhouette in baseline[["k", "silhouette"]].itertuples(index=False):
         axes.axhline(silhouette, color=GREY, linestyle="--", linewidth=1.4, zorder=1)
-        ends.append((silhouette, f"R x F grid, {k:.0f} segments", INK))
+        ends.append((silhouette, f"{legend.title(legend.baseline)}, {k:.0f} segments", INK))
     _whole_ticks(axes, pd.concat([curve["k"] for curve in curves.values()]))
     axes.yaxis.set_major_formatter(lambda value, _: notation.number(value, 2))
     _label_ends(figure, axes, ends)
@@ -158,7 +156,7 @@ def algorithm_comparison(evaluation: pd.DataFrame, legend: Legend, *, notation: 
         ("davies_bouldin", "Davies-Bouldin", "lower is better", notation.number, 2),
         ("explained_share", "Explained share", "higher is better", notation.share, 0),
     ]
-    figure = empty_figure(1.5 + 0.36 * len(rows), "The best of each algorithm against the baseline")
+    figure = empty_figure(1.5 + 0.36 * len(rows), "The best candidates of each algorithm, and the baseline")
     panels = figure.subplots(1, len(metrics), sharey=True)
     places = np.arange(len(rows))
     algorithms, chosen = list(rows["algorithm"]), list(rows["chosen"].eq(True))
@@ -213,7 +211,9 @@ def value_curves(
         chosen: The chosen algorithm and the k with which it was tested.
         notation: How numbers are written.
     """
-    figure = empty_figure(4.4, "What share of the next period's revenue one would have reached, best segments first")
+    figure = empty_figure(
+        4.4, "Share of the next period's revenue that contacting the best segments first would have reached"
+    )
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=PALE, linewidth=1.4, label="Random customers")
     for algorithm, curve in by_segment[by_segment["algorithm"].eq(legend.baseline)].groupby("algorithm"):

@@ -1,7 +1,7 @@
 """What the charts share: colours, the empty figure, and small things done to axes.
 
-A chart takes a table and returns a matplotlib Figure. Nothing here or in the files beside it reads or writes a file,
-knows a room, or uses pyplot, which keeps global state. Colours are Okabe and Ito's, which colour-blind readers can tell
+A chart takes a table and returns a matplotlib Figure. It reads and writes no file, and does not use pyplot, which keeps
+global state. Colours are Okabe and Ito's, which colour-blind readers can tell
 apart. matplotlib is imported only when a chart is drawn, so importing these modules is cheap.
 """
 

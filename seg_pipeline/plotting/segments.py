@@ -39,7 +39,7 @@ MAP_STEPS = 30
 def sizes_and_revenue(profiles: pd.DataFrame, *, notation: Notation = ENGLISH) -> Figure:
     """Draws two bars per segment: its share of the customers and its share of the revenue."""
     profiles = by_revenue(profiles)
-    figure = empty_figure(1.2 + 0.62 * len(profiles), "Who the customers are and where the revenue comes from")
+    figure = empty_figure(1.2 + 0.62 * len(profiles), "Each segment's share of the customers and of the revenue")
     axes = figure.subplots()
     places = np.arange(len(profiles))
     shortest, longest = 0.0, 0.0
@@ -114,7 +114,7 @@ def cluster_map(cells: pd.DataFrame, axis_labels: tuple[str, str]) -> Figure:
         axis_labels: What each axis is made of, in words.
     """
     figure = empty_figure(
-        6.2, "Where the segments lie: each bubble is a group of like customers, its area their number"
+        6.2, "Where the segments lie: each bubble is a group of similar customers, sized by their number"
     )
     axes = figure.subplots()
     axes.set_xlabel(plain(textwrap.fill(axis_labels[0], 100)))

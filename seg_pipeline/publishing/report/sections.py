@@ -1,8 +1,8 @@
 """The sections of the report, in reading order.
 
 A section is a function and the template sections/NAME.html.j2 of the same name. The function takes the report and
-returns what its template needs beside it, or None to leave the section out. To add a section, write the two and name
-the function in PARTS.
+returns what its template needs in addition, or None to leave the section out. To add a section, write both and name the
+function in PARTS.
 """
 
 from __future__ import annotations
@@ -44,20 +44,19 @@ class Part:
 
 
 def at_a_glance(report: Report) -> Context:
-    """The lead sentence, and a table of all segments."""
-    funded = [segment["strategy"] for segment in report.segments if segment["strategy"]]
-    budgets = [float(strategy["budget"]) for strategy in funded]
-    bought = [segment["strategy"] for segment in report.bought if segment["strategy"]]
+    """Shows the lead sentence and a table of all segments."""
+    budgets = [float(segment["strategy"]["budget"]) for segment in report.segments if segment["strategy"]]
+    of_buyers = [segment["strategy"] for segment in report.bought if segment["strategy"]]
     return {
         "revenue": sum(segment["revenue"] for segment in report.segments),
         "leader": next((segment for segment in report.bought if pd.notna(segment["revenue_share"])), None),
-        "favoured": max(bought, key=lambda strategy: float(strategy["budget"]), default=None),
+        "favoured": max(of_buyers, key=lambda strategy: float(strategy["budget"]), default=None),
         "budget": sum(budgets),
     }
 
 
 def certainty(report: Report) -> Context:
-    """How stable the segments are, what they would have been worth, and how firm the choice is, in plain words."""
+    """Says in plain words how stable the segments are, what they would have been worth, and how firm the choice is."""
     chosen = report.chosen
     measured = [segment for segment in report.bought if present(segment.get("stability"))]
     agreeing = 0
@@ -74,12 +73,12 @@ def certainty(report: Report) -> Context:
 
 
 def segment_by_segment(report: Report) -> Context:
-    """Each segment with its figures, its actions and its budget."""
+    """Shows each segment with its figures, its actions and its budget."""
     return {}
 
 
 def who_moved(report: Report) -> Context | None:
-    """Customers who changed their segment since an earlier night, the most travelled way first."""
+    """Shows who changed segment since an earlier night; left out if nobody did."""
     migration = report.migration
     if migration is None:
         return None
@@ -95,7 +94,7 @@ def who_moved(report: Report) -> Context | None:
 
 
 def the_choice(report: Report) -> Context:
-    """The rule, the chosen candidate, what silhouette alone would choose, and all candidates."""
+    """Shows the rule, the chosen candidate, what silhouette alone would choose, and all candidates."""
     evaluation, notation = report.evaluation, report.notation
     low, high = report.settings.get("selection.k_min"), report.settings.get("selection.k_max")
     k_range = (low, high) if isinstance(low, int) and isinstance(high, int) else None
@@ -115,14 +114,14 @@ def the_choice(report: Report) -> Context:
 
 
 def sensitivity(report: Report) -> Context | None:
-    """Which candidate wins if one setting of the rule is moved."""
+    """Shows which candidate wins if one setting of the rule is changed."""
     if report.sensitivity is None:
         return None
     return {"winners": len(report.sensitivity.drop_duplicates(["algorithm", "k"]))}
 
 
 def stability(report: Report) -> Context:
-    """The cluster map, the feature profiles, and each segment's stability, short rule and reason for its name."""
+    """Shows the cluster map, the feature profiles, and each segment's stability, short rule and reason for its name."""
     return {
         "map": images.svg(cluster_map(report.cells, report.axis_labels), "map"),
         "profiles": images.svg(feature_profiles(report.profiles, FEATURES, notation=report.notation), "profiles"),
@@ -132,7 +131,7 @@ def stability(report: Report) -> Context:
 
 
 def value_test(report: Report) -> Context | None:
-    """What the segments would have been worth, beside the baseline and random customers."""
+    """Shows what the segments would have been worth, beside the baseline and random customers."""
     value = report.value
     if value is None:
         return None
@@ -146,12 +145,12 @@ def value_test(report: Report) -> Context | None:
 
 
 def budget(report: Report) -> Context | None:
-    """The arithmetic of the budget."""
+    """Shows the arithmetic of the budget; left out without strategies."""
     return {} if len(report.strategies) else None
 
 
 def lines(report: Report) -> Context:
-    """Lines delivered, kept and rejected, and whether the sum holds."""
+    """Shows how many lines were delivered, kept and rejected, and whether the counts add up."""
     stage, counts = report.rows["stage"], report.rows["lines"].astype(int)
     raw, clean, total = (int(counts[stage.eq(name)].sum()) for name in ("raw", "clean", "rejected"))
     rejected = report.rows[stage.eq("rejected")].sort_values(["lines", "reason"], ascending=[False, True])
@@ -165,12 +164,12 @@ def lines(report: Report) -> Context:
 
 
 def model(report: Report) -> Context:
-    """The model's id, and the versions that made the page."""
+    """Shows the model's id and the versions of the software."""
     return {}
 
 
 def settings(report: Report) -> Context:
-    """All settings that shape the numbers."""
+    """Shows all settings that shape the numbers."""
     return {}
 
 

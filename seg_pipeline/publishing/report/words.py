@@ -51,7 +51,11 @@ def sureness(jaccard: float) -> str:
     """Says what a segment's mean Jaccard overlap with its refits means, by the bounds of Hennig (2007)."""
     if jaccard >= STABLE:
         return "a stable segment"
-    return "a pattern, its borders move" if jaccard >= PATTERN else "a cut through a cloud, not a group of its own"
+    return (
+        "a pattern whose borders vary"
+        if jaccard >= PATTERN
+        else "an arbitrary cut, with similar customers on both sides"
+    )
 
 
 def against_baseline(low: float, high: float) -> str:
@@ -62,9 +66,9 @@ def against_baseline(low: float, high: float) -> str:
         high: Its upper end.
     """
     if low > 0:
-        return "more than the public R x F grid, beyond what chance explains"
+        return "significantly more than the public R x F grid"
     return (
-        "less than the public R x F grid, beyond what chance explains"
+        "significantly less than the public R x F grid"
         if high < 0
-        else "no clear difference from the public R x F grid"
+        else "no significant difference from the public R x F grid"
     )

@@ -1,7 +1,6 @@
 """The house keeps its shape: rooms in order, one reader of the environment, one door to Dagster per room."""
 
 import ast
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +9,12 @@ import pytest
 
 import seg_pipeline
 from seg_pipeline.definitions import defs
-from seg_pipeline.tables import Table
+from seg_pipeline_tests.house import ROOMS, tables
 
 HOUSE = Path(seg_pipeline.__file__).parent
-ROOMS = ("raw", "prepared", "features", "models", "evaluation", "champions", "segments", "publishing")
 FILES = sorted(HOUSE.rglob("*.py"))
+TESTS = Path(__file__).parent
+BENCHES = sorted((TESTS / "bench").glob("*.py"))
 
 
 def imports_of(file):
@@ -66,14 +66,14 @@ def test_only_the_warehouse_knows_spark(file):
         assert not {"pyspark", "sqlglot"} & {name.split(".")[0] for name in imports_of(file)}
 
 
-def tables():
-    for room in ROOMS:
-        module = importlib.import_module(f"seg_pipeline.{room}.tables")
-        for value in vars(module).values():
-            if isinstance(value, Table):
-                yield value
-            elif isinstance(value, dict):
-                yield from (entry for entry in value.values() if isinstance(entry, Table))
+@pytest.mark.parametrize(
+    "file",
+    [*BENCHES, TESTS / "reference.py", TESTS / "house.py", TESTS / "samples.py"],
+    ids=lambda file: str(file.relative_to(TESTS)),
+)
+def test_the_benches_and_the_reference_import_no_test_files(file):
+    parts = {part for name in imports_of(file) if name.startswith("seg_pipeline_tests") for part in name.split(".")}
+    assert not {part for part in parts if part.startswith("test_")} | (parts & {"conftest", "whole_runs"})
 
 
 def test_every_table_is_an_asset_with_description_owner_kinds_schema_and_checks():

@@ -251,9 +251,8 @@ def finalists(evaluation: pd.DataFrame, baseline: str) -> pd.DataFrame:
         ranked = rows.assign(
             taken=rows["chosen"].eq(True).astype(int), rank=pd.to_numeric(rows["rank"]).astype("Float64")
         )
-        best = ranked.sort_values(["taken", "rank", "silhouette"], ascending=[False, True, False], kind="stable").index[
-            :1
-        ]
+        by_rank = ranked.sort_values(["taken", "rank", "silhouette"], ascending=[False, True, False], kind="stable")
+        best = by_rank.index[:1]
         own = rows.index[rows["is_best_silhouette"].eq(True) & (algorithm != baseline)]
         picked += [*best, *own.difference(best)]
     rows = evaluation.loc[picked]

@@ -1,10 +1,8 @@
 """What runs by itself: the jobs, the nightly schedule, the sensor for new files, the alert when a run fails."""
 
 import datetime
-import hashlib
 import json
 import urllib.request
-from collections.abc import Sequence
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -100,8 +98,10 @@ def new_files_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Watches source.path; new, changed or removed files start the ingest job.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        from seg_pipeline.raw.sources import digest_of_files
+
         try:
-            seen = fingerprint(settings.source.path)
+            seen = digest_of_files(settings.source)
         except SegPipelineError as error:
             return dg.SkipReason(str(error))
         if seen == context.cursor:
@@ -109,17 +109,6 @@ def new_files_sensor(settings: Settings) -> dg.SensorDefinition:
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=seen)], cursor=seen)
 
     return sensor
-
-
-def fingerprint(paths: Sequence[str]) -> str:
-    """A digest of the names, sizes and times of change of the source's files."""
-    from seg_pipeline.raw.sources import find_files
-
-    digest = hashlib.sha256()
-    for file in find_files(paths):
-        status = file.stat()
-        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    return digest.hexdigest()
 
 
 def failure_alert(settings: AutomationSettings) -> dg.SensorDefinition:

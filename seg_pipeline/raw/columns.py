@@ -28,6 +28,11 @@ BLANKS = " \t\r\n\v\f\u00a0\u3000\ufeff"
 # SQL: a customer id as clean_orders has it. A spreadsheet's 17850.0 is the id 17850.
 CUSTOMER_TEXT = r"regexp_replace(trim(customer_id, $blanks), '^([0-9]+)\.0+\z', '\1')"
 
+IDS = ("order_id", "customer_id")
+WORDS = ("country", "description", "currency", "shop")
+# Types, by DuckDB's names, that hold no value of an order line; and types that do not keep all digits of an id.
+NO_VALUE = re.compile(r"(STRUCT|MAP|UNION|VARIANT|BOOLEAN|INTERVAL|BIT)\b|.*\]$")
+NO_ID = re.compile(r"FLOAT$|TIME|DATE")
 # A number, a date or an amount: no name.
 VALUE = re.compile(r"\s*[-+]?[0-9]+([-/.,: ]|$)")
 
@@ -120,6 +125,28 @@ def column_names(preset: str, presets_file: Mapping[str, object], told: Mapping[
     return ColumnNames(
         preset, {column: [value] if isinstance(value, str) else value for column, value in names.items()}, told
     )
+
+
+def refuse_types(header: Sequence[str], types: Sequence[str], columns: Mapping[str, str], where: str) -> None:
+    """Refuses a column whose type is no text, number or date.
+
+    Args:
+        header: The file's columns.
+        types: Their types by DuckDB's names; empty if every value is text.
+        columns: Column of raw_orders -> column of the file.
+        where: The file, for the error line.
+
+    Raises:
+        DataError: There is such a column.
+    """
+    for column, name in columns.items() if types else ():
+        type_ = types[header.index(name)]
+        if column not in WORDS and NO_VALUE.match(type_):
+            raise DataError(f"{where}: its column {name!r} for {column} is {type_}, which is no value")
+        if column in IDS and NO_ID.match(type_):
+            raise DataError(
+                f"{where}: its column {name!r} for {column} is {type_}, which is no id; write whole numbers or text"
+            )
 
 
 def plain(name: str) -> str:

@@ -24,7 +24,7 @@ from seg_pipeline.models.champions import newest_champion
 from seg_pipeline.models.side_by_side import start_early
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
 from seg_pipeline.publishing.sets import LATEST, published_as_of
-from seg_pipeline.raw.object_storage import is_object
+from seg_pipeline.raw.sources import needs_library
 from seg_pipeline.settings import dagster_home
 from seg_pipeline.warehouse import Warehouse
 
@@ -112,8 +112,8 @@ def run(load: Loader, progress: Progress, *, refit: bool = False) -> Done:
         raise UsageError(f"as_of: {settings.as_of} is no night: nights go from {FIRST_DAY} to tomorrow (UTC)")
     with warehouse.held(), _instance() as instance:
         start_early()
-        # A table or objects are read by libraries that must be loaded then.
-        if not settings.source.table and not any(map(is_object, settings.source.path)):
+        # While other modules load, nothing else may be imported.
+        if not needs_library(settings.source):
             loading.start()
         _execute(definitions, ingest.name, instance, progress)
         progress.end_run()

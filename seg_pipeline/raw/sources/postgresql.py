@@ -26,18 +26,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import duckdb
 from pydantic import SecretStr
 
 from seg_pipeline.errors import DataError, MachineError, SegPipelineError, UsageError, did_you_mean
+from seg_pipeline.raw.sources.source import Delivery, Pulled, Shape
+from seg_pipeline.settings import SOURCE_DATABASE, SourceSettings, source_database
 from seg_pipeline.warehouse import append_rows, quoted
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
 
-VARIABLE = "SEG_PIPELINE_SOURCE_DATABASE"
+# How the names of its tables begin, in the ledger and in source_file.
+SCHEME = "postgresql:"
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.2
 
@@ -82,13 +85,39 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
-    """What a pull brought."""
+class TableShape(Shape):
+    """How a table is read: its name as the server knows it, and the column that says which rows are new."""
 
-    lines: int
-    last_cursor: str | None  # where the next pull goes on; that of the pull before where there are no lines
-    waiting: int = 0  # rows left to a later pull: of the newest value, or newer than the beginning of this one
-    behind: int = 0  # rows up to `after` that are there now; more than pulls brought means that some came behind it
+    table: str = ""
+    cursor: str = ""
+
+
+class PostgreSQL:
+    """A table of a PostgreSQL server, pulled again and again."""
+
+    endings: tuple[str, ...] = ()
+    library = "adbc_driver_postgresql"
+
+    def matches(self, name: str) -> bool:
+        return name.startswith(SCHEME)
+
+    def tables(self, source: SourceSettings) -> list[str]:
+        return [SCHEME + source.table] if source.table else []
+
+    def shape(self, name: str, source: SourceSettings) -> TableShape:
+        table = name.removeprefix(SCHEME)
+        return TableShape(header(source_database(), table), table=table, cursor=source.cursor or "")
+
+    def fingerprint(self, name: str) -> None:
+        return None
+
+    def content_hash(self, name: str) -> None:
+        return None
+
+    def load(self, connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, limit: int | None) -> Pulled:
+        shape, [name] = cast(TableShape, delivery.shape), delivery.files
+        address, columns = source_database(), delivery.columns
+        return pull(connection, address, shape.table, columns, shape.cursor, delivery.after, into, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +317,9 @@ def _told(uri: SecretStr, table: str, work: Callable[[_Server], Result]) -> Resu
     from adbc_driver_manager import Error
 
     if not re.match("postgres(ql)?://", uri.get_secret_value()):
-        raise UsageError(f"source.table: set {VARIABLE} to postgresql://USER:PASSWORD@HOST/DATABASE, or postgresql://")
+        raise UsageError(
+            f"source.table: set {SOURCE_DATABASE} to postgresql://USER:PASSWORD@HOST/DATABASE, or postgresql://"
+        )
     connected = False
     try:
         with _Server.session(uri) as server:
@@ -304,8 +335,8 @@ def _refusal(error: Exception) -> SegPipelineError:
     """Why there is no connection."""
     for words, kind, reason in REFUSALS:
         if re.search(words, str(error), re.IGNORECASE):
-            return kind(f"{VARIABLE}: no connection to the database: {reason}")
-    return MachineError(f"{VARIABLE}: no connection to the database")
+            return kind(f"{SOURCE_DATABASE}: no connection to the database: {reason}")
+    return MachineError(f"{SOURCE_DATABASE}: no connection to the database")
 
 
 def _complaint(table: str, error: Exception) -> SegPipelineError:

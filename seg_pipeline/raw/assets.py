@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -11,12 +10,12 @@ import dagster as dg
 from seg_pipeline import loading
 from seg_pipeline.quality.suites import checks_of
 from seg_pipeline.raw.ingestion import Entry, ingest, read_ledger
+from seg_pipeline.raw.profile import profile_query
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown
 from seg_pipeline.warehouse import Warehouse
 
-SQL = Path(__file__).parent
 FILES_SHOWN = 20
 
 
@@ -47,7 +46,7 @@ def delivered_orders(
     }
     if new_lines:
         # Of what is new: a night does not read again what it knows.
-        profile = warehouse.read(SQL / "profile.sql", {"files": brought.loaded})
+        profile = warehouse.read(profile_query(), {"files": brought.loaded})
         metadata["profile_of_new_lines"] = dg.MetadataValue.md(markdown(profile))
     yield dg.MaterializeResult(
         asset_key=RAW_ORDERS.asset_key,

@@ -23,10 +23,11 @@ ORDER_COLUMNS = (
     "shop",
 )
 
-# What may stand around a customer id, and is no part of it.
-BLANKS = " \t\r\n\v\f\u00a0\u3000\ufeff"
-# SQL: a customer id as clean_orders has it. A spreadsheet's 17850.0 is the id 17850.
-CUSTOMER_TEXT = r"regexp_replace(trim(customer_id, $blanks), '^([0-9]+)\.0+\z', '\1')"
+# SQL: a delivered customer id as clean_orders has it, without the blanks around it. A spreadsheet's 17850.0 is 17850.
+# parsed_lines.sql does the same step by step, since most ids need none of it.
+CUSTOMER_TEXT = r"regexp_replace(trim(customer_id, $blanks), $spreadsheet_id, '\1')"
+# What it binds.
+CUSTOMER_ID = {"blanks": " \t\r\n\v\f\u00a0\u3000\ufeff", "spreadsheet_id": r"^([0-9]+)\.0+\z"}
 
 IDS = ("order_id", "customer_id")
 WORDS = ("country", "description", "currency", "shop")

@@ -12,7 +12,7 @@ from dataclasses import astuple, dataclass, fields, replace
 import duckdb
 
 from seg_pipeline.errors import DataError, SegPipelineError
-from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT
+from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.raw.sources import (
     Delivery,
     Found,
@@ -318,7 +318,7 @@ def _forget_erased(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) 
         RAW_ORDERS.name,
         "source_file IN (SELECT unnest($names::VARCHAR[]))"
         f" AND sha256({CUSTOMER_TEXT}) IN (SELECT customer_hash FROM {ERASED_CUSTOMERS.name})",
-        {"names": list(names), "blanks": BLANKS},
+        {"names": list(names), **CUSTOMER_ID},
     )
 
 

@@ -8,7 +8,7 @@ import duckdb
 
 from seg_pipeline.definitions import Loader, check, warehouse_of
 from seg_pipeline.publishing.sets import LATEST, SETS, published_as_of
-from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT
+from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.run import Progress, backfill
@@ -54,7 +54,7 @@ def erase(load: Loader, progress: Progress, customers: Sequence[str]) -> Erased:
 def _delete(connection: duckdb.DuckDBPyConnection, customers: Sequence[str]) -> dict[str, int]:
     for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
         create(connection, table, or_replace=False)
-    ids = {"ids": list(customers), "blanks": BLANKS}
+    ids = {"ids": list(customers), **CUSTOMER_ID}
     rows: dict[str, int] = {}
     for name in tables_with(connection, "customer_id"):
         customer = CUSTOMER_TEXT if name in AS_DELIVERED else "customer_id"

@@ -13,6 +13,7 @@ from seg_pipeline.errors import MachineError, SegPipelineError
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS
 from seg_pipeline.models.tables import CANDIDATES, CHAMPIONS, CORESET
 from seg_pipeline.nights import as_of_of
+from seg_pipeline.raw.sources import digest_of_files
 from seg_pipeline.settings import AutomationSettings, Settings
 from seg_pipeline.warehouse import Warehouse
 
@@ -98,8 +99,6 @@ def new_files_sensor(settings: Settings) -> dg.SensorDefinition:
         description="Watches source.path; new, changed or removed files start the ingest job.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        from seg_pipeline.raw.sources import digest_of_files
-
         try:
             seen = digest_of_files(settings.source)
         except SegPipelineError as error:

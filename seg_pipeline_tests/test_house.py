@@ -10,6 +10,7 @@ import pytest
 
 import seg_pipeline
 from seg_pipeline.definitions import defs
+from seg_pipeline.raw.sources.registry import KINDS
 from seg_pipeline.tables import Table
 
 HOUSE = Path(seg_pipeline.__file__).parent
@@ -24,6 +25,7 @@ def imports_of(file):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def room_of(file):
@@ -49,6 +51,29 @@ def test_a_room_imports_only_rooms_before_it(file):
 def test_only_the_door_of_a_room_knows_dagster(file):
     if file.name != "assets.py":
         assert not any(name.split(".")[0] == "dagster" for name in imports_of(file))
+
+
+SOURCES = HOUSE / "raw" / "sources"
+
+
+def source_modules_in(file):
+    """The modules of raw/sources that a file imports, by their own names."""
+    within = {f"seg_pipeline.raw.sources.{module.stem}": module.name for module in SOURCES.glob("*.py")}
+    return {within[name] for name in imports_of(file) if name in within}
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if SOURCES not in file.parents], ids=lambda file: str(file.relative_to(HOUSE))
+)
+def test_nothing_outside_the_sources_knows_a_kind_of_source(file):
+    assert not source_modules_in(file)
+
+
+def test_a_kind_of_source_is_known_to_the_registry_alone():
+    kinds = {f"{type(kind).__module__.split('.')[-1]}.py" for kind in KINDS}
+
+    assert len(kinds) == len(KINDS)
+    assert {file.name for file in SOURCES.glob("*.py") if source_modules_in(file) & kinds} == {"registry.py"}
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(HOUSE)))

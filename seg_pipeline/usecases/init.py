@@ -223,7 +223,7 @@ def _choose_one_of(choices: _Choices, columns: Sequence[str], names: ColumnNames
         column: [name for name in header if plain(name) in map(plain, names.names.get(column, ()))]
         for column in columns
     }
-    if any(column in names.told or len(likely[column]) == 1 for column in columns):
+    if any(column in names.given or len(likely[column]) == 1 for column in columns):
         return
     for column in columns:
         answers = likely[column] or header

@@ -6,7 +6,6 @@ Everything is computed anew with the code and the champion that scored the night
 import datetime
 import itertools
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from seg_pipeline.models.coreset import FloatArray, IntArray
 from seg_pipeline.models.model import NearestCell
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.prepared.tables import REASONS
-from seg_pipeline.raw.columns import BLANKS
+from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
 from seg_pipeline.warehouse import Warehouse, execute
 
@@ -208,8 +207,10 @@ def explain(
     """
     if not Path(warehouse.database).is_file():
         raise UsageError(f"warehouse {warehouse.database}: no such file; seg-pipeline run makes one")
-    customer_id = re.sub(r"^([0-9]+)\.0+$", r"\1", customer.strip(BLANKS))
     with warehouse.held(read_only=True):
+        customer_id = warehouse.value(
+            f"SELECT {CUSTOMER_TEXT} FROM (SELECT $customer AS customer_id)", {"customer": customer, **CUSTOMER_ID}
+        )
         night = _night(warehouse, as_of)
         with warehouse.get_connection() as connection:
             total, counting, too_late, first_lines, rejections = _lines(connection, customer_id, night, lines)
@@ -256,8 +257,14 @@ def _lines(
     """All lines, those that count, those too late, the first ones, and the rejected ones by reason."""
     execute(
         connection,
+        "CREATE OR REPLACE TEMP TABLE customer_rejections AS SELECT source_file, source_row, reason"
+        f" FROM prepared.rejected_orders WHERE {CUSTOMER_TEXT} = $customer_id",
+        {"customer_id": customer_id, **CUSTOMER_ID},
+    )
+    execute(
+        connection,
         f"CREATE OR REPLACE TEMP TABLE customer_lines AS {LINES.read_text(encoding='utf-8')}",
-        {"customer_id": customer_id, "as_of": as_of, "blanks": BLANKS},
+        {"customer_id": customer_id, "as_of": as_of},
     )
     [(total, counting, too_late)] = connection.execute(
         "SELECT count(*), count(*) FILTER (counts), count(*) FILTER (NOT counts AND reason IS NULL) FROM customer_lines"

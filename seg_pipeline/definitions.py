@@ -14,6 +14,7 @@ from seg_pipeline.evaluation import assets as evaluation
 from seg_pipeline.features import assets as features
 from seg_pipeline.features.transforms import check_columns
 from seg_pipeline.models import assets as models
+from seg_pipeline.models.registry import check_algorithms
 from seg_pipeline.nights import as_of_of
 from seg_pipeline.prepared import assets as prepared
 from seg_pipeline.raw import assets as raw
@@ -140,7 +141,7 @@ def run_tags(settings: Settings, run: dg.DagsterRun) -> dict[str, str]:
 def check(settings: Settings) -> None:
     """Raises UsageError for what the settings name and only the rooms, or the environment, know."""
     check_columns(settings.features)
-    models.check_algorithms(settings.models)
+    check_algorithms(settings)
     read_actions(settings.strategies.actions)
     output_hash_key(settings.output)
 

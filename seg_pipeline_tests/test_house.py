@@ -10,6 +10,7 @@ import pytest
 
 import seg_pipeline
 from seg_pipeline.definitions import defs
+from seg_pipeline.models.registry import BASELINE
 from seg_pipeline.tables import Table
 
 HOUSE = Path(seg_pipeline.__file__).parent
@@ -64,6 +65,20 @@ def test_the_environment_is_read_in_the_settings_alone(file):
 def test_only_the_warehouse_knows_spark(file):
     if file.parent.name != "warehouse":
         assert not {"pyspark", "sqlglot"} & {name.split(".")[0] for name in imports_of(file)}
+
+
+def test_the_baseline_is_named_in_its_own_file_alone():
+    texts = {
+        str(file.relative_to(HOUSE)): file.read_text(encoding="utf-8")
+        for file in HOUSE.rglob("*")
+        if file.suffix in {".py", ".sql", ".j2", ".toml"}
+    }
+    own = "models/algorithms/rfm_grid.py"
+
+    assert [name for name, text in texts.items() if BASELINE in text.replace(f"algorithms.{BASELINE} import", "")] == [
+        own
+    ]
+    assert [name for name, text in texts.items() if f"algorithms.{BASELINE} import" in text] == ["models/registry.py"]
 
 
 def tables():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from seg_pipeline.evaluation.outcomes import read_outcomes
-from seg_pipeline.evaluation.selection import candidates_of, evaluate_candidates, rule_in_words, sensitivity
+from seg_pipeline.evaluation.selection import candidates_of, choice_rule, evaluate_candidates, sensitivity
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
     EVALUATION_REPORT,
@@ -92,7 +92,7 @@ def evaluated_candidates(
             **rows_built(warehouse, EVALUATION_REPORT, as_of),
             "chosen": f"{chosen['algorithm']}, k = {chosen['k']}",
             "reason": chosen["reason"],
-            "rule": rule_in_words(settings.selection),
+            "rule": choice_rule(settings.selection),
             "silhouette": round(float(chosen["silhouette"]), 4),
             # Without bootstraps nothing is known of it.
             **({"stability": round(float(chosen["stability"]), 4)} if pd.notna(chosen["stability"]) else {}),

@@ -41,7 +41,7 @@ def rfm_features(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.
             **rows_built(warehouse, RFM_FEATURES, as_of, revenue="monetary"),
             "customers": int(grid["customers"].sum()),
             "first_rows": preview(warehouse, RFM_FEATURES, as_of),
-            "rfm_grid": dg.MetadataValue.md(markdown(grid)),
+            "customers_by_rfm_segment": dg.MetadataValue.md(markdown(grid)),
         }
     )
 

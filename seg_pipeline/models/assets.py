@@ -1,45 +1,33 @@
 """The door of this room: the coreset, and one table of candidate models per algorithm of the registry."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import dagster as dg
 
-from seg_pipeline.errors import UsageError, did_you_mean
 from seg_pipeline.features.assets import feature_transforms, rfm_features
-from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
-from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_GRID
-from seg_pipeline.features.transforms import apply_transforms
-from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
-from seg_pipeline.models.algorithms.rfm_grid import grid_model
-from seg_pipeline.models.champions import find_champion_of, settings_digest
-from seg_pipeline.models.coreset import Coreset, summarise
+from seg_pipeline.models.candidates import fitted_candidates
+from seg_pipeline.models.champions import comparable_champion
 from seg_pipeline.models.drift import drift_rows
-from seg_pipeline.models.gap import Gap, gap_statistic
-from seg_pipeline.models.model import Algorithm, ClusterModel
-from seg_pipeline.models.recount import recounted
+from seg_pipeline.models.night_coreset import coreset_of_night
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.stability import Stability, stability
-from seg_pipeline.models.store import candidate_rows, coreset_rows, read_coreset
+from seg_pipeline.models.store import coreset_rows, read_coreset
 from seg_pipeline.models.tables import CANDIDATES, CORESET, FEATURE_DRIFT
 from seg_pipeline.nights import NIGHTS, night_of
 from seg_pipeline.quality.suites import checks_of
-from seg_pipeline.settings import ModelSettings, Settings
+from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown, rows_built
 from seg_pipeline.warehouse import Warehouse
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-def check_algorithms(settings: ModelSettings) -> None:
-    """Raises UsageError where models.algorithms names what is not in the registry."""
-    for name in settings.algorithms:
-        if name not in ALGORITHMS:
-            raise UsageError(
-                f"models.algorithms: no algorithm {name!r}{did_you_mean(name, ALGORITHMS)}"
-                f"; there are {', '.join(ALGORITHMS)}"
-            )
+# Columns of the candidates that the UI shows.
+SHOWN = [
+    "k",
+    "inertia",
+    "silhouette",
+    "calinski_harabasz",
+    "davies_bouldin",
+    "bic",
+    "stability",
+    "smallest_share",
+    "eligible",
+]
 
 
 @dg.asset(**FEATURE_DRIFT.asset(kinds={"python"}), partitions_def=NIGHTS, deps=[rfm_features])
@@ -47,10 +35,7 @@ def drifted_features(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
     as_of = night_of(context)
-    champion = find_champion_of(warehouse, as_of)
-    # By other settings customers look different though nothing has happened to them.
-    if champion and champion.settings_digest != settings_digest(settings):
-        champion = None
+    champion = comparable_champion(warehouse, settings, as_of)
     drift = drift_rows(warehouse, champion, as_of)
     warehouse.replace_night(FEATURE_DRIFT, drift, as_of)
     return dg.MaterializeResult(
@@ -71,22 +56,9 @@ def drifted_features(
 def coreset(
     context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
-    import numpy as np
-
     as_of = night_of(context)
-    transforms = warehouse.night(FEATURE_TRANSFORMS, as_of)
-    buyers = read_buyers(warehouse, as_of, (*transforms["feature"], GRID_PLACE), {"names": list(RFM_GRID)})
-    summary, cell_of_customer = summarise(apply_transforms(buyers, transforms), settings.models.max_cells)
-    grid = np.bincount(
-        cell_of_customer * len(RFM_GRID) + buyers["grid_place"].to_numpy(),
-        minlength=len(summary.weights) * len(RFM_GRID),
-    ).reshape(-1, len(RFM_GRID))
-    if len(buyers) == warehouse.most_customers:
-        with warehouse.get_connection() as connection:
-            summary, grid = recounted(connection, summary, transforms, as_of)
-    # The commonest grid segment of each cell; of equally common ones the first of the grid.
-    common = np.array(list(RFM_GRID))[grid.argmax(axis=1)]
-    warehouse.replace_night(CORESET, coreset_rows(summary, common.tolist()), as_of)
+    summary = coreset_of_night(warehouse, as_of, settings.models.max_cells)
+    warehouse.replace_night(CORESET, coreset_rows(summary), as_of)
     return dg.MaterializeResult(
         metadata={
             **rows_built(warehouse, CORESET, as_of),
@@ -97,73 +69,29 @@ def coreset(
     )
 
 
-def candidates_asset(algorithm: str) -> dg.AssetsDefinition:
-    """The asset of one algorithm's candidates, every k of the range; of the grid, its one row."""
-    table = CANDIDATES[algorithm]
+def candidates_asset(name: str) -> dg.AssetsDefinition:
+    """The asset of one algorithm's candidates."""
+    algorithm, table = ALGORITHMS[name], CANDIDATES[name]
 
-    @dg.asset(
-        **table.asset(kinds={"python" if algorithm == RFM_GRID_NAME else "scikitlearn"}),
-        partitions_def=NIGHTS,
-        deps=[coreset],
-    )
+    @dg.asset(**table.asset(kinds={algorithm.kind}), partitions_def=NIGHTS, deps=[coreset])
     def candidates(
         context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
     ) -> dg.MaterializeResult:
         as_of = night_of(context)
-        summary, cells = read_coreset(warehouse, as_of)
-        if algorithm == RFM_GRID_NAME:
-            models = [grid_model(summary, cells["rfm_segment"].to_numpy())]
-            rows = candidate_rows(summary, models, [None], [None], settings.selection)
-        else:
-            rows = _candidates(ALGORITHMS[algorithm], summary, settings)
+        rows = fitted_candidates(algorithm, read_coreset(warehouse, as_of), settings)
         warehouse.replace_night(table, rows, as_of)
-        shown = rows[
-            [
-                "k",
-                "inertia",
-                "silhouette",
-                "calinski_harabasz",
-                "davies_bouldin",
-                "bic",
-                "stability",
-                "smallest_share",
-                "eligible",
-            ]
-        ]
         return dg.MaterializeResult(
             metadata={
                 **rows_built(warehouse, table, as_of),
                 "fit_seconds": float(rows["fit_seconds"].sum()),
-                "candidates": dg.MetadataValue.md(markdown(shown)),
+                "candidates": dg.MetadataValue.md(markdown(rows[SHOWN])),
             }
         )
 
     return candidates
 
 
-def _candidates(algorithm: Algorithm, summary: Coreset, settings: Settings) -> "pd.DataFrame":
-    """Every k of the range fitted and assessed; no rows where the algorithm is not compared."""
-    chosen = settings.models
-    models: list[ClusterModel] = []
-    if algorithm.name in chosen.algorithms:
-        ks = range(chosen.k_min, chosen.k_max + 1)
-        models = algorithm.fit_range(summary, ks, seed=chosen.seed, n_init=chosen.n_init)
-    sure: Sequence[Stability | None] = [None] * len(models)
-    gaps: Sequence[Gap | None] = [None] * len(models)
-    if models and chosen.bootstraps:
-        sure = stability(algorithm, summary, models, draws=chosen.bootstraps, seed=chosen.seed)
-    if models and chosen.gap_references and algorithm.has_gap:
-        gaps = gap_statistic(
-            summary,
-            models,
-            lambda reference, ks, seed: algorithm.fit_range(reference, ks, seed=seed, n_init=1),
-            seed=chosen.seed,
-            references=chosen.gap_references,
-        )
-    return candidate_rows(summary, models, sure, gaps, settings.selection)
-
-
-candidate_assets = {algorithm: candidates_asset(algorithm) for algorithm in CANDIDATES}
+candidate_assets = {name: candidates_asset(name) for name in CANDIDATES}
 
 defs = dg.Definitions(
     assets=[drifted_features, coreset, *candidate_assets.values()],

@@ -31,6 +31,8 @@ class Coreset:
         Every distinct row is a cell of its own, so nothing was lost.
     spread : (cells,)
         Mean squared distance of each cell's customers to their mean, squared transformed units; zeros unless given.
+    rfm_segments : (cells,) or None
+        The commonest R x F grid segment of each cell's customers; None where it is not known.
 
     Raises
     ------
@@ -42,6 +44,7 @@ class Coreset:
     weights: FloatArray
     exact: bool
     spread: FloatArray = field(default=None)  # type: ignore[arg-type]  # zeros: __post_init__ knows how many
+    rfm_segments: npt.NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         if self.spread is None:
@@ -49,6 +52,8 @@ class Coreset:
         if self.points.ndim != 2 or not self.weights.shape == self.spread.shape == self.points.shape[:1]:
             shapes = f"points {self.points.shape}, weights {self.weights.shape} and spread {self.spread.shape}"
             raise ValueError(f"{shapes} do not fit together")
+        if self.rfm_segments is not None and self.rfm_segments.shape != self.weights.shape:
+            raise ValueError(f"{len(self.rfm_segments)} grid segments for {len(self.weights)} cells")
         if not np.all(self.weights > 0):
             raise ValueError(f"cell {int(np.argmin(self.weights > 0))} has no weight: every cell needs one above zero")
 

@@ -16,13 +16,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from seg_pipeline.features.transforms import apply_transforms, invert_transforms
+from seg_pipeline.models.answers import Comparison, Fifths, Variations
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means
 
 if TYPE_CHECKING:
+    import pandas as pd
     from threadpoolctl import ThreadpoolController
 
 # Rows handled at once where every customer is labelled: bounds memory, whatever the number of customers.
 ROWS_AT_ONCE = 65_536
+# Values tried of a feature besides those of the cells, which may lie far apart.
+EVEN_VALUES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +74,23 @@ class ClusterModel:
 
 
 class Algorithm(Protocol):
-    """A way of clustering, able to fit a range of k on a coreset and to label any points afterwards."""
+    """A way of clustering: it fits a range of k on a coreset, labels any customers afterwards and explains its labels.
+
+    Algorithms that find their clusters in the modelling features share the answers of `Clustering`.
+    """
 
     name: str
     # As people write it.
     title: str
+    # What computes it, as the UI shows it.
+    kind: str
+    # Whether it is what the others must beat: always there, never ranked, chosen by force or as the last resort, and
+    # held to no gate.
+    is_baseline: bool
+    # Names of its clusters, by their numbers, if they are settled before any customer is seen; else empty.
+    cluster_names: tuple[str, ...]
+    # Whether other customers would give other clusters, which is what stability measures.
+    has_stability: bool
     # What a refit that measures stability passes to `fit_range`, and the "cells" at most that it runs on: as much
     # effort as it takes that it is the customers drawn that are measured, not the starts or the cells, and no more.
     refit_options: ClassVar[Mapping[str, Any]]
@@ -99,6 +116,26 @@ class Algorithm(Protocol):
 
     def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
         """The clusters (rows,) that `predict` finds with each of `models`, all fitted on `coreset`."""
+        ...
+
+    def columns(self, transforms: pd.DataFrame) -> list[str]:
+        """The columns of rfm_features that a customer's cluster follows from; `transforms` as in feature_transforms."""
+        ...
+
+    def points_of(self, customers: pd.DataFrame, transforms: pd.DataFrame) -> FloatArray:
+        """The points that `predict` takes for customers, given their `columns`."""
+        ...
+
+    def as_champion(self, model: ClusterModel, coreset: Coreset) -> ClusterModel:
+        """The model with its cells labelled by the numbers that `predict` gives."""
+        ...
+
+    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+        """Why `predict` puts one customer's point (1, features) where it does."""
+        ...
+
+    def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
+        """What could be different about a customer, so that `predict` might put them elsewhere."""
         ...
 
 
@@ -165,6 +202,38 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+class Clustering:
+    """What all algorithms answer that find their clusters in the modelling features."""
+
+    kind = "scikitlearn"
+    is_baseline = False
+    cluster_names: tuple[str, ...] = ()
+    has_stability = True
+
+    def columns(self, transforms: pd.DataFrame) -> list[str]:
+        """The modelling features."""
+        return [str(feature) for feature in transforms["feature"]]
+
+    def points_of(self, customers: pd.DataFrame, transforms: pd.DataFrame) -> FloatArray:
+        """The customers in transformed units."""
+        return apply_transforms(customers, transforms)
+
+    def as_champion(self, model: ClusterModel, coreset: Coreset) -> ClusterModel:
+        """The model as it is."""
+        return model
+
+    def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
+        """Values of the modelling features that customers have, and evenly spaced ones between them."""
+        cells = invert_transforms(coreset.points, transforms)
+        return Variations(
+            {
+                str(name): np.append(values, np.linspace(values.min(), values.max(), EVEN_VALUES))
+                for name, values in cells.items()
+            },
+            lambda rows: rows,
+        )
+
+
 class FitsEachK(ABC):
     """How algorithms fit whose models for different k have nothing in common."""
 
@@ -186,7 +255,7 @@ class FitsEachK(ABC):
         """The model for one k, of fewer clusters where the cells fill no more."""
 
 
-class NearestCenter:
+class NearestCenter(Clustering):
     """How algorithms label whose clusters are the regions around their centres."""
 
     @single_threaded()
@@ -199,8 +268,18 @@ class NearestCenter:
         """The nearest centre by each model."""
         return [nearest_centers(points, model.centers) for model in models]
 
+    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+        """The distances to the centres, which decide."""
+        distances = center_distances(model, point)
+        return Comparison(
+            "the nearest centre",
+            order=np.argsort(distances, kind="stable"),
+            distances=distances,
+            wording="its centre is {:.3f} away",
+        )
 
-class NearestCell:
+
+class NearestCell(Clustering):
     """How algorithms label whose clusters may have any shape."""
 
     @single_threaded()
@@ -219,6 +298,28 @@ class NearestCell:
 
         nearest_cell = cKDTree(coreset.points).query(points)[1]
         return [model.cell_labels[nearest_cell] for model in models]
+
+    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+        """The distances to the nearest cell of each cluster, which decide, and to the centres."""
+        from scipy.spatial.distance import cdist
+
+        to_cells = cdist(point, coreset.points)[0]
+        nearest = np.array([to_cells[model.cell_labels == cluster].min(initial=np.inf) for cluster in range(model.k)])
+        return Comparison(
+            "the cluster of the nearest cell",
+            order=np.argsort(nearest, kind="stable"),
+            distances=center_distances(model, point),
+            nearest_cells=nearest,
+            wording="its nearest cell is {:.3f} away",
+        )
+
+
+def center_distances(model: ClusterModel, point: FloatArray) -> FloatArray:
+    """Distance (k,) of one point (1, features) to each centre."""
+    from scipy.spatial.distance import cdist
+
+    distances: FloatArray = cdist(point, model.centers)[0]
+    return distances
 
 
 def nearest_centers(points: FloatArray, centers: FloatArray) -> IntArray:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from seg_pipeline.evaluation.value import TARGETED
-from seg_pipeline.models.algorithms.rfm_grid import NAME as BASELINE
+from seg_pipeline.models.registry import BASELINE
 from seg_pipeline.models.tables import TITLES
 from seg_pipeline.plotting.notation import Notation
 

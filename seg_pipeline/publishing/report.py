@@ -19,7 +19,7 @@ import jinja2
 import pandas as pd
 
 from seg_pipeline.evaluation.value import RANDOM, TARGETED, tested_k
-from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
+from seg_pipeline.models.registry import BASELINE
 from seg_pipeline.plotting import plots
 from seg_pipeline.plotting.notation import Notation
 from seg_pipeline.prepared.tables import REASONS
@@ -119,6 +119,7 @@ def render(report: Report) -> str:
         moved=_moved(report.migration),
         value=_value(report),
         targeted=TARGETED,
+        baseline=BASELINE,
         stable=STABLE,
         pattern=PATTERN,
         script=script,
@@ -208,7 +209,7 @@ def _candidates(evaluation: pd.DataFrame) -> list[dict[Any, Any]]:
 
 def _by_silhouette(evaluation: pd.DataFrame) -> dict[Any, Any] | None:
     """What silhouette alone would choose among the fitted candidates; the baseline is no candidate."""
-    best = evaluation[evaluation["is_best_silhouette"].eq(True) & evaluation["algorithm"].ne(RFM_GRID)]
+    best = evaluation[evaluation["is_best_silhouette"].eq(True) & evaluation["algorithm"].ne(BASELINE)]
     return _first(best.sort_values("silhouette", ascending=False, kind="stable"))
 
 
@@ -219,7 +220,7 @@ def _value(report: Report) -> dict[str, Any] | None:
         return None
     choice = _tested_choice(report)
     tested = _of(report.value_test, choice)
-    others = report.value_test[report.value_test["algorithm"].isin([RFM_GRID, RANDOM])].sort_values(
+    others = report.value_test[report.value_test["algorithm"].isin([BASELINE, RANDOM])].sort_values(
         "algorithm", ascending=False
     )
     return {

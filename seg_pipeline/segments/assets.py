@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from seg_pipeline.champions.appointment import appoint
-from seg_pipeline.champions.appointment import rule_in_words as takeover_in_words
+from seg_pipeline.champions.appointment import appoint, takeover_rule
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
-from seg_pipeline.evaluation.selection import rule_in_words
+from seg_pipeline.evaluation.selection import choice_rule
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
     EVALUATION_REPORT,
@@ -99,7 +98,7 @@ def appointed_champion(
             **rows_built(warehouse, CHAMPION_DECISIONS, as_of),
             "decision": decision["decision"].iloc[0],
             "reason": decision["reason"].iloc[0],
-            "rule": takeover_in_words(settings),
+            "rule": takeover_rule(settings),
             "figures": dg.MetadataValue.md(markdown(figures)),
         },
     )
@@ -289,7 +288,7 @@ def published_files(
         settings={key: value for key, value in flattened(settings).items() if key.split(".")[0] in SHOWN},
         model_id=champion.model_id,
         versions={name: version(name) for name in PACKAGES},
-        rule=rule_in_words(settings.selection),
+        rule=choice_rule(settings.selection),
         sensitivity=warehouse.night(CHOICE_SENSITIVITY, champion.fitted_as_of),
         value_window=warehouse.night(VALUE_WINDOW, champion.fitted_as_of),
         value_test=warehouse.night(VALUE_TEST, champion.fitted_as_of),

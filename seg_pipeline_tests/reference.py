@@ -10,12 +10,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from seg_pipeline.guest import tables_of
 from seg_pipeline.models.tables import CANDIDATES
+from seg_pipeline.publishing.tables import PUBLISHED_TABLES
 from seg_pipeline.publishing.views import VIEWS
-from seg_pipeline.segments.assets import PUBLISHED_TABLES
-from seg_pipeline.settings import PRESETS, Settings, read_preset
+from seg_pipeline.settings import PRESETS, Settings, load_settings, read_preset
 from seg_pipeline.tables import Column, Table
-from seg_pipeline_tests.test_house import tables
+from seg_pipeline.wiring import Shop
 
 FILE = Path(__file__).parents[1] / "docs" / "reference.md"
 
@@ -139,7 +140,7 @@ def _warehouse() -> Iterator[str]:
         " so. A critical rule that is broken stops everything after the table; a warning is shown and stops nothing."
         " The columns' bounds and values and the key are checked too, and are critical.\n"
     )
-    known = {table.name: table for table in tables()}
+    known = {table.name: table for table in tables_of(Shop(load_settings(environment={})))}
     # One for each algorithm, and all alike.
     first, *others = CANDIDATES.values()
     for table in known.values():

@@ -8,9 +8,10 @@ import duckdb
 import pytest
 
 from seg_pipeline.cli import main, parser
-from seg_pipeline.settings import keys
+from seg_pipeline.guest import tables_of
+from seg_pipeline.settings import keys, load_settings
+from seg_pipeline.wiring import Shop
 from seg_pipeline_tests.reference import FILE, reference
-from seg_pipeline_tests.test_house import tables
 
 ROOT = Path(__file__).parents[1]
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -98,7 +99,7 @@ def test_every_setting_that_the_docs_set_or_name_is_one(page):
     sections = {key.partition(".")[0] for key in known if "." in key}
     named = re.findall(r"`([a-z_]+\.[a-z_.]+)(?:=[^`]*)?`", TEXTS[page])
     # Rooms and files have names of sections too.
-    others = {table.name for table in tables()}
+    others = {table.name for table in tables_of(Shop(load_settings(environment={})))}
     settings = [
         name
         for name in named

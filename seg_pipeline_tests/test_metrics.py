@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
+from seg_pipeline.errors import UsageError
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.metrics import score
 from seg_pipeline.models.model import model_from_labels
-from seg_pipeline.models.registry import ALGORITHMS, BASELINE
+from seg_pipeline.models.registry import ALGORITHMS, BASELINE, check_algorithms
+from seg_pipeline.settings import load_settings
 from seg_pipeline_tests.test_coreset import (
     labelled_table,
     online_retail_rfm,
@@ -172,6 +174,23 @@ def test_grid_labels_that_do_not_fit_the_cells_are_refused():
         replace(unsummarised(np.zeros((4, 1))), rfm_segments=np.array(["Champions"] * 3))
     with pytest.raises(ValueError, match="does not know the grid segments"):
         ALGORITHMS[BASELINE].fit_range(unsummarised(np.zeros((4, 1))), [2], seed=0, n_init=1)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("models.algorithms=kmean", "models.algorithms: no algorithm 'kmean'; did you mean kmeans?"),
+        (f"models.algorithms={BASELINE}", f"models.algorithms: no algorithm '{BASELINE}'"),
+        ("selection.algorithm=hdbscan", "selection.algorithm=hdbscan is not in models.algorithms"),
+    ],
+)
+def test_an_algorithm_that_cannot_be_compared_or_is_not_is_refused(override, message):
+    with pytest.raises(UsageError, match=f"^{message}"):
+        check_algorithms(load_settings([override], environment={}))
+
+
+def test_the_baseline_can_be_forced_though_it_is_not_compared():
+    check_algorithms(load_settings([f"selection.algorithm={BASELINE}"], environment={}))
 
 
 def test_reading_the_registry_loads_no_slow_library():

@@ -21,23 +21,16 @@ IntArray = npt.NDArray[np.int64]
 class Coreset:
     """Weighted cells that stand for all customers.
 
-    Attributes
-    ----------
-    points : (cells, features)
-        Mean of each cell's customers, in transformed units.
-    weights : (cells,)
-        Customers in each cell, above zero.
-    exact : bool
-        Every distinct row is a cell of its own, so nothing was lost.
-    spread : (cells,)
-        Mean squared distance of each cell's customers to their mean, squared transformed units; zeros unless given.
-    rfm_segments : (cells,) or None
-        The commonest R x F grid segment of each cell's customers; None where it is not known.
+    Attributes:
+        points: Mean (cells, features) of each cell's customers, in transformed units.
+        weights: Customers (cells,) in each cell, above zero.
+        exact: Whether every distinct row is a cell of its own, so that nothing was lost.
+        spread: Mean squared distance (cells,) of each cell's customers to their mean, squared transformed units; zeros
+            unless given.
+        rfm_segments: The commonest R x F grid segment (cells,) of each cell's customers; None if it is not known.
 
-    Raises
-    ------
-    ValueError
-        The arrays do not fit together, or a weight is not above zero (drop such cells first).
+    Raises:
+        ValueError: The arrays do not fit together, or a weight is not above zero (drop such cells first).
     """
 
     points: FloatArray

@@ -24,7 +24,7 @@ NO_CLUSTER = -1
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A model with all that labelling takes: `transforms` as rows of feature_transforms, and the model's coreset."""
+    """A model with all that labelling takes: the rows of feature_transforms, and the model's coreset."""
 
     model: ClusterModel
     transforms: "pd.DataFrame"
@@ -41,18 +41,18 @@ class Scorer:
         return self.algorithm.columns(self.transforms)
 
     def label(self, buyers: "pd.DataFrame") -> tuple[IntArray, FloatArray]:
-        """The cluster of each buyer and the confidence in it, 0 to 1; both (buyers,)."""
+        """Returns the cluster of each buyer and the confidence in it, 0 to 1; both (buyers,)."""
         points = self.algorithm.points_of(buyers, self.transforms)
         clusters, confidence = self.algorithm.predict(self.model, points, self.coreset)
         return clusters, np.clip(confidence, 0.0, 1.0)
 
     def compare(self, buyer: "pd.DataFrame") -> Comparison:
-        """Why `label` puts a buyer, a row of rfm_features, where it does."""
+        """Explains why `label` puts a buyer, a row of rfm_features, where it does."""
         point = self.algorithm.points_of(buyer, self.transforms)
         return self.algorithm.compare(self.model, point, self.coreset)
 
     def variations(self, fifths: Fifths) -> Variations:
-        """What could be different about a buyer, so that `label` might put them elsewhere."""
+        """Returns what could be different about a buyer, so that `label` might put them elsewhere."""
         return self.algorithm.variations(self.transforms, self.coreset, fifths)
 
 
@@ -61,8 +61,8 @@ def label_customers(
 ) -> None:
     """Makes a temporary table of a night, for `over_lines`: customer_id, cluster, confidence, a row per customer.
 
-    Who has bought nothing is in cluster -1 with confidence 1. Customers pass through Python some at a time, so memory
-    does not grow with them.
+    Customers without a purchase are in cluster -1 with confidence 1. Customers pass through Python some at a time, so
+    memory does not grow with their number.
     """
     place = place_of(connection, "customer_id")
     map_rows(

@@ -73,17 +73,17 @@ class GaussianMixtureAlgorithm(Clustering):
 
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
-        """The component of the highest posterior probability, and that probability."""
+        """Returns the component of the highest posterior probability, and that probability."""
         posteriors = self.posteriors(model, points)
         return posteriors.argmax(axis=1), posteriors.max(axis=1)
 
     @single_threaded()
     def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
-        """The component of the highest posterior probability by each model."""
+        """Returns the component of the highest posterior probability by each model."""
         return [self.posteriors(model, points).argmax(axis=1) for model in models]
 
     def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
-        """The posterior probabilities, which decide, and the distances to the centres."""
+        """Compares the posterior probabilities, which decide, beside the distances to the centres."""
         probabilities = self.posteriors(model, point)[0]
         return Comparison(
             "the most probable component of the mixture",
@@ -95,7 +95,7 @@ class GaussianMixtureAlgorithm(Clustering):
 
     @staticmethod
     def posteriors(model: ClusterModel, points: FloatArray) -> FloatArray:
-        """Posterior probability (rows, k) of each component."""
+        """Returns the posterior probability (rows, k) of each component."""
         return _posteriors_of(points, _parameters_of(model))
 
 

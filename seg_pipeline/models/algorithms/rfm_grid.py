@@ -36,7 +36,7 @@ class RFMGridAlgorithm:
     is_random = False
 
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model whatever `ks`: a cluster for each part of the grid that is the commonest of some cell.
+        """Makes one model whatever `ks`: a cluster for each part of the grid that is the commonest of some cell.
 
         Clusters are numbered by their centres, as those of any candidate are.
 
@@ -46,33 +46,36 @@ class RFMGridAlgorithm:
         return [model_from_labels(self.name, coreset, _segments_of(coreset))]
 
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
-        """The place in the grid that the points are; a rule is sure of it."""
+        """Returns the points, which are places in the grid; the confidence is 1, since a rule has no doubt."""
         return points[:, 0].astype(np.int64), np.ones(len(points))
 
     def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
-        """The place in the grid, which is the same by each model."""
+        """Returns the points, which are places in the grid, for each model."""
         return [points[:, 0].astype(np.int64) for _ in models]
 
     def columns(self, transforms: pd.DataFrame) -> list[str]:
-        """The customer's segment of the grid alone."""
+        """Returns rfm_segment alone."""
         return ["rfm_segment"]
 
     def points_of(self, customers: pd.DataFrame, transforms: pd.DataFrame) -> FloatArray:
-        """The place (customers, 1) of each customer's segment in the grid."""
+        """Returns the place (customers, 1) of each customer's segment in the grid."""
         return _places(customers["rfm_segment"]).astype(np.float64)[:, None]
 
     def as_champion(self, model: ClusterModel, coreset: Coreset) -> ClusterModel:
-        """The model with its cells labelled by their places in the grid."""
+        """Returns the model with its cells labelled by their places in the grid."""
         import pandas as pd
 
         return replace(model, cell_labels=_places(pd.Series(_segments_of(coreset))))
 
     def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
-        """The rule; nothing is compared."""
+        """Names the rule; nothing is compared."""
         return Comparison("its cell of the R x F grid, a rule on the scores")
 
     def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
-        """Recency and frequency on both sides of the night's score limits, and the grid segment that follows."""
+        """Returns recency and frequency on both sides of the night's score limits.
+
+        The grid segment follows from them.
+        """
         cuts = {name: fifths(name) for name in ("recency_days", "frequency")}
         segment_of = {cell: name for name, cells in GRID_CELLS.items() for cell in cells}
 
@@ -92,6 +95,6 @@ def _segments_of(coreset: Coreset) -> npt.NDArray[np.str_]:
 
 
 def _places(segments: pd.Series) -> IntArray:
-    """Place (rows,) of each segment in the list of the grid's names."""
+    """Returns the place (rows,) of each segment in the list of the grid's names."""
     place = {name: number for number, name in enumerate(GRID_CELLS)}
     return np.asarray(segments.map(place), dtype=np.int64)

@@ -10,6 +10,7 @@ import pytest
 
 import seg_pipeline
 from seg_pipeline.guest import definitions_of, rooms_of
+from seg_pipeline.models.registry import BASELINE
 from seg_pipeline.raw.sources.registry import KINDS
 from seg_pipeline.settings import load_settings
 from seg_pipeline.wiring import Shop
@@ -175,6 +176,18 @@ def test_the_benches_and_the_reference_import_no_test_files(file):
     names = imports_of(file.read_text(encoding="utf-8"))
     parts = {part for name in names if name.startswith("seg_pipeline_tests") for part in name.split(".")}
     assert not {part for part in parts if part.startswith("test_")} | (parts & {"conftest", "whole_runs"})
+
+
+def test_the_baseline_is_named_in_its_own_file_and_the_registry_alone():
+    texts = {
+        str(file.relative_to(HOUSE)): file.read_text(encoding="utf-8")
+        for file in HOUSE.rglob("*")
+        if file.suffix in {".py", ".sql", ".j2", ".toml"}
+    }
+    naming = sorted(name for name, text in texts.items() if BASELINE in text)
+
+    assert naming == ["models/algorithms/rfm_grid.py", "models/registry.py"]
+    assert BASELINE not in texts["models/registry.py"].replace(f"models.algorithms.{BASELINE} import", "")
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -13,13 +13,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from seg_pipeline.definitions import defs
+from seg_pipeline.guest import definitions_of, rooms_of, tables_of
 from seg_pipeline.models.tables import CANDIDATES
+from seg_pipeline.publishing.tables import PUBLISHED_TABLES
 from seg_pipeline.publishing.views import VIEWS
-from seg_pipeline.segments.assets import PUBLISHED_TABLES
-from seg_pipeline.settings import PRESETS, Settings, keys, read_preset
+from seg_pipeline.settings import PRESETS, Settings, keys, load_settings, read_preset
 from seg_pipeline.tables import Column, Table
-from seg_pipeline_tests.house import tables
+from seg_pipeline.wiring import Shop
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docs" / "reference.md"
@@ -65,10 +65,12 @@ def with_counts(page: str) -> str:
 @cache
 def counts() -> dict[str, int]:
     """Returns the counts that a page may state, by name."""
+    shop = Shop(load_settings(environment={}))
     return {
-        "checks": len(defs.resolve_asset_graph().asset_check_keys),
+        "checks": len(definitions_of(shop).resolve_asset_graph().asset_check_keys),
+        "rooms": len(rooms_of(shop)),
         "settings": len(keys()),
-        "tables": len({table.name for table in tables()}),
+        "tables": len(tables_of(shop)),
         "views": len(VIEWS),
     }
 
@@ -163,7 +165,7 @@ def _warehouse() -> Iterator[str]:
         " so. A critical rule that is broken stops everything after the table; a warning is shown and stops nothing."
         " The columns' bounds and values and the key are checked too, and are critical.\n"
     )
-    known = {table.name: table for table in tables()}
+    known = {table.name: table for table in tables_of(Shop(load_settings(environment={})))}
     # One for each algorithm, and all alike.
     first, *others = CANDIDATES.values()
     for table in known.values():

@@ -8,8 +8,9 @@ import duckdb
 import pytest
 
 from seg_pipeline.cli import main, parser
-from seg_pipeline.settings import keys
-from seg_pipeline_tests.house import tables
+from seg_pipeline.guest import tables_of
+from seg_pipeline.settings import keys, load_settings
+from seg_pipeline.wiring import Shop
 from seg_pipeline_tests.reference import FILE, PAGES, reference, with_counts
 
 ROOT = Path(__file__).parents[1]
@@ -97,7 +98,7 @@ def test_every_setting_that_the_docs_set_or_name_is_one(page):
     sections = {key.partition(".")[0] for key in known if "." in key}
     named = re.findall(r"`([a-z_]+\.[a-z_.]+)(?:=[^`]*)?`", TEXTS[page])
     # Rooms and files have names of sections too.
-    others = {table.name for table in tables()}
+    others = {table.name for table in tables_of(Shop(load_settings(environment={})))}
     settings = [
         name
         for name in named
@@ -114,6 +115,14 @@ def test_the_reference_is_of_this_code():
 @pytest.mark.parametrize("page", TEXTS)
 def test_every_count_in_the_docs_is_of_this_code(page):
     assert TEXTS[page] == with_counts(TEXTS[page]), "make docs writes it"
+
+
+def test_every_file_that_contributing_says_to_edit_is_there():
+    table = TEXTS["CONTRIBUTING.md"].partition("## Where to add what")[2].partition("\n## ")[0]
+    rows = [line.split("|")[2] for line in table.splitlines() if line.count("|") == 3]
+    files = [re.findall(r"`([\w/]+(?:\.\w+|/))`", row) for row in rows]
+    assert max(map(len, files)) <= 4
+    assert [name for row in files for name in row if not (ROOT / "seg_pipeline" / name).exists()] == []
 
 
 def test_the_release_of_dagsters_postgresql_storage_is_that_of_the_pinned_dagster():

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import PowerTransformer, RobustScaler, StandardScaler
 
-from seg_pipeline.features.assets import SQL
+from seg_pipeline.features.night import FEATURES_QUERY
 from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms, invert_transforms
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
@@ -31,7 +31,7 @@ def features_of(tmp_path, lines, as_of=AS_OF):
         connection.register("lines", clean)
         connection.execute(f"CREATE SCHEMA prepared; CREATE TABLE prepared.clean_orders ({CLEAN_ORDERS.ddl})")
         connection.execute("INSERT INTO prepared.clean_orders BY NAME FROM lines")
-    warehouse.replace_night(RFM_FEATURES, SQL / "rfm_features.sql", as_of)
+    warehouse.replace_night(RFM_FEATURES, FEATURES_QUERY, as_of)
     return warehouse.night(RFM_FEATURES, as_of).set_index("customer_id")
 
 

@@ -9,7 +9,7 @@ import demo_shop
 import pytest
 
 from seg_pipeline.cli import main
-from seg_pipeline.segments.assets import TIMINGS
+from seg_pipeline.publishing.sets import TIMINGS
 from seg_pipeline.warehouse import Warehouse
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

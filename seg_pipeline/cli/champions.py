@@ -8,7 +8,7 @@ from seg_pipeline.cli.options import (
     Commands,
     add_command,
     date,
-    loader,
+    settings_of,
     settings_options,
     shown_options,
     warehouse_option,
@@ -47,10 +47,10 @@ def add(commands: Commands) -> None:
 
 
 def _champions(options: argparse.Namespace) -> int:
-    settings = loader(options)(())
+    settings = settings_of(options)
     screen = Screen.of(options)
-    from seg_pipeline.definitions import warehouse_of
     from seg_pipeline.models.champions import champions_overview
+    from seg_pipeline.wiring import warehouse_of
 
     warehouse = warehouse_of(settings)
     if not settings.warehouse.path.is_file():

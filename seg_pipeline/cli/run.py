@@ -3,16 +3,17 @@
 import argparse
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from seg_pipeline.cli.options import Commands, add_command, loader, places_options, settings_options, shown_options
+from seg_pipeline.cli.options import Commands, add_command, places_options, settings_of, settings_options, shown_options
 from seg_pipeline.cli.screen import Screen, timed
 
 if TYPE_CHECKING:
     from seg_pipeline.settings import Settings
-    from seg_pipeline.usecases.run import Done, Progress
+    from seg_pipeline.usecases.execution import Progress
+    from seg_pipeline.usecases.run import Done
 
 EPILOG = """\
 examples:
@@ -53,23 +54,23 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    load = loader(options)
-    return run_and_show(load, Screen.of(options), refit=options.refit)
+    settings = settings_of(options)
+    return run_and_show(settings, Screen.of(options), refit=options.refit)
 
 
-def run_and_show(load: "Callable[[Sequence[str]], Settings]", screen: Screen, *, refit: bool = False) -> int:
+def run_and_show(settings: "Settings", screen: Screen, *, refit: bool = False) -> int:
     """Runs with these settings, and shows what came out; returns the exit status."""
     began = time.perf_counter()
     with screen.progress("starting") as progress:
         from seg_pipeline.usecases.run import run
 
-        done = run(load, progress, refit=refit)
+        done = run(settings, progress, refit=refit)
     seconds = time.perf_counter() - began
     screen.say(timed("the rest", seconds - sum(progress.seconds.values())) + "  (imports and orchestration)")
     screen.say(timed("in all", seconds) + "\n")
     screen.result(
         lambda: _document(done, progress, screen.warnings, seconds),
-        lambda: _show(screen, done, load(()).strategies.currency),
+        lambda: _show(screen, done, settings.strategies.currency),
     )
     return 0
 

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+
+from seg_pipeline.models.champions import Champion
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -33,3 +36,22 @@ def principal_plane(
         # One feature: the second axis is flat.
         return np.column_stack([places[:, 0], np.zeros(len(places))]), (labels[0], "")
     return places, (labels[0], labels[1])
+
+
+def champion_map(champion: Champion) -> tuple[pd.DataFrame, tuple[str, str]]:
+    """Returns the cells that the champion was fitted on, placed on two axes, and what the axes are made of, in words.
+
+    The frame has x, y, customers, cluster, segment_id and segment_name, a row per cell.
+    """
+    coreset = champion.scorer.coreset
+    features = champion.scorer.transforms.sort_values("position")["feature"].to_list()
+    places, axis_labels = principal_plane(coreset.points, coreset.weights, features)
+    cells = pd.DataFrame(
+        {
+            "x": places[:, 0],
+            "y": places[:, 1],
+            "customers": coreset.weights,
+            "cluster": champion.scorer.model.cell_labels,
+        }
+    )
+    return cells.merge(champion.segments[["cluster", "segment_id", "segment_name"]], on="cluster"), axis_labels

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docs" / "reference.md"
 # The pages that people write.
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*(ROOT / "docs").rglob("*.md")} - {FILE})]
+SHOP = Shop(load_settings(environment={}))
 COUNT = re.compile(r"<!--(\w+)-->[^<]*<!--/\1-->")
 
 # In JSON schema, and in words.
@@ -65,12 +66,11 @@ def with_counts(page: str) -> str:
 @cache
 def counts() -> dict[str, int]:
     """Returns the counts that a page may state, by name."""
-    shop = Shop(load_settings(environment={}))
     return {
-        "checks": len(definitions_of(shop).resolve_asset_graph().asset_check_keys),
-        "rooms": len(rooms_of(shop)),
+        "checks": len(definitions_of(SHOP).resolve_asset_graph().asset_check_keys),
+        "rooms": len(rooms_of(SHOP)),
         "settings": len(keys()),
-        "tables": len(tables_of(shop)),
+        "tables": len(tables_of(SHOP)),
         "views": len(VIEWS),
     }
 
@@ -165,7 +165,7 @@ def _warehouse() -> Iterator[str]:
         " so. A critical rule that is broken stops everything after the table; a warning is shown and stops nothing."
         " The columns' bounds and values and the key are checked too, and are critical.\n"
     )
-    known = {table.name: table for table in tables_of(Shop(load_settings(environment={})))}
+    known = {table.name: table for table in tables_of(SHOP)}
     # One for each algorithm, and all alike.
     first, *others = CANDIDATES.values()
     for table in known.values():

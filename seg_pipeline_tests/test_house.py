@@ -16,7 +16,7 @@ from seg_pipeline.wiring import Shop
 HOUSE = Path(seg_pipeline.__file__).parent
 FILES = sorted(HOUSE.rglob("*.py"))
 TESTS = Path(__file__).parent
-OWN = f"{TESTS.name}."
+TOOLS = [*sorted((TESTS / "bench").glob("*.py")), TESTS / "reference.py", TESTS / "samples.py"]
 ROOMS = ("raw", "prepared", "features", "models", "evaluation", "champions", "segments", "publishing")
 # From the ground floor up; whoever is on one floor imports only what is below it, or on it.
 FLOORS = (
@@ -147,14 +147,11 @@ def test_only_the_warehouse_knows_spark(file):
         assert not {"pyspark", "sqlglot"} & names
 
 
-@pytest.mark.parametrize(
-    "file",
-    [*sorted((TESTS / "bench").glob("*.py")), TESTS / "reference.py", TESTS / "samples.py"],
-    ids=lambda file: str(file.relative_to(TESTS)),
-)
-def test_the_benches_and_make_docs_import_no_test_files(file):
-    modules = {name.split(".")[1] for name in imports_of(file.read_text(encoding="utf-8")) if name.startswith(OWN)}
-    assert not {name for name in modules if name.startswith("test_")} | (modules & {"conftest", "whole_runs"})
+@pytest.mark.parametrize("file", TOOLS, ids=lambda file: str(file.relative_to(TESTS)))
+def test_the_benches_and_the_reference_import_no_test_files(file):
+    names = imports_of(file.read_text(encoding="utf-8"))
+    parts = {part for name in names if name.startswith("seg_pipeline_tests") for part in name.split(".")}
+    assert not {part for part in parts if part.startswith("test_")} | (parts & {"conftest", "whole_runs"})
 
 
 @pytest.mark.parametrize("room", ROOMS)

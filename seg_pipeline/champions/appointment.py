@@ -40,10 +40,9 @@ from seg_pipeline.models.scoring import NO_CLUSTER, Scorer, grid_clusters, label
 from seg_pipeline.models.stability import adjusted_rand
 from seg_pipeline.models.store import read_coreset, read_jaccard, read_model
 from seg_pipeline.settings import SelectionSettings, Settings
-from seg_pipeline.warehouse import Warehouse, create, over_lines, replace_night, temporary, transaction
+from seg_pipeline.warehouse import Connection, Relation, Warehouse
 
 if TYPE_CHECKING:
-    import duckdb
     import numpy.typing as npt
     import pandas as pd
 
@@ -128,9 +127,8 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "
     if past and decision != "kept" and known is None:
         decision, reason = "past", "Later nights are scored already: a past night changes nothing."
 
-    with warehouse.get_connection() as connection:
-        label_customers(connection, scorer, as_of)
-        meeting = _meeting(connection, incumbent, as_of)
+    with warehouse.get_connection() as connection, label_customers(connection, scorer, as_of) as labelled:
+        meeting = _meeting(connection, labelled, incumbent, as_of)
         pairs = matched(meeting.shared, settings.champions.smallest_overlap)
         overlaps = {meeting.segment_ids[column]: overlap for column, overlap in pairs.values()}
         clusters, money = meeting.clusters["cluster"].to_list(), meeting.clusters["mean_money"].to_list()
@@ -141,6 +139,7 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "
                 scorer,
                 _segments(
                     connection,
+                    labelled,
                     scorer,
                     ids,
                     largest,
@@ -186,12 +185,12 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "
         )
         taking_over = decision in ("first", "replaced")
         changes = _changes(challenger, incumbent, meeting, overlaps)
-        with transaction(connection):
-            replace_night(connection, CHAMPION_DECISIONS, row, as_of)
-            create(connection, SEGMENT_IDENTITY, or_replace=False)
+        with connection.transaction():
+            connection.replace_night(CHAMPION_DECISIONS, row, as_of)
+            connection.create(SEGMENT_IDENTITY, or_replace=False)
             # A takeover stays on record, whatever is decided on its night later.
             if taking_over:
-                replace_night(connection, SEGMENT_IDENTITY, changes, as_of)
+                connection.replace_night(SEGMENT_IDENTITY, changes, as_of)
             if taking_over and not past and (newest is None or newest.model_id != name):
                 append_champion(connection, challenger)
     return row
@@ -259,34 +258,33 @@ def score_without_value(
     ).score(weights_of(selection))
 
 
-def _meeting(connection: "duckdb.DuckDBPyConnection", incumbent: Champion | None, as_of: datetime.date) -> Meeting:
-    """Who is where; the table `labelled` holds the challenger's clusters."""
-    clusters = over_lines(
-        connection,
-        f"SELECT cluster, count(*) AS customers, sum(monetary) / count(*) AS mean_money FROM labelled"
+def _meeting(connection: Connection, labelled: Relation, incumbent: Champion | None, as_of: datetime.date) -> Meeting:
+    """Counts who is where; `labelled` has the challenger's clusters."""
+    clusters = connection.execute(
+        f"SELECT cluster, count(*) AS customers, sum(monetary) / count(*) AS mean_money FROM {labelled}"
         f" JOIN {RFM_FEATURES.name} USING (customer_id) WHERE as_of = $as_of AND cluster != $none"
         " GROUP BY cluster ORDER BY cluster",
         {"as_of": as_of, "none": NO_CLUSTER},
     ).df()
     if incumbent is None:
         return Meeting(clusters, [], np.zeros((len(clusters), 0), dtype=np.int64))
-    label_customers(connection, incumbent.scorer, as_of, into="labelled_before")
-    temporary(connection, "segments_before", incumbent.segments)
-    pairs = over_lines(
-        connection,
-        "SELECT labelled.cluster, segments_before.segment_id, count(*) AS customers FROM labelled"
-        " JOIN labelled_before USING (customer_id)"
-        " JOIN segments_before ON segments_before.cluster = labelled_before.cluster"
-        f" WHERE labelled.cluster != {NO_CLUSTER} GROUP BY ALL ORDER BY ALL",
-    ).df()
-    for made in ("segments_before", "labelled_before"):
-        over_lines(connection, f"DROP TABLE {made}")
+    with (
+        label_customers(connection, incumbent.scorer, as_of) as before,
+        connection.temporary(incumbent.segments) as segments,
+    ):
+        pairs = connection.execute(
+            f"SELECT now.cluster, segments.segment_id, count(*) AS customers FROM {labelled} AS now"
+            f" JOIN {before} AS before USING (customer_id)"
+            f" JOIN {segments} AS segments ON segments.cluster = before.cluster"
+            f" WHERE now.cluster != {NO_CLUSTER} GROUP BY ALL ORDER BY ALL"
+        ).df()
     shared = pairs.pivot_table(index="cluster", columns="segment_id", values="customers", aggfunc="sum", fill_value=0)
     return Meeting(clusters, [int(one) for one in shared.columns], shared.to_numpy(dtype=np.int64))
 
 
 def _segments(
-    connection: "duckdb.DuckDBPyConnection",
+    connection: Connection,
+    labelled: Relation,
     scorer: Scorer,
     ids: Mapping[int, int],
     largest_id: int,
@@ -298,15 +296,14 @@ def _segments(
     import pandas as pd
 
     by_rhythm = scorer.model.algorithm != RFM_GRID_NAME
-    numbered = pd.DataFrame({"cluster": [NO_CLUSTER, *ids], "segment_id": [0, *ids.values()]})
-    temporary(connection, "numbered", numbered)
-    profiles = over_lines(connection, PROFILES, {"as_of": as_of}).df()
-    over_lines(connection, "DROP TABLE numbered")
+    clusters = pd.DataFrame({"cluster": [NO_CLUSTER, *ids], "segment_id": [0, *ids.values()]})
+    with connection.temporary(clusters) as numbered:
+        profiles = connection.execute(PROFILES, {"as_of": as_of, "labelled": labelled, "numbered": numbered}).df()
     names = name_segments(profiles, by_rhythm=by_rhythm, noise=scorer.model.noise)
     if incumbent is not None:
         names = keep_names(names, profiles, incumbent.segments, by_rhythm=by_rhythm)
     buyers = profiles["customers"].where(profiles["segment_id"] > 0)
-    segments = numbered.merge(
+    segments = clusters.merge(
         names.assign(segment_id=profiles["segment_id"], share=buyers / buyers.sum()), on="segment_id", how="left"
     )
     # Segment 0 has its name whether or not anybody is in it on this night.

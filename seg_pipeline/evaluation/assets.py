@@ -22,7 +22,7 @@ from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.quality.suites import checks_of
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown, rows_built
-from seg_pipeline.warehouse import Warehouse, replace_night, transaction
+from seg_pipeline.warehouse import Warehouse
 
 COLUMNS = ", ".join(["algorithm", "k", *(metric.name for metric in METRICS), "eligible"])
 
@@ -43,9 +43,9 @@ def tested_value(
     as_of = night_of(context)
     outcomes = read_outcomes(warehouse, as_of, settings)
     rows_of = dict(zip((VALUE_WINDOW, VALUE_TEST, VALUE_BY_SEGMENT), value_rows(outcomes, settings), strict=True))
-    with warehouse.get_connection() as connection, transaction(connection):
+    with warehouse.transaction() as connection:
         for table, rows in rows_of.items():
-            replace_night(connection, table, rows, as_of)
+            connection.replace_night(table, rows, as_of)
     for table, rows in rows_of.items():
         yield dg.MaterializeResult(
             asset_key=table.asset_key,

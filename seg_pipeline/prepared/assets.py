@@ -10,7 +10,7 @@ from seg_pipeline.quality.suites import checks_of
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import markdown
-from seg_pipeline.warehouse import Warehouse, create
+from seg_pipeline.warehouse import Warehouse
 
 
 @dg.multi_asset(
@@ -24,7 +24,7 @@ def prepared_orders(
 ) -> Iterator[dg.MaterializeResult]:
     with warehouse.get_connection() as connection:
         for table in (CLEAN_ORDERS, REJECTED_ORDERS):
-            create(connection, table, or_replace=False)
+            connection.create(table, or_replace=False)
         clean_before, rejected_before = warehouse.count(CLEAN_ORDERS), warehouse.count(REJECTED_ORDERS)
         dates = clean(connection, settings)
     summary = warehouse.read(

@@ -12,15 +12,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
-import duckdb
-
 from seg_pipeline.errors import DataError, SegPipelineError
 from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT, ORDER_COLUMNS, column_names
 from seg_pipeline.raw.object_storage import is_object
 from seg_pipeline.raw.sources import Delivery, Found, deliveries, find_files, load, path_of
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import SourceSettings, read_preset, source_database
-from seg_pipeline.warehouse import create, delete, execute, tables_with, transaction
+from seg_pipeline.warehouse import Connection
 
 # What was pulled from a database is named by this, its table and a number.
 PULL = "postgresql:"
@@ -70,9 +68,7 @@ class _Plan:
     drop: set[str]
 
 
-def ingest(
-    connection: duckdb.DuckDBPyConnection, source: SourceSettings, deliveries_days: int | None = None
-) -> Ingested:
+def ingest(connection: Connection, source: SourceSettings, deliveries_days: int | None = None) -> Ingested:
     """Brings raw_orders and deliveries up to date with the files and the table of the source.
 
     Deliveries whose last order is more than `deliveries_days` before the newest expire.
@@ -83,7 +79,7 @@ def ingest(
         MachineError: the database cannot be reached.
     """
     for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
-        create(connection, table, or_replace=False)
+        connection.create(table, or_replace=False)
     ledger = {entry.source_file: entry for entry in read_ledger(connection)}
     plan = _plan(ledger, source)
     for name in _expired(connection, deliveries_days) & plan.stay.keys():
@@ -99,15 +95,15 @@ def ingest(
             raise refused[min(refused)]
         current: Delivery | None = None
         try:
-            with transaction(connection):
+            with connection.transaction():
                 # What is replaced goes; of what cannot be read the version before stays.
                 gone = plan.drop | (ledger.keys() & (rejected | set(loading)))
                 if any(entry.is_loaded for name, entry in ledger.items() if name not in gone):
                     _forget(connection, gone)
                 else:
-                    create(connection, RAW_ORDERS)
+                    connection.create(RAW_ORDERS)
                 for current in wanted:
-                    load(connection, current, RAW_ORDERS.name)
+                    load(connection, current, RAW_ORDERS)
                 current = None
                 pulled = _pull(connection, plan, source) if source.table else []
                 _forget_erased(connection, [*loading, *pulled])
@@ -120,7 +116,7 @@ def ingest(
             wanted = [rest for delivery in wanted if (rest := _without(delivery, refused)).files]
 
 
-def sample(connection: duckdb.DuckDBPyConnection, source: SourceSettings, lines: int) -> Found:
+def sample(connection: Connection, source: SourceSettings, lines: int) -> Found:
     """Loads the first lines of each shape of file only, into tables that are new; gives what there is to load.
 
     Raises:
@@ -128,18 +124,18 @@ def sample(connection: duckdb.DuckDBPyConnection, source: SourceSettings, lines:
         DataError: no file at all can be read.
     """
     for table in (RAW_ORDERS, DELIVERIES):
-        create(connection, table)
+        connection.create(table)
     found = deliveries(find_files(source.path), source)
     if not found.deliveries:
         raise found.refused[min(found.refused)]
     for delivery in found.deliveries:
-        load(connection, delivery, RAW_ORDERS.name, limit=lines)
+        load(connection, delivery, RAW_ORDERS, limit=lines)
     entries = [_loaded(Entry(str(file), "loaded"), of) for of in found.deliveries for file in of.files]
     _write_ledger(connection, entries)
     return found
 
 
-def read_ledger(connection: duckdb.DuckDBPyConnection) -> list[Entry]:
+def read_ledger(connection: Connection) -> list[Entry]:
     """The rows of raw.deliveries."""
     names = ", ".join(f'"{field.name}"' for field in fields(Entry))
     return [
@@ -289,22 +285,21 @@ def _without(delivery: Delivery, refused: Mapping[Path, SegPipelineError]) -> De
     return replace(delivery, files=tuple(file for file in delivery.files if file not in refused))
 
 
-def _unreadable(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> dict[Path, SegPipelineError]:
+def _unreadable(connection: Connection, delivery: Delivery) -> dict[Path, SegPipelineError]:
     """Those files of a delivery that cannot be read, each with its error: read one by one, into nothing."""
     failed: dict[Path, SegPipelineError] = {}
     for file in delivery.files:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE tried_lines ({RAW_ORDERS.ddl})")
-        try:
-            load(connection, replace(delivery, files=(file,)), "tried_lines")
-        except DataError as error:
-            failed[file] = error
-    connection.execute("DROP TABLE IF EXISTS tried_lines")
+        with connection.empty_copy(RAW_ORDERS) as nothing:
+            try:
+                load(connection, replace(delivery, files=(file,)), nothing)
+            except DataError as error:
+                failed[file] = error
     return failed
 
 
-def _expired(connection: duckdb.DuckDBPyConnection, days: int | None) -> set[str]:
+def _expired(connection: Connection, days: int | None) -> set[str]:
     """Deliveries whose last clean order is more than so many days before the newest of all."""
-    if days is None or "prepared.clean_orders" not in tables_with(connection, "source_file"):
+    if days is None or "prepared.clean_orders" not in connection.tables_with("source_file"):
         return set()
     rows = connection.execute(
         "SELECT source_file FROM prepared.clean_orders GROUP BY source_file HAVING max(ordered_at) <"
@@ -314,7 +309,7 @@ def _expired(connection: duckdb.DuckDBPyConnection, days: int | None) -> set[str
     return {name for (name,) in rows}
 
 
-def _pull(connection: duckdb.DuckDBPyConnection, plan: _Plan, source: SourceSettings) -> list[str]:
+def _pull(connection: Connection, plan: _Plan, source: SourceSettings) -> list[str]:
     """Appends what is new in source.table, and its entry to those that stay; the name of the pull if it has lines."""
     from seg_pipeline.raw import database
 
@@ -325,7 +320,7 @@ def _pull(connection: duckdb.DuckDBPyConnection, plan: _Plan, source: SourceSett
     columns = names.find_in(header, table)
     name = f"{PULL}{table}#{len(before) + 1:06}"
     after = plan.stay[before[-1]].content_hash if before else None
-    pulled = database.pull(connection, address, table, columns, cursor, after, RAW_ORDERS.name, name)
+    pulled = database.pull(connection, address, table, columns, cursor, after, RAW_ORDERS, name)
     known = sum(plan.stay[one].lines for one in before)
     # Of what has expired it is no longer known how many rows it was.
     if before and pulled.behind > known and all(plan.stay[one].is_loaded for one in before):
@@ -341,28 +336,27 @@ def _pull(connection: duckdb.DuckDBPyConnection, plan: _Plan, source: SourceSett
     return [name]
 
 
-def _forget_erased(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+def _forget_erased(connection: Connection, names: Iterable[str]) -> None:
     """Deletes the lines of customers who were erased from deliveries that were just loaded."""
     if not connection.execute(f"SELECT count(*) FROM {ERASED_CUSTOMERS.name}").fetchall()[0][0]:
         return
-    delete(
-        connection,
-        RAW_ORDERS.name,
+    connection.delete(
+        RAW_ORDERS,
         "source_file IN (SELECT unnest($names::VARCHAR[]))"
         f" AND sha256({CUSTOMER_TEXT}) IN (SELECT customer_hash FROM {ERASED_CUSTOMERS.name})",
         {"names": list(names), "blanks": BLANKS},
     )
 
 
-def _forget(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+def _forget(connection: Connection, names: Iterable[str]) -> None:
     """Deletes the lines of files."""
     if names := sorted(names):
         files = "source_file IN (SELECT unnest($names::VARCHAR[]))"
-        delete(connection, RAW_ORDERS.name, files, {"names": names})
+        connection.delete(RAW_ORDERS, files, {"names": names})
 
 
 def _entries(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     plan: _Plan,
     ledger: Mapping[str, Entry],
     loaded: Iterable[Delivery],
@@ -397,14 +391,13 @@ def _loaded(entry: Entry, delivery: Delivery) -> Entry:
     )
 
 
-def _write_ledger(connection: duckdb.DuckDBPyConnection, entries: Iterable[Entry]) -> None:
+def _write_ledger(connection: Connection, entries: Iterable[Entry]) -> None:
     names = [field.name for field in fields(Entry)]
     types = {column.name: column.type for column in DELIVERIES.columns}
     connection.execute(f"DELETE FROM {DELIVERIES.name}")
     rows = [dict(zip(names, astuple(entry), strict=True)) for entry in sorted(entries, key=lambda one: one.source_file)]
     if rows:
-        execute(
-            connection,
+        connection.execute(
             f"INSERT INTO {DELIVERIES.name} BY NAME SELECT unnest(from_json($rows, '[{json.dumps(types)}]'),"
             " max_depth := 2)",
             {"rows": json.dumps(rows)},

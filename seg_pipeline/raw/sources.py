@@ -23,7 +23,8 @@ from seg_pipeline.errors import DataError, MachineError, SegPipelineError, Usage
 from seg_pipeline.raw.columns import NAME_WIDTH, ORDER_COLUMNS, column_names
 from seg_pipeline.raw.object_storage import is_object, object_path, register, told
 from seg_pipeline.settings import SourceSettings, read_preset
-from seg_pipeline.warehouse import DAMAGE, append_read, literal, quoted, works_elsewhere
+from seg_pipeline.tables import Table
+from seg_pipeline.warehouse import DAMAGE, Connection, Relation, literal, name_of, quoted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -197,7 +198,7 @@ def header_of(file: Path, source: SourceSettings) -> tuple[str, ...]:
     return _shape(file, source).header
 
 
-def load(connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, *, limit: int | None = None) -> None:
+def load(connection: Connection, delivery: Delivery, into: Table | Relation, *, limit: int | None = None) -> None:
     """Appends the lines of a delivery to the table `into`, as text, with the file and the row each came from.
 
     source_row counts the data rows of a file from 1. `limit` takes the first lines of each shape only.
@@ -206,9 +207,8 @@ def load(connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, *
         DataError: a file cannot be read; the line names it and the row.
     """
     if any(is_object(str(file)) for file in delivery.files):
-        register(connection)
-    if works_elsewhere(connection, into):
-        append_read(connection, into, _parts(connection, delivery), read_lines)
+        register(connection.duckdb)
+    if connection.append_in_workers(into, partial(_parts, connection, delivery), read_lines):
         return
     with _as_read(delivery) as read, _refused(delivery, read):
         (_load_text if delivery.delimiter else _load_parquet)(connection, delivery, read, into, limit)
@@ -223,7 +223,7 @@ class Part:
     rows: tuple[int, int] | None = None  # the first and the one after the last, from 0
 
 
-def _parts(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[Part]:
+def _parts(connection: Connection, delivery: Delivery) -> list[Part]:
     """A delivery in parts; of text a file is one, since only who reads it from its start knows what is quoted."""
     here = str(Path.cwd())
     if delivery.delimiter:
@@ -290,10 +290,14 @@ def _refused(delivery: Delivery, read: Mapping[str, str]) -> Iterator[None]:
 
 
 def _load_parquet(
-    connection: duckdb.DuckDBPyConnection, delivery: Delivery, read: Mapping[str, str], into: str, limit: int | None
+    connection: Connection,
+    delivery: Delivery,
+    read: Mapping[str, str],
+    into: Table | Relation,
+    limit: int | None,
 ) -> None:
     lines = _parquet_lines(delivery) + _first_rows(limit)
-    connection.execute(f"INSERT INTO {into} BY NAME {lines}", _files(read))
+    connection.insert(into, lines, _files(read))
 
 
 def _parquet_lines(delivery: Delivery) -> str:
@@ -320,33 +324,37 @@ def _text_files(delivery: Delivery, names: Iterable[str]) -> dict[str, object]:
 
 
 def _load_text(
-    connection: duckdb.DuckDBPyConnection, delivery: Delivery, read: Mapping[str, str], into: str, limit: int | None
+    connection: Connection,
+    delivery: Delivery,
+    read: Mapping[str, str],
+    into: Table | Relation,
+    limit: int | None,
 ) -> None:
     # Rows are numbered when they are there: the database keeps their order, and numbering them while it reads would
     # hold it to one thread. Until then their source_row is 0.
-    lines = 0
+    table, lines = name_of(into), 0
     for files in _at_once(connection, list(read)):
-        lines += connection.execute(
-            f"INSERT INTO {into} BY NAME SELECT *, 0 AS source_row FROM ({_text_lines(delivery)})"
-            + _first_rows(limit and limit - lines),
+        lines += connection.insert(
+            into,
+            f"SELECT *, 0 AS source_row FROM ({_text_lines(delivery)})" + _first_rows(limit and limit - lines),
             _text_files(delivery, files),
-        ).fetchall()[0][0]
+        )
         if limit and lines >= limit:
             break
     if delivery.encoding in COPIED:
         connection.execute(
-            f"UPDATE {into} SET source_file = delivered"
+            f"UPDATE {table} SET source_file = delivered"
             " FROM (SELECT unnest($read) AS read, unnest($delivered) AS delivered)"
             " WHERE source_row = 0 AND source_file = read",
             {"read": list(read), "delivered": list(read.values())},
         )
-    firsts = f"SELECT source_file, min(rowid) AS first_row FROM {into} WHERE source_row = 0 GROUP BY source_file"
+    firsts = f"SELECT source_file, min(rowid) AS first_row FROM {table} WHERE source_row = 0 GROUP BY source_file"
     brought = {name for name, _ in connection.execute(firsts).fetchall()}
     for file in () if limit else delivery.files:
         if str(file) not in brought and _has_lines(file, delivery):
             raise DataError(NONE_READ.format(file))
     connection.execute(
-        f"UPDATE {into} AS lines SET source_row = lines.rowid - first_row + 1 FROM ({firsts}) AS firsts"
+        f"UPDATE {table} AS lines SET source_row = lines.rowid - first_row + 1 FROM ({firsts}) AS firsts"
         " WHERE source_row = 0 AND lines.source_file = firsts.source_file"
     )
 
@@ -355,7 +363,7 @@ def _first_rows(limit: int | None) -> str:
     return f" LIMIT {int(limit)}" if limit else ""
 
 
-def _at_once(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> Iterator[Sequence[str]]:
+def _at_once(connection: Connection, files: Sequence[str]) -> Iterator[Sequence[str]]:
     """The files, as many together as are read with care.
 
     Given more than two for each of its threads, the database reads every file in one go, and then drops without a word

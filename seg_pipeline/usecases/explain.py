@@ -26,10 +26,9 @@ from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import BLANKS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
-from seg_pipeline.warehouse import Warehouse, execute
+from seg_pipeline.warehouse import Connection, Warehouse
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
 LINES = Path(__file__).with_name("customer_lines.sql")
@@ -251,29 +250,26 @@ def _night(warehouse: Warehouse, as_of: datetime.date | None) -> datetime.date:
 
 
 def _lines(
-    connection: "duckdb.DuckDBPyConnection", customer_id: str, as_of: datetime.date, shown: int
+    connection: Connection, customer_id: str, as_of: datetime.date, shown: int
 ) -> tuple[int, int, int, list[Line], list[Rejection]]:
     """All lines, those that count, those too late, the first ones, and the rejected ones by reason."""
-    execute(
-        connection,
-        f"CREATE OR REPLACE TEMP TABLE customer_lines AS {LINES.read_text(encoding='utf-8')}",
-        {"customer_id": customer_id, "as_of": as_of, "blanks": BLANKS},
-    )
-    [(total, counting, too_late)] = connection.execute(
-        "SELECT count(*), count(*) FILTER (counts), count(*) FILTER (NOT counts AND reason IS NULL) FROM customer_lines"
-    ).fetchall()
-    first = connection.execute(
-        "SELECT source_file, source_row, order_id, ordered_at, product_id, quantity, unit_price, amount,"
-        " CASE WHEN counts THEN $counts ELSE coalesce(reason, $too_late) END AS fate FROM customer_lines"
-        " ORDER BY parsed_at NULLS LAST, source_file, source_row LIMIT $shown",
-        {"counts": COUNTS, "too_late": TOO_LATE, "shown": shown},
-    ).fetchall()
-    rejected = connection.execute(
-        "SELECT reason, count(*) AS lines, list(source_file || ' row ' || source_row || ': ' || concat_ws(', ',"
-        " order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount)"
-        f" ORDER BY source_file, source_row)[:{EXAMPLES}] FROM customer_lines WHERE reason IS NOT NULL"
-        " GROUP BY reason ORDER BY lines DESC, reason"
-    ).fetchall()
+    with connection.temporary(LINES, {"customer_id": customer_id, "as_of": as_of, "blanks": BLANKS}) as customer_lines:
+        [(total, counting, too_late)] = connection.execute(
+            "SELECT count(*), count(*) FILTER (counts), count(*) FILTER (NOT counts AND reason IS NULL)"
+            f" FROM {customer_lines}"
+        ).fetchall()
+        first = connection.execute(
+            "SELECT source_file, source_row, order_id, ordered_at, product_id, quantity, unit_price, amount,"
+            f" CASE WHEN counts THEN $counts ELSE coalesce(reason, $too_late) END AS fate FROM {customer_lines}"
+            " ORDER BY parsed_at NULLS LAST, source_file, source_row LIMIT $shown",
+            {"counts": COUNTS, "too_late": TOO_LATE, "shown": shown},
+        ).fetchall()
+        rejected = connection.execute(
+            "SELECT reason, count(*) AS lines, list(source_file || ' row ' || source_row || ': ' || concat_ws(', ',"
+            " order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount)"
+            f" ORDER BY source_file, source_row)[:{EXAMPLES}] FROM {customer_lines} WHERE reason IS NOT NULL"
+            " GROUP BY reason ORDER BY lines DESC, reason"
+        ).fetchall()
     return (
         total,
         counting,

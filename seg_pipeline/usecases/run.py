@@ -2,19 +2,16 @@
 
 import datetime
 import logging
-import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from seg_pipeline import loading
+from seg_pipeline import interrupts, loading
 from seg_pipeline.automation import ingest, night
 from seg_pipeline.automation import refit as refit_job
 from seg_pipeline.champions.cadence import refit_due
@@ -161,7 +158,7 @@ def _execute(
     progress: Progress,
     partition: str | None = None,
 ) -> None:
-    with interrupts_seen() as interrupted:
+    with interrupts.watched(dg.DagsterExecutionInterruptedError) as interrupted:
         progress.interrupted = interrupted
         try:
             definitions.resolve_job_def(job).execute_in_process(
@@ -175,40 +172,6 @@ def _execute(
             raise
         if interrupted():
             raise KeyboardInterrupt
-
-
-@contextmanager
-def interrupts_seen() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C came within, whatever became of it.
-
-    A signal's handler raises wherever Python happens to be: in a clean-up, which drops it, or in a library that takes
-    it for an error of its own. But each signal leaves its number in a pipe before its handler is called.
-    """
-    reading, writing = os.pipe()
-    for end in (reading, writing):
-        os.set_blocking(end, False)
-    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    report = sys.unraisablehook
-    came = False
-
-    def interrupted() -> bool:
-        nonlocal came
-        with suppress(BlockingIOError):
-            came = came or signal.SIGINT in os.read(reading, 4096)
-        return came
-
-    def drop(dropped: "sys.UnraisableHookArgs") -> None:
-        if not isinstance(dropped.exc_value, KeyboardInterrupt | dg.DagsterExecutionInterruptedError):
-            report(dropped)
-
-    sys.unraisablehook = drop
-    try:
-        yield interrupted
-    finally:
-        sys.unraisablehook = report
-        signal.set_wakeup_fd(wakeup)
-        os.close(reading)
-        os.close(writing)
 
 
 def _day_after_last_order(warehouse: Warehouse) -> datetime.date:

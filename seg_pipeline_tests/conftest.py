@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 
-import duckdb
 import pytest
 
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import load_settings
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Connection, Warehouse
 from seg_pipeline_tests.whole_runs import online_retail_night, online_retail_run, shop, shop_run, week_after
 
 # A shell without job control starts what is to run in the background with Ctrl-C ignored, and so would be all that the
@@ -27,7 +26,7 @@ __all__ = ["online_retail_night", "online_retail_run", "shop", "shop_run", "week
 class Cleaned:
     """What a source became."""
 
-    connection: duckdb.DuckDBPyConnection
+    connection: Connection
 
     def rows(self, columns, table="clean_orders"):
         """Rows of a prepared table in delivered order; a single column as plain values."""

@@ -32,6 +32,7 @@ from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.raw.ingestion import ingest, read_ledger
 from seg_pipeline.raw.tables import STATUSES
 from seg_pipeline.settings import load_settings
+from seg_pipeline.warehouse import Connection
 
 # The names that a column of raw_orders goes by here; nothing else may be taken for it.
 NAMES = {
@@ -412,7 +413,8 @@ def run(made: Source, endings: Endings) -> None:
         AssertionError: something was lost, or stands under another name than it was delivered under.
     """
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection:
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
+        connection = Connection(database)
         contents = deliver(made, Path(folder) / "orders")
         kind = "loaded"
         try:
@@ -437,9 +439,7 @@ def _check_line(text: str) -> None:
     assert len(text) < LONGEST_LINE, f"{len(text):,} characters: {text[:200]!r}"
 
 
-def _check_loaded(
-    connection: duckdb.DuckDBPyConnection, made: Source, contents: Mapping[str, bytes], endings: Endings
-) -> list[str]:
+def _check_loaded(connection: Connection, made: Source, contents: Mapping[str, bytes], endings: Endings) -> list[str]:
     """Every file is in the ledger, with its lines, and every value under its name; why files were set aside."""
     ledger = {entry.source_file: entry for entry in read_ledger(connection)}
     assert ledger.keys() == contents.keys(), "not every file is in the ledger"
@@ -493,7 +493,7 @@ def _check_values(
         assert one == other, f"{path} row {number}: {one!r} was delivered as {other!r}"
 
 
-def _check_cleaned(connection: duckdb.DuckDBPyConnection) -> None:
+def _check_cleaned(connection: Connection) -> None:
     """Every raw line is clean or rejected, and a clean number or day is what was delivered."""
     lost = connection.execute(
         "SELECT source_file, source_row FROM (SELECT source_file, source_row, 1 AS place FROM raw.raw_orders UNION ALL"

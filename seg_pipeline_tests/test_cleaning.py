@@ -13,7 +13,7 @@ from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import load_settings
-from seg_pipeline.warehouse import create
+from seg_pipeline.warehouse import Connection
 from seg_pipeline_tests.whole_runs import real_data
 
 HEADER = "order_id customer_id ordered_at product_id quantity unit_price"
@@ -204,15 +204,16 @@ def test_whatever_comes_each_line_is_clean_or_rejected_and_the_same_twice(rows, 
          "source.currency=A", "source.shop=A"],
         environment={},
     )  # fmt: skip
-    with duckdb.connect() as connection:
-        create(connection, RAW_ORDERS)
-        create(connection, DELIVERIES)
+    with duckdb.connect() as database:
+        connection = Connection(database)
+        connection.create(RAW_ORDERS)
+        connection.create(DELIVERIES)
         connection.execute(
             "INSERT INTO raw.deliveries BY NAME SELECT 'f' AS source_file, 'loaded' AS status, 0 AS lines,"
             " '{\"quantity\": \"qty\"}' AS columns, 'some' AS content_hash"
         )
         for number, row in enumerate(rows, 1):
-            connection.execute(
+            database.execute(
                 f"INSERT INTO raw.raw_orders VALUES ({'?, ' * len(ORDER_COLUMNS)}'f', ?)",
                 [*(value or None for value in row), number],
             )

@@ -17,7 +17,7 @@ from seg_pipeline.raw.sources import Pulled, postgresql
 from seg_pipeline.raw.sources.postgresql import header, pull
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import SOURCE_DATABASE
-from seg_pipeline.warehouse import transaction
+from seg_pipeline.warehouse import Connection, Relation
 from seg_pipeline_tests.postgres import OWNER, execute
 
 LINES = {"customer_id": "customer", "ordered_at": "placed", "amount": "price"}
@@ -40,7 +40,7 @@ def shop(postgres):
 def warehouse():
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TABLE raw_orders ({RAW_ORDERS.ddl})")
-        yield connection
+        yield Connection(connection)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def pull_lines(shop, warehouse):
             columns,
             cursor,
             after,
-            "raw_orders",
+            Relation("raw_orders"),
             "postgresql:shop.lines#1",
             **others,
         )
@@ -242,6 +242,7 @@ import contextlib, json, resource, sys, duckdb
 from pydantic import SecretStr
 from seg_pipeline.raw.sources.postgresql import header, pull
 from seg_pipeline.raw.tables import RAW_ORDERS
+from seg_pipeline.warehouse import Connection, Relation
 given = json.load(sys.stdin)
 connection = duckdb.connect(given["file"], config={"memory_limit": "300MB", "threads": 1})
 connection.execute(f"CREATE TABLE raw_orders ({RAW_ORDERS.ddl})")
@@ -250,7 +251,8 @@ header(SecretStr(given["uri"]), "shop.lines")
 with contextlib.suppress(ImportError):
     import pyarrow.dataset
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-pulled = pull(connection, SecretStr(given["uri"]), "shop.lines", given["columns"], "line_id", None, "raw_orders", "x")
+table, lines = "shop.lines", Relation("raw_orders")
+pulled = pull(Connection(connection), SecretStr(given["uri"]), table, given["columns"], "line_id", None, lines, "x")
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 numbered = connection.execute("SELECT bool_and(customer_id = 'customer ' || source_row) FROM raw_orders").fetchone()[0]
 print(json.dumps([pulled.lines, numbered, (after - before) / 1024]))
@@ -426,14 +428,14 @@ def test_a_pull_that_breaks_off_leaves_the_transaction_around_it_to_be_rolled_ba
     shop.run("CREATE VIEW shop.broken AS SELECT *, 1 / (1 - line_id) AS breaks FROM shop.lines")
 
     def pull_both():
-        with transaction(warehouse):
+        with warehouse.transaction():
             pull_lines(columns={"customer_id": "customer"})
             pull_lines(table="shop.broken", columns={"customer_id": "breaks"})
 
     with pytest.raises(DataError, match="could not give every row"):
         pull_both()
     assert loaded(warehouse) == []
-    with transaction(warehouse):
+    with warehouse.transaction():
         pull_lines(columns={"customer_id": "customer"})
     assert loaded(warehouse) == ["a", "b"]
 

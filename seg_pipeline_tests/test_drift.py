@@ -8,7 +8,7 @@ import pytest
 
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.drift import population_stability_index, training_summary
-from seg_pipeline.warehouse import Warehouse, create
+from seg_pipeline.warehouse import Warehouse
 
 NIGHT = datetime.date(2024, 3, 1)
 
@@ -32,7 +32,7 @@ def test_an_empty_bin_counts_as_a_small_share():
 def test_the_summary_holds_deciles_once_and_the_share_up_to_each(tmp_path):
     warehouse = Warehouse(database=str(tmp_path / "w.duckdb"))
     with warehouse.get_connection() as connection:
-        create(connection, RFM_FEATURES, or_replace=False)
+        connection.create(RFM_FEATURES, or_replace=False)
         connection.execute(
             "INSERT INTO features.rfm_features BY NAME SELECT $night AS as_of, CAST(i AS VARCHAR) AS customer_id,"
             " CASE WHEN i < 50 THEN 1 ELSE i END AS recency_days, 1 AS frequency FROM range(100) AS numbers(i)",

@@ -20,7 +20,7 @@ from seg_pipeline.models.scoring import NO_CLUSTER, Scorer
 from seg_pipeline.segments.assignment import assign_night
 from seg_pipeline.settings import load_settings
 from seg_pipeline.usecases.explain import explain
-from seg_pipeline.warehouse import Warehouse, replace_night, transaction
+from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.test_segments import SQL
 
 NIGHT = datetime.date(2024, 7, 1)
@@ -58,8 +58,8 @@ def scored_shop(clean_lines):
         )
         connection = cleaned.connection
         [(path,)] = connection.execute("SELECT path FROM duckdb_databases() WHERE path IS NOT NULL").fetchall()
-        with transaction(connection):
-            replace_night(connection, RFM_FEATURES, FEATURES_SQL, NIGHT)
+        with connection.transaction():
+            connection.replace_night(RFM_FEATURES, FEATURES_SQL, NIGHT)
         warehouse = Warehouse(database=path)
         buyers = warehouse.night(RFM_FEATURES, NIGHT, where="frequency > 0")
         transforms = fit_transforms(buyers, load_settings([f"features.columns={columns}"], environment={}).features)
@@ -89,11 +89,11 @@ def scored_shop(clean_lines):
             customers=len(buyers),
             stability=1.0,
         )
-        with transaction(connection):
+        with connection.transaction():
             append_champion(connection, champion)
         assign_night(warehouse, champion, NIGHT)
         # The customer is looked up as from a process that has the file open to read alone.
-        connection.close()
+        connection.duckdb.close()
         return warehouse
 
     return scored

@@ -28,9 +28,9 @@ def features_of(tmp_path, lines, as_of=AS_OF):
     clean["unit_price"] = clean["amount"].abs()
     clean["source_file"], clean["source_row"] = "orders.csv", range(1, len(clean) + 1)
     with warehouse.get_connection() as connection:
-        connection.register("lines", clean)
-        connection.execute(f"CREATE SCHEMA prepared; CREATE TABLE prepared.clean_orders ({CLEAN_ORDERS.ddl})")
-        connection.execute("INSERT INTO prepared.clean_orders BY NAME FROM lines")
+        connection.create(CLEAN_ORDERS)
+        with connection.registered(clean) as lines:
+            connection.insert(CLEAN_ORDERS, f"FROM {lines}")
     warehouse.replace_night(RFM_FEATURES, FEATURES_QUERY, as_of)
     return warehouse.night(RFM_FEATURES, as_of).set_index("customer_id")
 

@@ -18,10 +18,11 @@ from sklearn.preprocessing import StandardScaler
 
 from seg_pipeline.evaluation.tables import EVALUATION_REPORT
 from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.interrupts import watched
 from seg_pipeline.models.store import read_coreset, read_model
 from seg_pipeline.publishing.sets import TIMINGS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
-from seg_pipeline.usecases.execution import Progress, interrupts_seen
+from seg_pipeline.usecases.execution import Progress
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL, published_bytes, real_data, run_pipeline
 
 DAY_AFTER = DEMO_UNTIL + datetime.timedelta(days=1)
@@ -68,8 +69,9 @@ def test_the_published_files_hold_the_tables_and_the_report_names_every_segment(
     profiles = shop_run.warehouse.night(SEGMENT_PROFILES, DAY_AFTER)
 
     from_csv = pd.read_csv(folder / "segment_assignments.csv", dtype={"customer_id": str})
-    with shop_run.warehouse.get_connection() as connection:
-        from_parquet = connection.read_parquet(str(folder / "segment_assignments.parquet")).df()
+    from_parquet = shop_run.warehouse.read(
+        "FROM read_parquet($file)", {"file": str(folder / "segment_assignments.parquet")}
+    )
 
     columns = ["customer_id", "segment_id", "segment_name", "confidence", "model_id"]
     pd.testing.assert_frame_equal(from_csv[columns], assigned[columns], check_dtype=False)
@@ -296,7 +298,7 @@ class Interrupting:
 
 
 def test_an_interrupt_is_seen_though_python_drops_what_its_handler_raises(capsys):
-    with interrupts_seen() as interrupted:
+    with watched() as interrupted:
         assert not interrupted()
         Interrupting()
         assert interrupted()

@@ -9,12 +9,13 @@ import pytest
 
 import seg_pipeline.segments
 from seg_pipeline.champions.names import name_segments
+from seg_pipeline.champions.new_segments import PROFILES_SQL
 from seg_pipeline.errors import UsageError
 from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
 from seg_pipeline.segments.strategies import read_actions, strategies
 from seg_pipeline.segments.tables import SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import StrategySettings
-from seg_pipeline.warehouse import Warehouse, execute
+from seg_pipeline.warehouse import Relation, Warehouse
 
 AS_OF = datetime.date(2024, 3, 1)
 SQL = Path(seg_pipeline.segments.__file__).parent
@@ -286,11 +287,10 @@ def test_the_share_who_bought_lately_counts_customers_whose_last_purchase_is_at_
     )
     warehouse.replace_night(RFM_FEATURES, buyers, AS_OF)
     with warehouse.get_connection() as connection:
-        connection.execute("CREATE TEMP TABLE labelled AS SELECT unnest(['a', 'b', 'c', 'd']) AS customer_id,"
-                           " unnest([0, 0, 0, -1]) AS cluster, 1.0 AS confidence")  # fmt: skip
-        connection.execute(
-            "CREATE TEMP TABLE numbered AS SELECT unnest([0, -1]) AS cluster, unnest([1, 0]) AS segment_id"
+        labelled = Relation(
+            "(SELECT unnest(['a', 'b', 'c', 'd']) AS customer_id, unnest([0, 0, 0, -1]) AS cluster, 1.0 AS confidence)"
         )
-        found = execute(connection, SQL / "segment_profiles.sql", {"as_of": AS_OF}).df()
+        numbered = Relation("(SELECT unnest([0, -1]) AS cluster, unnest([1, 0]) AS segment_id)")
+        found = connection.execute(PROFILES_SQL, {"as_of": AS_OF, "labelled": labelled, "numbered": numbered}).df()
 
     np.testing.assert_array_equal(found["active_share"], [0.0, 2 / 3])

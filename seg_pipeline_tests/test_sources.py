@@ -537,7 +537,7 @@ def test_whatever_is_written_is_what_is_read(tmp_path, rows, line_end):
     writer.writerow(ORDER_COLUMNS)
     writer.writerows(rows)
     (tmp_path / "a.csv").write_bytes(text.getvalue().encode())
-    with duckdb.connect() as connection:
+    with Warehouse(database=":memory:").get_connection() as connection:
         ingest(connection, SourceSettings(path=str(tmp_path / "a.csv")))
         read = connection.execute(
             f"SELECT {', '.join(ORDER_COLUMNS)} FROM raw.raw_orders ORDER BY source_row"

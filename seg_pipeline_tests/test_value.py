@@ -28,7 +28,7 @@ from seg_pipeline.evaluation.value import (
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.quality.suites import evaluate
 from seg_pipeline.settings import load_settings
-from seg_pipeline.warehouse import Warehouse, create
+from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.whole_runs import real_data
 
 NIGHT = datetime.date(2024, 7, 1)
@@ -49,9 +49,9 @@ def warehouse_of(path, lines):
     clean["source_file"], clean["source_row"] = "orders.csv", range(1, len(clean) + 1)
     warehouse = Warehouse(database=str(path / "warehouse.duckdb"))
     with warehouse.get_connection() as connection:
-        connection.register("lines", clean)
-        create(connection, CLEAN_ORDERS)
-        connection.execute("INSERT INTO prepared.clean_orders BY NAME FROM lines")
+        connection.create(CLEAN_ORDERS)
+        with connection.registered(clean) as lines:
+            connection.insert(CLEAN_ORDERS, f"FROM {lines}")
     return warehouse
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Warehouse, replace_table, transaction
+from seg_pipeline.warehouse import Warehouse
 
 NUMBERS = Table("raw.numbers", "Numbers.", (Column("a", "INTEGER", "A"), Column("b", "INTEGER", "B")), key=("a",))
 NIGHTLY = Table(
@@ -123,8 +123,8 @@ def file_of(warehouse):
 
 
 def replace(warehouse, query):
-    with warehouse.get_connection() as connection, transaction(connection):
-        replace_table(connection, NUMBERS, query)
+    with warehouse.transaction() as connection:
+        connection.replace_table(NUMBERS, query)
 
 
 def numbers(warehouse):
@@ -494,7 +494,7 @@ def test_a_run_migrates_an_older_file_once(empty_warehouse):
 def test_a_migration_that_fails_changes_nothing(empty_warehouse, monkeypatch):
     old_warehouse(empty_warehouse)
     monkeypatch.setattr(
-        "seg_pipeline.warehouse.duckdb_file.MIGRATIONS", ("DROP SCHEMA raw CASCADE; DROP TABLE features.nothing",)
+        "seg_pipeline.warehouse.versions.MIGRATIONS", ("DROP SCHEMA raw CASCADE; DROP TABLE features.nothing",)
     )
     with pytest.raises(duckdb.CatalogException), empty_warehouse.held():
         pass

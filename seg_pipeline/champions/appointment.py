@@ -38,7 +38,7 @@ from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.scoring import Scorer, label_customers
 from seg_pipeline.models.store import read_coreset, read_jaccard, read_model
 from seg_pipeline.settings import SelectionSettings, Settings
-from seg_pipeline.warehouse import Warehouse, create, replace_night, transaction
+from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,13 +101,12 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "
             decision, outcome="past", reason="Later nights are scored already: a past night changes nothing."
         )
 
-    with warehouse.get_connection() as connection:
-        label_customers(connection, scorer, as_of)
-        meeting = meeting_of(connection, incumbent, as_of)
+    with warehouse.get_connection() as connection, label_customers(connection, scorer, as_of) as labelled:
+        meeting = meeting_of(connection, labelled, incumbent, as_of)
         matches = meeting.matches(settings.champions.smallest_overlap)
         if known is None:
             ids = _ids(meeting, {cluster: segment_id for cluster, (segment_id, _) in matches.items()}, largest)
-            segments, fidelity = segments_of(connection, scorer, ids, largest, incumbent, jaccard, as_of)
+            segments, fidelity = segments_of(connection, labelled, scorer, ids, largest, incumbent, jaccard, as_of)
             challenger = Champion(
                 model_id=name,
                 fitted_as_of=as_of,
@@ -125,13 +124,13 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "
         else:
             challenger = replace(known, in_force_from=as_of, pinned=False)
         row = _decision_row(decision, challenger, incumbent, meeting)
-        with transaction(connection):
-            replace_night(connection, CHAMPION_DECISIONS, row, as_of)
-            create(connection, SEGMENT_IDENTITY, or_replace=False)
+        with connection.transaction():
+            connection.replace_night(CHAMPION_DECISIONS, row, as_of)
+            connection.create(SEGMENT_IDENTITY, or_replace=False)
             # A takeover stays on record, whatever is decided on its night later.
             if decision.takes_over:
                 changes = identity_rows(challenger, incumbent, meeting, dict(matches.values()))
-                replace_night(connection, SEGMENT_IDENTITY, changes, as_of)
+                connection.replace_night(SEGMENT_IDENTITY, changes, as_of)
             if decision.takes_over and not past and (newest is None or newest.model_id != name):
                 append_champion(connection, challenger)
     return row

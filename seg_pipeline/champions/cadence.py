@@ -6,7 +6,7 @@ from seg_pipeline.champions.tables import CHAMPION_DECISIONS
 from seg_pipeline.models.champions import newest_champion, settings_digest
 from seg_pipeline.models.tables import FEATURE_DRIFT
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import Warehouse, create
+from seg_pipeline.warehouse import Warehouse
 
 # A champion that has just beaten a challenger is not challenged again because of the same drift.
 DAYS_BETWEEN_TRIALS = 7
@@ -41,7 +41,7 @@ def refit_due(warehouse: Warehouse, settings: Settings, as_of: datetime.date) ->
         return "the settings that shape a model have changed"
     with warehouse.get_connection() as connection:
         for table in (FEATURE_DRIFT, CHAMPION_DECISIONS):
-            create(connection, table, or_replace=False)
+            connection.create(table, or_replace=False)
     name = {"name": champion.model_id, "as_of": as_of}
     challenged: datetime.date | None = warehouse.value(
         f"SELECT max(as_of) FROM {CHAMPION_DECISIONS.name} WHERE incumbent_id = $name AND as_of <= $as_of", name

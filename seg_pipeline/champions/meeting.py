@@ -12,10 +12,9 @@ from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.scoring import NO_CLUSTER, label_customers
 from seg_pipeline.models.stability import adjusted_rand
-from seg_pipeline.warehouse import over_lines, temporary
+from seg_pipeline.warehouse import Connection, Relation
 
 if TYPE_CHECKING:
-    import duckdb
     import numpy.typing as npt
     import pandas as pd
 
@@ -53,28 +52,26 @@ class Meeting:
         return float(self.shared[same].sum() / self.shared.sum())
 
 
-def meeting_of(connection: "duckdb.DuckDBPyConnection", incumbent: Champion | None, as_of: datetime.date) -> Meeting:
-    """Counts the customers of a night in both; the table `labelled` holds the challenger's clusters."""
-    clusters = over_lines(
-        connection,
-        f"SELECT cluster, count(*) AS customers, sum(monetary) / count(*) AS mean_money FROM labelled"
+def meeting_of(connection: Connection, labelled: Relation, incumbent: Champion | None, as_of: datetime.date) -> Meeting:
+    """Counts the customers of a night in both; `labelled` has the challenger's clusters."""
+    clusters = connection.execute(
+        f"SELECT cluster, count(*) AS customers, sum(monetary) / count(*) AS mean_money FROM {labelled}"
         f" JOIN {RFM_FEATURES.name} USING (customer_id) WHERE as_of = $as_of AND cluster != $none"
         " GROUP BY cluster ORDER BY cluster",
         {"as_of": as_of, "none": NO_CLUSTER},
     ).df()
     if incumbent is None:
         return Meeting(clusters, [], np.zeros((len(clusters), 0), dtype=np.int64))
-    label_customers(connection, incumbent.scorer, as_of, into="labelled_before")
-    temporary(connection, "segments_before", incumbent.segments)
-    pairs = over_lines(
-        connection,
-        "SELECT labelled.cluster, segments_before.segment_id, count(*) AS customers FROM labelled"
-        " JOIN labelled_before USING (customer_id)"
-        " JOIN segments_before ON segments_before.cluster = labelled_before.cluster"
-        f" WHERE labelled.cluster != {NO_CLUSTER} GROUP BY ALL ORDER BY ALL",
-    ).df()
-    for table in ("segments_before", "labelled_before"):
-        over_lines(connection, f"DROP TABLE {table}")
+    with (
+        label_customers(connection, incumbent.scorer, as_of) as before,
+        connection.temporary(incumbent.segments) as segments,
+    ):
+        pairs = connection.execute(
+            f"SELECT now.cluster, segments.segment_id, count(*) AS customers FROM {labelled} AS now"
+            f" JOIN {before} AS before USING (customer_id)"
+            f" JOIN {segments} AS segments ON segments.cluster = before.cluster"
+            f" WHERE now.cluster != {NO_CLUSTER} GROUP BY ALL ORDER BY ALL"
+        ).df()
     shared = pairs.pivot_table(index="cluster", columns="segment_id", values="customers", aggfunc="sum", fill_value=0)
     return Meeting(clusters, [int(one) for one in shared.columns], shared.to_numpy(dtype=np.int64))
 

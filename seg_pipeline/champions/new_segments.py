@@ -18,17 +18,17 @@ from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.coreset import FloatArray
 from seg_pipeline.models.model import nearest_centers
 from seg_pipeline.models.scoring import NO_CLUSTER, Scorer
-from seg_pipeline.warehouse import over_lines, temporary
+from seg_pipeline.warehouse import Connection, Relation
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
 PROFILES_SQL = Path(__file__).with_name("segment_profiles.sql")
 
 
 def segments_of(
-    connection: "duckdb.DuckDBPyConnection",
+    connection: Connection,
+    labelled: Relation,
     scorer: Scorer,
     ids: Mapping[int, int],
     largest_id: int,
@@ -39,7 +39,8 @@ def segments_of(
     """Names the clusters of a model that becomes a champion.
 
     Args:
-        connection: To the warehouse; the table `labelled` holds the clusters of the night's customers.
+        connection: To the warehouse.
+        labelled: The clusters of the night's customers.
         scorer: The model.
         ids: Segment id of each cluster that holds a customer.
         largest_id: The largest segment id that any champion ever gave.
@@ -50,7 +51,7 @@ def segments_of(
     Returns:
         The segments, see `Champion`, and the share of the buyers whose rule names their segment.
     """
-    segments = _named(connection, scorer, ids, incumbent, as_of)
+    segments = _named(connection, labelled, scorer, ids, incumbent, as_of)
     segments["stability"] = [
         float("nan") if jaccard is None or cluster == NO_CLUSTER else jaccard[cluster]
         for cluster in segments["cluster"]
@@ -59,7 +60,8 @@ def segments_of(
 
 
 def _named(
-    connection: "duckdb.DuckDBPyConnection",
+    connection: Connection,
+    labelled: Relation,
     scorer: Scorer,
     ids: Mapping[int, int],
     incumbent: Champion | None,
@@ -68,16 +70,15 @@ def _named(
     """A row per cluster that holds a customer and one for customers who never bought, with their names and shares."""
     import pandas as pd
 
-    numbered = pd.DataFrame({"cluster": [NO_CLUSTER, *ids], "segment_id": [0, *ids.values()]})
-    temporary(connection, "numbered", numbered)
-    profiles = over_lines(connection, PROFILES_SQL, {"as_of": as_of}).df()
-    over_lines(connection, "DROP TABLE numbered")
+    clusters = pd.DataFrame({"cluster": [NO_CLUSTER, *ids], "segment_id": [0, *ids.values()]})
+    with connection.temporary(clusters) as numbered:
+        profiles = connection.execute(PROFILES_SQL, {"as_of": as_of, "labelled": labelled, "numbered": numbered}).df()
     by_rhythm = not scorer.algorithm.cluster_names
     names = name_segments(profiles, by_rhythm=by_rhythm, noise=scorer.model.noise)
     if incumbent is not None:
         names = keep_names(names, profiles, incumbent.segments, by_rhythm=by_rhythm)
     buyers = profiles["customers"].where(profiles["segment_id"] > 0)
-    segments = numbered.merge(
+    segments = clusters.merge(
         names.assign(segment_id=profiles["segment_id"], share=buyers / buyers.sum()), on="segment_id", how="left"
     )
     # Segment 0 has its name whether or not anybody is in it on this night.

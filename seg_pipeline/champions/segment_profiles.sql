@@ -1,11 +1,11 @@
--- One row per segment of the night, before the names are known. `labelled` holds the cluster of every customer, and
+-- One row per segment of the night, before the names are known. `labelled` has the cluster of every customer, and
 -- `numbered` the segment of every cluster.
 WITH
 members AS (
     SELECT features.*, numbered.segment_id, labelled.cluster, labelled.confidence
     FROM features.rfm_features AS features
-    JOIN labelled USING (customer_id)
-    JOIN numbered USING (cluster)
+    JOIN {labelled} AS labelled USING (customer_id)
+    JOIN {numbered} AS numbered USING (cluster)
     WHERE features.as_of = $as_of
 ),
 -- The spend that a quarter of the segment's own customers reach.

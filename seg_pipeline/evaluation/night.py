@@ -17,7 +17,7 @@ from seg_pipeline.models.champions import settled_on
 from seg_pipeline.models.tables import CANDIDATES, METRICS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import Table
-from seg_pipeline.warehouse import Warehouse, replace_night, transaction
+from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,9 +35,9 @@ def build_value_test(
     """
     outcomes = read_outcomes(warehouse, as_of, settings)
     rows_of = dict(zip((VALUE_WINDOW, VALUE_TEST, VALUE_BY_SEGMENT), value_rows(outcomes, settings), strict=True))
-    with warehouse.get_connection() as connection, transaction(connection):
+    with warehouse.transaction() as connection:
         for table, rows in rows_of.items():
-            replace_night(connection, table, rows, as_of)
+            connection.replace_night(table, rows, as_of)
     return rows_of, outcomes.untested_because
 
 

@@ -4,13 +4,13 @@ import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import seg_pipeline.features
 from seg_pipeline.features.buyers import GRID_PLACE, sampled
 from seg_pipeline.features.tables import GRID_CELLS
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import Warehouse, over_lines
+from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,10 +72,9 @@ def _read(warehouse: Warehouse, cutoff: datetime.date, as_of: datetime.date, fea
         f"SELECT customer_id, {', '.join(features)}, {GRID_PLACE}"
         f" FROM ({FEATURES_SQL.read_text(encoding='utf-8')}) AS features WHERE frequency > 0"
     )
-    known = f"CREATE OR REPLACE TEMP TABLE known AS {sampled(buyers, warehouse.most_customers)}"
-    parameters: dict[str, Any] = {"cutoff": cutoff, "as_of": as_of}
-    with warehouse.get_connection() as connection:
-        over_lines(connection, known, {"as_of": cutoff, "names": list(GRID_CELLS)})
-        customers = over_lines(connection, OUTCOMES_SQL, parameters).df()
-        over_lines(connection, "DROP TABLE known")
-    return customers
+    sample = sampled(buyers, warehouse.most_customers)
+    with (
+        warehouse.get_connection() as connection,
+        connection.temporary(sample, {"as_of": cutoff, "names": list(GRID_CELLS)}) as known,
+    ):
+        return connection.execute(OUTCOMES_SQL, {"cutoff": cutoff, "as_of": as_of, "known": known}).df()

@@ -1,4 +1,4 @@
--- One row per customer with a purchase before the cutoff: what was known then, and what came of it before the night.
+-- One row per customer with a purchase before the cutoff: what was `known` then, and what came of it before the night.
 WITH
 -- As in rfm_features.sql: one row per order, and an order that only returns goods is no purchase.
 orders AS (
@@ -21,7 +21,7 @@ outcomes AS (
     GROUP BY customer_id
 )
 SELECT known.* EXCLUDE (customer_id), coalesce(outcomes.orders, 0) AS orders, coalesce(outcomes.revenue, 0) AS revenue
-FROM known
+FROM {known} AS known
 LEFT JOIN outcomes USING (customer_id)
 -- The order that random draws go by.
 ORDER BY customer_id

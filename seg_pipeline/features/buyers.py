@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from seg_pipeline.features.tables import RFM_FEATURES
-from seg_pipeline.warehouse import Parameters, Warehouse, over_lines
+from seg_pipeline.warehouse import Parameters, Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +27,7 @@ def read_buyers(
     """
     buyers = f"SELECT customer_id, {', '.join(columns)} FROM {RFM_FEATURES.name} WHERE as_of = $as_of AND frequency > 0"
     with warehouse.get_connection() as connection:
-        found = over_lines(
-            connection,
+        found = connection.execute(
             f"SELECT * EXCLUDE (customer_id) FROM ({sampled(buyers, warehouse.most_customers)}) AS buyers"
             " ORDER BY customer_id",
             {"as_of": as_of, **(parameters or {})},

@@ -22,10 +22,9 @@ from seg_pipeline.models.scoring import Scorer
 from seg_pipeline.models.store import numbers
 from seg_pipeline.models.tables import CHAMPIONS
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import Parameters, Warehouse, create, execute
+from seg_pipeline.warehouse import Connection, Parameters, Warehouse
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
 # What of the settings shapes a model: where one of them changes, the champion is not what was asked for any more.
@@ -167,11 +166,11 @@ def find_champion(warehouse: Warehouse, name: str) -> Champion | None:
     return _last(warehouse, "model_id = $name", {"name": name})
 
 
-def append_champion(connection: "duckdb.DuckDBPyConnection", champion: Champion) -> None:
+def append_champion(connection: Connection, champion: Champion) -> None:
     """Puts a champion in force, within the caller's transaction."""
     import pandas as pd
 
-    create(connection, CHAMPIONS, or_replace=False)
+    connection.create(CHAMPIONS, or_replace=False)
     model, coreset = champion.scorer.model, champion.scorer.coreset
     row: dict[str, Any] = {
         "model_id": champion.model_id,
@@ -196,19 +195,18 @@ def append_champion(connection: "duckdb.DuckDBPyConnection", champion: Champion)
         "training": _plain(champion.training),
         "rule_fidelity": champion.rule_fidelity,
     }
-    connection.register("given_champion", pd.DataFrame([row]))
     # A frame has no types for records within a record: they come as JSON.
     typed = ", ".join(
         f"CAST(CAST({column.name} AS JSON) AS {column.type}) AS {column.name}"
         for column in CHAMPIONS.columns
         if column.name in ("transforms", "segments", "training")
     )
-    connection.execute(
-        f"INSERT INTO {CHAMPIONS.name} BY NAME"
-        f" SELECT 1 + (SELECT coalesce(max(number), 0) FROM {CHAMPIONS.name}) AS number, * REPLACE ({typed})"
-        " FROM given_champion"
-    )
-    connection.unregister("given_champion")
+    with connection.registered(pd.DataFrame([row])) as frame:
+        connection.insert(
+            CHAMPIONS,
+            f"SELECT 1 + (SELECT coalesce(max(number), 0) FROM {CHAMPIONS.name}) AS number, * REPLACE ({typed})"
+            f" FROM {frame}",
+        )
 
 
 def pin(warehouse: Warehouse, name: str, start: datetime.date) -> None:
@@ -268,18 +266,18 @@ def champions_overview(warehouse: Warehouse) -> "pd.DataFrame":
 
 
 @contextmanager
-def _table(warehouse: Warehouse) -> "Iterator[duckdb.DuckDBPyConnection]":
+def _table(warehouse: Warehouse) -> "Iterator[Connection]":
     """A connection to a warehouse that has the table, though nothing may be in it."""
     with warehouse.get_connection() as connection:
-        create(connection, CHAMPIONS, or_replace=False)
+        connection.create(CHAMPIONS, or_replace=False)
         yield connection
 
 
 def _last(warehouse: Warehouse, where: str, parameters: Parameters) -> Champion | None:
     """The last row that fulfils a condition."""
     with _table(warehouse) as connection:
-        found = execute(
-            connection, f"SELECT * FROM models.champions WHERE {where} ORDER BY number DESC LIMIT 1", parameters
+        found = connection.execute(
+            f"SELECT * FROM models.champions WHERE {where} ORDER BY number DESC LIMIT 1", parameters
         ).df()
     return None if found.empty else _champion(found.iloc[0])
 

@@ -8,10 +8,9 @@ import numpy as np
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.coreset import FloatArray
-from seg_pipeline.warehouse import Warehouse, over_lines
+from seg_pipeline.warehouse import Connection, Warehouse
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
 TENTHS = [tenth / 10 for tenth in range(1, 10)]
@@ -19,9 +18,7 @@ TENTHS = [tenth / 10 for tenth in range(1, 10)]
 SMALLEST_SHARE = 1e-4
 
 
-def training_summary(
-    connection: "duckdb.DuckDBPyConnection", transforms: "pd.DataFrame", as_of: datetime.date
-) -> "pd.DataFrame":
+def training_summary(connection: Connection, transforms: "pd.DataFrame", as_of: datetime.date) -> "pd.DataFrame":
     """feature, cuts and shares, a row per row of feature_transforms: the deciles of the night's buyers, and the share
     of them up to each cut and above the last. Equal deciles count once.
     """
@@ -29,8 +26,7 @@ def training_summary(
 
     rows = []
     for feature, fill in zip(transforms["feature"], transforms["fill"], strict=True):
-        [deciles] = over_lines(
-            connection,
+        [deciles] = connection.execute(
             f"SELECT quantile_disc(coalesce(CAST({feature} AS DOUBLE), $fill), {TENTHS}) FROM {RFM_FEATURES.name}"
             " WHERE as_of = $as_of AND frequency > 0",
             {"as_of": as_of, "fill": float(fill)},
@@ -66,14 +62,11 @@ def population_stability_index(expected: FloatArray, actual: FloatArray) -> floa
     return float(np.sum((actual - expected) * np.log(actual / expected)))
 
 
-def _shares(
-    connection: "duckdb.DuckDBPyConnection", feature: str, fill: float, cuts: list[float], as_of: datetime.date
-) -> FloatArray:
+def _shares(connection: Connection, feature: str, fill: float, cuts: list[float], as_of: datetime.date) -> FloatArray:
     """Share (cuts + 1,) of the night's buyers up to each cut and above the last."""
     value = f"coalesce(CAST({feature} AS DOUBLE), $fill)"
     up_to = ", ".join(f"count(*) FILTER ({value} <= {cut!r})" for cut in cuts)
-    counts = over_lines(
-        connection,
+    counts = connection.execute(
         f"SELECT {up_to}, count(*) FROM {RFM_FEATURES.name} WHERE as_of = $as_of AND frequency > 0",
         {"as_of": as_of, "fill": float(fill)},
     ).fetchall()[0]

@@ -12,15 +12,14 @@ from seg_pipeline.features.buyers import GRID_PLACE
 from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
-from seg_pipeline.warehouse import map_rows, over_lines
+from seg_pipeline.warehouse import Connection
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
 
 def recounted(
-    connection: duckdb.DuckDBPyConnection, sample: Coreset, transforms: pd.DataFrame, as_of: datetime.date
+    connection: Connection, sample: Coreset, transforms: pd.DataFrame, as_of: datetime.date
 ) -> tuple[Coreset, IntArray]:
     """Counts every buyer of a night in the nearest cell of a sample's coreset.
 
@@ -36,20 +35,19 @@ def recounted(
     """
     features = [f"x{number}" for number in range(sample.points.shape[1])]
     sums = [*features, "squares"]
-    map_rows(
-        connection,
+    types = {"cell": "INTEGER", "grid_place": "INTEGER", "customers": "BIGINT", **dict.fromkeys(sums, "DOUBLE")}
+    # Decimals add up to the same in whatever order the parts come.
+    exact = ", ".join(f"CAST(sum(CAST({name} AS DECIMAL(38, 12))) AS DOUBLE) AS {name}" for name in sums)
+    with connection.mapped(
         f"SELECT {', '.join(transforms['feature'])}, {GRID_PLACE} FROM {RFM_FEATURES.name}"
         " WHERE as_of = $as_of AND frequency > 0",
         {"as_of": as_of, "names": list(GRID_CELLS)},
         partial(_sums, sample.points, transforms),
-        "counted",
-        "cell INTEGER, grid_place INTEGER, customers BIGINT, " + ", ".join(f"{name} DOUBLE" for name in sums),
-    )
-    # Decimals add up to the same in whatever order the parts come.
-    exact = ", ".join(f"CAST(sum(CAST({name} AS DECIMAL(38, 12))) AS DOUBLE) AS {name}" for name in sums)
-    query = f"SELECT cell, grid_place, sum(customers) AS customers, {exact} FROM counted GROUP BY cell, grid_place"
-    found = over_lines(connection, query).df()
-    over_lines(connection, "DROP TABLE counted")
+        types,
+    ) as counted:
+        found = connection.execute(
+            f"SELECT cell, grid_place, sum(customers) AS customers, {exact} FROM {counted} GROUP BY cell, grid_place"
+        ).df()
     return _coreset(found, features)
 
 

@@ -1,6 +1,7 @@
 """A fitted model applied to every customer of a night: the same transforms and the same numbers that fitting used."""
 
 import datetime
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,10 +13,9 @@ from seg_pipeline.models.answers import Comparison, Fifths, Variations
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
 from seg_pipeline.models.model import Algorithm, ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.warehouse import map_rows, over_lines, place_of
+from seg_pipeline.warehouse import Connection, Relation
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
 # Of customers without a purchase.
@@ -56,36 +56,25 @@ class Scorer:
         return self.algorithm.variations(self.transforms, self.coreset, fifths)
 
 
-def label_customers(
-    connection: "duckdb.DuckDBPyConnection", scorer: Scorer, as_of: datetime.date, into: str = "labelled"
-) -> None:
-    """Makes a temporary table of a night, for `over_lines`: customer_id, cluster, confidence, a row per customer.
+def label_customers(connection: Connection, scorer: Scorer, as_of: datetime.date) -> AbstractContextManager[Relation]:
+    """Yields a temporary table with a row per customer of a night: customer_id, cluster, confidence.
 
     Customers without a purchase are in cluster -1 with confidence 1. Customers pass through Python some at a time, so
     memory does not grow with their number.
     """
-    place = place_of(connection, "customer_id")
-    map_rows(
-        connection,
-        f"SELECT {place} AS place, {', '.join(scorer.columns)} FROM {RFM_FEATURES.name}"
-        " WHERE as_of = $as_of AND frequency > 0",
-        {"as_of": as_of},
-        partial(_labels, scorer),
-        "labels",
-        f"place {'BIGINT' if place == 'rowid' else 'VARCHAR'}, cluster INTEGER, confidence DOUBLE",
+    return connection.computed(
+        RFM_FEATURES,
+        as_of,
+        columns=scorer.columns,
+        where="frequency > 0",
+        function=partial(_labels, scorer),
+        types={"cluster": "INTEGER", "confidence": "DOUBLE"},
+        otherwise={"cluster": NO_CLUSTER, "confidence": 1.0},
     )
-    over_lines(
-        connection,
-        f"CREATE OR REPLACE TEMP TABLE {into} AS SELECT customer_id, coalesce(cluster, $none) AS cluster,"
-        f" coalesce(confidence, 1.0) AS confidence FROM {RFM_FEATURES.name} AS features"
-        f" LEFT JOIN labels ON labels.place = features.{place} WHERE as_of = $as_of",
-        {"as_of": as_of, "none": NO_CLUSTER},
-    )
-    over_lines(connection, "DROP TABLE labels")
 
 
 def _labels(scorer: Scorer, buyers: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
     clusters, confidence = scorer.label(buyers)
-    return pd.DataFrame({"place": buyers["place"], "cluster": clusters, "confidence": confidence})
+    return pd.DataFrame({"cluster": clusters, "confidence": confidence})

@@ -8,7 +8,6 @@ from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REASONS, REJECTED_ORDERS
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.ui import table_of
-from seg_pipeline.warehouse import create
 from seg_pipeline.wiring import Room, Shop
 
 
@@ -22,7 +21,7 @@ def assets_of(shop: Shop) -> Room:
         warehouse, settings = shop.warehouse(context), shop.settings_of(context)
         with warehouse.get_connection() as connection:
             for table in (CLEAN_ORDERS, REJECTED_ORDERS):
-                create(connection, table, or_replace=False)
+                connection.create(table, or_replace=False)
             clean_before, rejected_before = warehouse.count(CLEAN_ORDERS), warehouse.count(REJECTED_ORDERS)
             dates = clean(connection, settings)
         summary = warehouse.read(

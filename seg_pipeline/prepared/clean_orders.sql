@@ -1,4 +1,4 @@
 -- The lines that count.
 SELECT * EXCLUDE (line, reason)
-FROM parsed_lines
+FROM {parsed_lines}
 WHERE reason IS NULL

@@ -7,19 +7,19 @@ equal to them. The tables are what cleaning everything anew would give.
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import duckdb
 
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.prepared.dates import OFFSET, Reading, count_read, date_reading
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REJECTED_ORDERS
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import create, delete, insert, over_lines, replace_table, transaction
+from seg_pipeline.tables import Table
+from seg_pipeline.warehouse import Connection, Relation
 
 SQL = Path(__file__).parent
 TABLES = {CLEAN_ORDERS: SQL / "clean_orders.sql", REJECTED_ORDERS: SQL / "rejected_orders.sql"}
@@ -27,7 +27,7 @@ TABLES = {CLEAN_ORDERS: SQL / "clean_orders.sql", REJECTED_ORDERS: SQL / "reject
 COMMA_NUMBER = r"[-+]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]*)?"
 
 
-def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
+def clean(connection: Connection, settings: Settings) -> Reading:
     """Brings clean_orders and rejected_orders up to date with raw_orders, in one transaction.
 
     So their rows always add up to raw_orders. Returns how the dates were read.
@@ -37,7 +37,7 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
         DataError: no date format fits any line; several currencies or shops, and no setting says which counts.
     """
     for table in (*TABLES, CLEANED_FILES):
-        create(connection, table, or_replace=False)
+        connection.create(table, or_replace=False)
     policies = _policies(settings)
     work = hashlib.sha256(
         json.dumps([policies, settings.source.date_format], sort_keys=True, default=str).encode()
@@ -55,44 +55,36 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
         return reading
     dates = _same_reading(connection, settings, reading, new) if reading else None
     if dates is None:
-        _look_at(connection, "true")
-        dates = date_reading(connection, settings.source.date_format)
+        dates = date_reading(connection, _lines("true"), settings.source.date_format)
     everything = dates.name != (reading.name if reading else None)
-    if not everything:
-        _find_touched(connection, new, old, with_customers=settings.returns == "match")
-        _look_at(connection, "rowid IN (SELECT line FROM touched_lines)")
-    _refuse_mixtures(connection, settings)
-    # Outside the transaction: what it has not committed yet is read by one thread only.
-    over_lines(
-        connection,
-        f"CREATE OR REPLACE TEMP TABLE parsed_lines AS {(SQL / 'parsed_lines.sql').read_text(encoding='utf-8')}",
-        {**policies, "is_iso": dates.is_iso, "date_formats": dates.formats},
+    some: AbstractContextManager[Relation | None] = (
+        nullcontext() if everything else _touched(connection, new, old, settings)
     )
-    if settings.source.decimal == ".":
-        _refuse_commas(connection)
-    if settings.returns == "match":
-        matched = (SQL / "matched_returns.sql").read_text(encoding="utf-8")
-        over_lines(
-            connection,
-            f"UPDATE parsed_lines SET reason = matched.reason FROM ({matched}) AS matched"
-            " WHERE parsed_lines.line = matched.line",
-        )
-    with transaction(connection):
-        for table, query in TABLES.items():
-            if everything:
-                replace_table(connection, table, query)
-            else:
-                _forget_touched(connection, table.name, old)
-                insert(connection, table, query)
-        replace_table(
-            connection,
-            CLEANED_FILES,
-            "SELECT source_file, content_hash, $work AS work, $dates AS dates FROM raw.deliveries"
-            " WHERE status IN ('loaded', 'kept')",
-            {"work": work, "dates": json.dumps(asdict(dates))},
-        )
-    over_lines(connection, "DROP TABLE parsed_lines")
-    over_lines(connection, "DROP VIEW lines_to_clean")
+    with some as touched:
+        lines = _lines(f"rowid IN (SELECT line FROM {touched})" if touched else "true")
+        _refuse_mixtures(connection, settings)
+        # Outside the transaction: what it has not committed yet is read by one thread only.
+        with connection.temporary(
+            SQL / "parsed_lines.sql",
+            {**policies, "is_iso": dates.is_iso, "date_formats": dates.formats, "lines_to_clean": lines},
+        ) as parsed:
+            if settings.source.decimal == ".":
+                _refuse_commas(connection, lines, parsed)
+            if settings.returns == "match":
+                connection.execute(SQL / "matched_returns.sql", {"parsed_lines": parsed})
+            with connection.transaction():
+                for table, query in TABLES.items():
+                    if touched is None:
+                        connection.create(table)
+                    else:
+                        _forget_touched(connection, table, touched, old)
+                    connection.insert(table, query, {"parsed_lines": parsed})
+                connection.replace_table(
+                    CLEANED_FILES,
+                    "SELECT source_file, content_hash, $work AS work, $dates AS dates FROM raw.deliveries"
+                    " WHERE status IN ('loaded', 'kept')",
+                    {"work": work, "dates": json.dumps(asdict(dates))},
+                )
     return dates
 
 
@@ -114,7 +106,7 @@ def _policies(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _cleaned(connection: duckdb.DuckDBPyConnection, work: str) -> tuple[dict[str, str], Reading | None]:
+def _cleaned(connection: Connection, work: str) -> tuple[dict[str, str], Reading | None]:
     """Files whose lines are cleaned, with the hash of their content, and how dates were read; none of other work."""
     rows = connection.execute(
         f"SELECT source_file, content_hash, dates FROM {CLEANED_FILES.name} WHERE work = $work", {"work": work}
@@ -123,82 +115,65 @@ def _cleaned(connection: duckdb.DuckDBPyConnection, work: str) -> tuple[dict[str
     return {name: content for name, content, _ in rows}, reading
 
 
-def _look_at(connection: duckdb.DuckDBPyConnection, where: str, parameters: Mapping[str, object] | None = None) -> None:
-    """Makes lines_to_clean: the raw lines that a condition holds for, each with its place in the table as `line`."""
-    rows = f"SELECT rowid AS line, * FROM raw.raw_orders WHERE {where}"
-    over_lines(connection, f"CREATE OR REPLACE TEMP VIEW lines_to_clean AS {rows}", parameters or {})
+def _lines(where: str) -> Relation:
+    """Returns the raw lines that a condition holds for, each with its place in the table as `line`."""
+    return Relation(f"(SELECT rowid AS line, * FROM raw.raw_orders WHERE {where})")
 
 
-def _same_reading(
-    connection: duckdb.DuckDBPyConnection, settings: Settings, reading: Reading, new: Sequence[str]
-) -> Reading | None:
-    """The reading of the dates so far with what new files need besides; None where they look otherwise."""
-    new_files = "CREATE OR REPLACE TEMP TABLE new_files AS SELECT unnest($new::VARCHAR[]) AS name"
-    over_lines(connection, new_files, {"new": new})
-    _look_at(connection, "source_file IN (SELECT name FROM new_files)")
-    # As all others are read: so new dates that fit both ways are, too.
-    same = date_reading(connection, reading.name)
-    filled, read = count_read(connection, same)
-    if read < filled and settings.source.date_format == "auto":
-        try:
-            if date_reading(connection, "auto").name != reading.name:
+def _same_reading(connection: Connection, settings: Settings, reading: Reading, new: Sequence[str]) -> Reading | None:
+    """Returns the reading of the dates so far with what new files need besides; None if they look otherwise."""
+    with connection.temporary("SELECT unnest($new::VARCHAR[]) AS name", {"new": new}) as new_files:
+        lines = _lines(f"source_file IN (SELECT name FROM {new_files})")
+        # As all others are read: so new dates that fit both ways are, too.
+        same = date_reading(connection, lines, reading.name)
+        filled, read = count_read(connection, lines, same)
+        if read < filled and settings.source.date_format == "auto":
+            try:
+                if date_reading(connection, lines, "auto").name != reading.name:
+                    return None
+            except (UsageError, DataError):
                 return None
-        except (UsageError, DataError):
-            return None
     return Reading(reading.name, list(dict.fromkeys((*reading.formats, *same.formats))))
 
 
-def _find_touched(
-    connection: duckdb.DuckDBPyConnection, new: Sequence[str], old: Sequence[str], *, with_customers: bool
-) -> None:
-    """Makes touched_lines: what new, changed and dropped files can change.
+def _touched(
+    connection: Connection, new: Sequence[str], old: Sequence[str], settings: Settings
+) -> AbstractContextManager[Relation]:
+    """Yields a temporary table of the lines that new, changed and dropped files can change.
 
-    Lines of new files, and of orders that lines of any of them belong to; `with_customers` of customers as well.
+    Lines of new files, and of orders that lines of any of them belong to; with returns=match of customers as well.
     """
-    # Ids as they are after cleaning; for the others it does not matter how they are written.
-    order, customer = "trim(order_id)", CUSTOMER_TEXT
-    touched = f"{order} IN (SELECT order_text FROM touched_ids)"
-    if with_customers:
-        touched += f" OR {customer} IN (SELECT customer_text FROM touched_ids)"
-    over_lines(
-        connection,
-        f"""
-        CREATE OR REPLACE TEMP TABLE touched_lines AS
-        WITH
-        touched_ids AS (
-            SELECT {order} AS order_text, {customer} AS customer_text
-            FROM raw.raw_orders WHERE source_file IN (SELECT unnest($new))
-            UNION
-            SELECT order_id, customer_id FROM prepared.clean_orders WHERE source_file IN (SELECT unnest($old))
-            UNION
-            SELECT {order}, {customer} FROM prepared.rejected_orders WHERE source_file IN (SELECT unnest($old))
-        )
-        SELECT rowid AS line, source_file, source_row
-        FROM raw.raw_orders
-        WHERE source_file IN (SELECT unnest($new)) OR {touched}
-        """,
-        {"new": list(new) or [""], "old": list(old) or [""], **CUSTOMER_ID},
+    # Without a customer no line is one of theirs; how ids of other lines are written does not matter.
+    customer = CUSTOMER_TEXT if settings.returns == "match" else "CAST(NULL AS VARCHAR)"
+    ids = f"source_file, trim(order_id) AS order_text, {customer} AS customer_text"
+    return connection.temporary(
+        SQL / "touched_lines.sql",
+        {
+            "new": list(new) or [""],
+            "old": list(old) or [""],
+            **CUSTOMER_ID,
+            "raw_lines": Relation(f"(SELECT rowid AS line, source_row, {ids} FROM raw.raw_orders)"),
+            "rejected_lines": Relation(f"(SELECT {ids} FROM prepared.rejected_orders)"),
+        },
     )
 
 
-def _forget_touched(connection: duckdb.DuckDBPyConnection, table: str, old: Sequence[str]) -> None:
-    """Deletes what is cleaned anew, and the lines of files as they were before."""
-    delete(
-        connection,
+def _forget_touched(connection: Connection, table: Table, touched: Relation, old: Sequence[str]) -> None:
+    """Deletes what is cleaned again, and the lines of files as they were before."""
+    connection.delete(
         table,
         "source_file IN (SELECT unnest($old)) OR (source_file, source_row) IN"
-        " (SELECT (source_file, source_row) FROM touched_lines)",
+        f" (SELECT (source_file, source_row) FROM {touched})",
         {"old": list(old) or [""]},
     )
 
 
-def _refuse_mixtures(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+def _refuse_mixtures(connection: Connection, settings: Settings) -> None:
     """Raises DataError where lines of several currencies or shops would be added up."""
     for column, chosen in (("currency", settings.source.currency), ("shop", settings.source.shop)):
         if chosen is not None:
             continue
-        found = over_lines(
-            connection,
+        found = connection.execute(
             f"SELECT upper(trim({column})) AS value, count(*) AS lines,"
             " arg_min(source_file || ' row ' || source_row, (source_file, source_row)) FROM raw.raw_orders"
             f" WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value",
@@ -213,17 +188,15 @@ def _refuse_mixtures(connection: duckdb.DuckDBPyConnection, settings: Settings) 
             )
 
 
-def _refuse_commas(connection: duckdb.DuckDBPyConnection) -> None:
-    """Raises UsageError where most lines cannot be read for decimal commas."""
-    unread, lines = over_lines(
-        connection,
-        "SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*) FROM parsed_lines",
+def _refuse_commas(connection: Connection, lines: Relation, parsed: Relation) -> None:
+    """Raises UsageError if most lines cannot be read for decimal commas."""
+    unread, total = connection.execute(
+        f"SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*) FROM {parsed}"
     ).fetchall()[0]
-    if 2 * unread <= lines:
+    if 2 * unread <= total:
         return
-    first = over_lines(
-        connection,
-        "SELECT source_file, source_row, coalesce(unit_price, amount, quantity) FROM lines_to_clean"
+    first = connection.execute(
+        f"SELECT source_file, source_row, coalesce(unit_price, amount, quantity) FROM {lines}"
         " WHERE regexp_full_match(trim(coalesce(unit_price, amount, quantity)), '[-+]?[0-9.]*,[0-9]{1,2}')"
         " ORDER BY source_file, source_row LIMIT 1",
     ).fetchone()

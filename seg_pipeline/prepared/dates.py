@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import duckdb
 
 from seg_pipeline.errors import DataError, UsageError, did_you_mean
-from seg_pipeline.warehouse import over_lines
+from seg_pipeline.warehouse import Connection, Relation
 
 TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 SEPARATORS = "/.-"
@@ -56,11 +56,12 @@ class Reading:
         return self.formats == ISO
 
 
-def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading:
-    """The reading of ordered_at in lines_to_clean, raw_orders or some of its lines.
+def date_reading(connection: Connection, lines: Relation, setting: str) -> Reading:
+    """Returns how ordered_at is read in some lines.
 
     Args:
-        connection: Of the warehouse.
+        connection: To the warehouse.
+        lines: raw_orders, or some of its lines.
         setting: source.date_format: auto, a family's name, or one strptime format.
 
     Raises:
@@ -71,44 +72,44 @@ def date_reading(connection: duckdb.DuckDBPyConnection, setting: str) -> Reading
     if setting == "iso":
         return Reading(setting, ISO)
     if setting in FAMILIES:
-        shapes = _shapes(connection)
+        shapes = _shapes(connection, lines)
         return Reading(setting, _fitting(connection, setting, shapes) or FAMILIES[setting])
     if setting != "auto":
         # The offset is dropped before the date is read.
         return Reading(setting, [_checked(connection, setting.replace("%z", "").rstrip())])
-    filled, iso = count_read(connection, Reading("iso", ISO))
+    filled, iso = count_read(connection, lines, Reading("iso", ISO))
     if iso > SURE_SHARE * filled or not filled:
         return Reading("iso", ISO)
     read = {"iso": iso}
     readings = {"iso": Reading("iso", ISO)}
-    shapes = _shapes(connection)
+    shapes = _shapes(connection, lines)
     for family in FAMILIES:
         if family != "iso" and (fitting := _fitting(connection, family, shapes)):
             readings[family] = Reading(family, fitting)
-            read[family] = count_read(connection, readings[family])[1]
+            read[family] = count_read(connection, lines, readings[family])[1]
     best = max(read, key=lambda family: read[family])
     if not read[best]:
         raise DataError(
-            f"{_first(connection)}: none of {filled:,} dates can be read; set source.date_format to a strptime format"
+            f"{_first(connection, lines)}: none of {filled:,} dates can be read; set source.date_format to a strptime"
+            " format"
         )
     equal = [family for family in AMBIGUOUS if read.get(family) == read[best]]
     if len(equal) > 1:
         raise UsageError(
-            f"{_first(connection, readings[equal[0]].formats)}: the dates can be {' or '.join(equal)}"
+            f"{_first(connection, lines, readings[equal[0]].formats)}: the dates can be {' or '.join(equal)}"
             f"; set {' or '.join(f'source.date_format={family}' for family in equal)}"
         )
     if best in AMBIGUOUS and read[best] < filled:
         for other in AMBIGUOUS:
             if other != best and other in readings:
-                _refuse_both(connection, readings[best], readings[other])
+                _refuse_both(connection, lines, readings[best], readings[other])
     return readings[best]
 
 
-def _refuse_both(connection: duckdb.DuckDBPyConnection, best: Reading, other: Reading) -> None:
+def _refuse_both(connection: Connection, lines: Relation, best: Reading, other: Reading) -> None:
     """Raises UsageError where some line is of the other order: those that fit both ways could be of either."""
-    found = over_lines(
-        connection,
-        f"SELECT source_file, source_row, ordered_at FROM lines_to_clean WHERE try_strptime({WRITTEN}, $best) IS NULL"
+    found = connection.execute(
+        f"SELECT source_file, source_row, ordered_at FROM {lines} WHERE try_strptime({WRITTEN}, $best) IS NULL"
         f" AND try_strptime({WRITTEN}, $other) IS NOT NULL ORDER BY source_file, source_row LIMIT 1",
         {"best": best.formats, "other": other.formats},
     )
@@ -120,7 +121,7 @@ def _refuse_both(connection: duckdb.DuckDBPyConnection, best: Reading, other: Re
         )
 
 
-def _checked(connection: duckdb.DuckDBPyConnection, setting: str) -> str:
+def _checked(connection: Connection, setting: str) -> str:
     """The one strptime format of the settings, known to be one."""
     if "%" not in setting:
         raise UsageError(
@@ -134,20 +135,19 @@ def _checked(connection: duckdb.DuckDBPyConnection, setting: str) -> str:
     return setting
 
 
-def _shapes(connection: duckdb.DuckDBPyConnection) -> list[str]:
+def _shapes(connection: Connection, lines: Relation) -> list[str]:
     """The dates with a 1 for every digit, each once: few, and a format reads one where it can read any date like it.
 
     A format that fails costs far more than one that reads, so only those that fit are tried on every line.
     """
-    rows = over_lines(
-        connection,
-        f"SELECT DISTINCT translate({WRITTEN}, '0123456789', '1111111111') AS shape FROM lines_to_clean"
+    rows = connection.execute(
+        f"SELECT DISTINCT translate({WRITTEN}, '0123456789', '1111111111') AS shape FROM {lines}"
         f" WHERE {FILLED} ORDER BY shape",
     )
     return [shape for (shape,) in rows.fetchall()]
 
 
-def _fitting(connection: duckdb.DuckDBPyConnection, family: str, shapes: list[str]) -> list[str]:
+def _fitting(connection: Connection, family: str, shapes: list[str]) -> list[str]:
     """Those of a family's formats that read at least one of the shapes."""
     formats = FAMILIES[family]
     if family == "year-first":
@@ -162,25 +162,23 @@ def _fitting(connection: duckdb.DuckDBPyConnection, family: str, shapes: list[st
     return [format_ for format_, fits in zip(formats, row, strict=True) if fits]
 
 
-def count_read(connection: duckdb.DuckDBPyConnection, reading: Reading) -> tuple[int, int]:
-    """Lines of lines_to_clean with a date, and those of them that the reading can read."""
+def count_read(connection: Connection, lines: Relation, reading: Reading) -> tuple[int, int]:
+    """Returns how many lines have a date, and how many of these the reading can read."""
     # The database takes 31-12-24 for a day of the year 31.
     iso = "nullif(try_cast(written AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)"
     count = f"count({iso if reading.is_iso else 'try_strptime(written, $formats)'})"
-    row = over_lines(
-        connection,
-        f"SELECT count(*), {count} FROM (SELECT {WRITTEN} AS written FROM lines_to_clean WHERE {FILLED})",
+    row = connection.execute(
+        f"SELECT count(*), {count} FROM (SELECT {WRITTEN} AS written FROM {lines} WHERE {FILLED})",
         {} if reading.is_iso else {"formats": reading.formats},
     ).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
-def _first(connection: duckdb.DuckDBPyConnection, formats: list[str] | None = None) -> str:
+def _first(connection: Connection, lines: Relation, formats: list[str] | None = None) -> str:
     """The first line with a date, or with one that the formats can read: `FILE row 7: ordered_at '1/2/2011'`."""
     readable = f" AND try_strptime({WRITTEN}, $formats) IS NOT NULL" if formats else ""
-    file, line, text = over_lines(
-        connection,
-        f"SELECT source_file, source_row, ordered_at FROM lines_to_clean WHERE {FILLED}{readable}"
+    file, line, text = connection.execute(
+        f"SELECT source_file, source_row, ordered_at FROM {lines} WHERE {FILLED}{readable}"
         " ORDER BY source_file, source_row LIMIT 1",
         {"formats": formats} if formats else {},
     ).fetchall()[0]

@@ -38,7 +38,7 @@ trimmed AS (
         END AS amount,
         upper(trim(currency)) AS currency_text,
         upper(trim(shop)) AS shop_text
-    FROM lines_to_clean
+    FROM {lines_to_clean}
 ),
 parsed AS (
     SELECT
@@ -102,7 +102,7 @@ suspects AS (
             shop
         )
             AS fingerprint
-    FROM lines_to_clean
+    FROM {lines_to_clean}
     WHERE $duplicates = 'drop' AND trim(order_id) != ''
     GROUP BY fingerprint
     HAVING count(*) > 1
@@ -111,7 +111,7 @@ suspects AS (
 repeated AS MATERIALIZED (
     -- The first delivered one stays.
     SELECT line
-    FROM lines_to_clean
+    FROM {lines_to_clean}
     WHERE
         hash(
             order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description, currency,

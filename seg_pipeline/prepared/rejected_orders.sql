@@ -3,7 +3,7 @@ WITH
 -- Few: Spark, which knows how many they are once they are there, leaves all others where they lie.
 rejected AS MATERIALIZED (
     SELECT line, reason
-    FROM parsed_lines
+    FROM {parsed_lines}
     WHERE reason IS NOT NULL
 )
 SELECT delivered.*, rejected.reason

@@ -15,7 +15,7 @@ import duckdb
 from seg_pipeline.errors import MachineError
 from seg_pipeline.publishing.views import View
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Warehouse, execute, literal, quoted
+from seg_pipeline.warehouse import Connection, Warehouse, literal, quoted
 
 DATABASE = "segments.duckdb"
 # A warehouse is known to DuckDB by the name of its file, which cannot have a slash: no warehouse has this one.
@@ -113,15 +113,14 @@ def hmac_blocks(key: str) -> dict[str, bytes]:
     return {name: bytes(byte ^ pad for byte in block) for name, pad in (("inner", 0x36), ("outer", 0x5C))}
 
 
-def _copy(connection: duckdb.DuckDBPyConnection, table: Table, as_of: datetime.date, hash_key: str | None) -> int:
+def _copy(connection: Connection, table: Table, as_of: datetime.date, hash_key: str | None) -> int:
     """Writes one night's rows of a table to the database, in the order of the key as it is there; returns how many."""
     columns = ", ".join(
         f"{HASHED_CUSTOMER} AS {CUSTOMER}" if hash_key and column.name == CUSTOMER else quoted(column.name)
         for column in table.columns
     )
     connection.execute(f"CREATE TABLE {_published(table)} ({table.ddl})")
-    written = execute(
-        connection,
+    written = connection.execute(
         f"INSERT INTO {_published(table)} SELECT * FROM (SELECT {columns} FROM {table.name} WHERE as_of = $as_of)"
         f" ORDER BY {', '.join(map(quoted, table.key))}",
         {"as_of": as_of, **(hmac_blocks(hash_key) if hash_key else {})},
@@ -129,7 +128,7 @@ def _copy(connection: duckdb.DuckDBPyConnection, table: Table, as_of: datetime.d
     return int(written.fetchall()[0][0])
 
 
-def _comment(connection: duckdb.DuckDBPyConnection, kind: str, relation: Table | View) -> None:
+def _comment(connection: Connection, kind: str, relation: Table | View) -> None:
     """What a table or view and its columns mean, where a client shows it."""
     name = _published(relation)
     connection.execute(f"COMMENT ON {kind} {name} IS {literal(relation.description)}")
@@ -137,7 +136,7 @@ def _comment(connection: duckdb.DuckDBPyConnection, kind: str, relation: Table |
         connection.execute(f"COMMENT ON COLUMN {name}.{quoted(column.name)} IS {literal(column.description)}")
 
 
-def _write(connection: duckdb.DuckDBPyConnection, table: Table, cells: Sequence[str], file: Path, options: str) -> None:
+def _write(connection: Connection, table: Table, cells: Sequence[str], file: Path, options: str) -> None:
     """Writes a table of the database to a file."""
     # By the key as it is in the database: the cells of a csv may differ from it.
     order = ", ".join(f"night.{quoted(column)}" for column in table.key)

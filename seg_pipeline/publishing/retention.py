@@ -3,7 +3,7 @@
 import datetime
 
 from seg_pipeline.models.champions import Champion
-from seg_pipeline.warehouse import Warehouse, delete, tables_with, transaction
+from seg_pipeline.warehouse import Warehouse
 
 # The report tells how the champion was chosen, however long ago that was.
 OF_THE_FIT = ("models", "evaluation")
@@ -16,14 +16,13 @@ def forget_nights(warehouse: Warehouse, champion: Champion, as_of: datetime.date
     Of the night that the champion was fitted on, what was compared stays.
     """
     oldest, forgotten = as_of - datetime.timedelta(days=nights), 0
-    with warehouse.get_connection() as connection, transaction(connection):
-        for table in tables_with(connection, "as_of"):
+    with warehouse.transaction() as connection:
+        for table in connection.tables_with("as_of"):
             schema = table.split(".")[0]
             if schema not in NIGHTLY:
                 continue
             of_the_fit = champion.fitted_as_of if schema in OF_THE_FIT else None
-            forgotten += delete(
-                connection,
+            forgotten += connection.delete(
                 table,
                 "as_of < $oldest AND as_of IS DISTINCT FROM $fitted",
                 {"oldest": oldest, "fitted": of_the_fit},

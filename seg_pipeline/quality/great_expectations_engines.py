@@ -6,16 +6,14 @@ the one that the process has. Large tables that Spark has are checked by Spark, 
 """
 
 import os
-import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 # Read by the library when it is imported: no usage statistics leave the machine.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
-import duckdb
 import great_expectations as gx
 from duckdb_sqlalchemy import ConnectionWrapper
 from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
@@ -26,14 +24,13 @@ from great_expectations.expectations.core.unexpected_rows_expectation import Une
 from great_expectations.expectations.expectation import Expectation
 from sqlalchemy.pool import NullPool
 
-from seg_pipeline.warehouse import Engine, engine_of, interrupts_as_they_are
+from seg_pipeline import interrupts
+from seg_pipeline.warehouse import Connection
+from seg_pipeline.warehouse.connection import EngineRows
 
 if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 EngineClass = type[SqlAlchemyExecutionEngine]
-
-# What Spark knows the rows by that are checked.
-ROWS = "rows_to_check"
 
 
 class OneConnectionEngine(SqlAlchemyExecutionEngine):
@@ -46,7 +43,7 @@ class OneConnectionEngine(SqlAlchemyExecutionEngine):
         if self._kept is None:
             self._kept = self.engine.connect()
         # The library takes any error for a failed expectation, but no interrupt.
-        with interrupts_as_they_are(self._kept.connection.driver_connection):
+        with interrupts.unwrapped(self._kept.connection.driver_connection):
             yield self._kept
 
     def release(self) -> None:
@@ -94,12 +91,12 @@ def _configurations_made_once() -> Iterator[None]:
 
 
 @contextmanager
-def _duckdb_batch(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator[Batch]:
+def _duckdb_batch(connection: Connection, query: str) -> Iterator[Batch]:
     source = _context().data_sources.add_or_update_duckdb(
         "warehouse",
         connection_string="duckdb:///:memory:",
         create_temp_table=False,
-        kwargs={"creator": lambda: ConnectionWrapper(connection.cursor()), "poolclass": NullPool},
+        kwargs={"creator": lambda: ConnectionWrapper(connection.duckdb.cursor()), "poolclass": NullPool},
     )
     try:
         yield source.add_query_asset("rows", query=query).add_batch_definition_whole_table("all").get_batch()
@@ -107,36 +104,25 @@ def _duckdb_batch(connection: duckdb.DuckDBPyConnection, query: str) -> Iterator
         source.get_execution_engine().release()
 
 
-@contextmanager
-def _spark_batch(engine: Engine, query: str, expectations: Sequence[Expectation]) -> Iterator[Batch]:
-    engine.execute(f"CREATE OR REPLACE TEMP VIEW {ROWS} AS {query}")
+def _spark_batch(rows: EngineRows, expectations: Sequence[Expectation]) -> Batch:
     for one in expectations:
         if isinstance(one, UnexpectedRowsExpectation):
-            said = engine.translated(str(one.unexpected_rows_query).replace("{batch}", ROWS))
-            one.unexpected_rows_query = re.sub(rf"\b{ROWS}\b", "{batch}", said)
+            one.unexpected_rows_query = rows.translated(str(one.unexpected_rows_query))
     # It would keep what it has read for the rest of the session.
     source = _context().data_sources.add_or_update_spark("spark", persist=False)
-    rows = source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all")
-    try:
-        yield rows.get_batch({"dataframe": engine.frame(f"SELECT * FROM {ROWS}")})
-    finally:
-        engine.execute(f"DROP VIEW {ROWS}")
+    asset = source.add_dataframe_asset("rows")
+    return asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": rows.frame})
 
 
 def validate(
-    connection: duckdb.DuckDBPyConnection,
-    query: str,
-    expectations: Sequence[Expectation],
-    *,
-    examples: int,
-    large: bool = False,
+    connection: Connection, query: str, expectations: Sequence[Expectation], *, examples: int
 ) -> list["ExpectationValidationResult"]:
     """The result of each expectation over the rows of a query, in the order given; evaluated where the rows are.
 
-    A failed expectation on a column brings up to `examples` values. `large` says that the query is of a large table.
+    A failed expectation on a column brings up to `examples` values.
     """
-    engine = engine_of(connection) if large else None
-    rows = _spark_batch(engine, query, expectations) if engine else _duckdb_batch(connection, query)
+    elsewhere = connection.rows_elsewhere(query)
+    rows = nullcontext(_spark_batch(elsewhere, expectations)) if elsewhere else _duckdb_batch(connection, query)
 
     def results(wanted: Sequence[int], result_format: dict[str, object]) -> "dict[int, ExpectationValidationResult]":
         """Results come back in the library's own order, so each expectation carries its number."""

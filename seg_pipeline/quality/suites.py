@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import Column, Rule, Severity, Table
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Connection, Warehouse
 
 if TYPE_CHECKING:
-    import duckdb
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.expectations.expectation import Expectation
 
@@ -108,9 +107,7 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
             expected.build(settings, as_of) if checked or expected.rule or expected is _HAS_ROWS else []
             for expected in suite
         ]
-        results = iter(
-            validate(connection, rows, [one for part in parts for one in part], examples=EXAMPLES, large=table.large)
-        )
+        results = iter(validate(connection, rows, [one for part in parts for one in part], examples=EXAMPLES))
         outcomes = [
             _outcome(expected, [next(results) for _ in part], checked)
             for expected, part in zip(suite, parts, strict=True)
@@ -178,11 +175,11 @@ def _of_rule(rule: Rule) -> Expected:
 
 
 def _rows_that_break(
-    connection: "duckdb.DuckDBPyConnection", rule: Rule, rows: str, settings: Settings, as_of: datetime.date | None
+    connection: Connection, rule: Rule, rows: str, settings: Settings, as_of: datetime.date | None
 ) -> str:
     """The first rows that break a rule. The library gives them only with all values of every other expectation."""
     query = _filled(rule.broken_by, settings, as_of).replace("{batch}", f"({rows})")
-    found = connection.execute(f"SELECT * FROM ({query}) LIMIT {EXAMPLES}")
+    found = connection.duckdb.execute(f"SELECT * FROM ({query}) LIMIT {EXAMPLES}")
     names = [column[0] for column in found.description or ()]
     return _shown(
         ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True)) for row in found.fetchall()

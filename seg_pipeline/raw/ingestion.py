@@ -9,8 +9,6 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
 
-import duckdb
-
 from seg_pipeline.errors import DataError, SegPipelineError
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.raw.sources import (
@@ -28,7 +26,7 @@ from seg_pipeline.raw.sources import (
 )
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import SourceSettings
-from seg_pipeline.warehouse import create, delete, execute, tables_with, transaction
+from seg_pipeline.warehouse import Connection
 
 # A line without one of these is still read, but means something else: it is one unit, or an order of its day.
 NEVER_DROPPED = ("order_id", "quantity")
@@ -72,9 +70,7 @@ class _Plan:
     drop: set[str]
 
 
-def ingest(
-    connection: duckdb.DuckDBPyConnection, source: SourceSettings, deliveries_days: int | None = None
-) -> Ingested:
+def ingest(connection: Connection, source: SourceSettings, deliveries_days: int | None = None) -> Ingested:
     """Brings raw_orders and deliveries up to date with the source.
 
     Args:
@@ -89,7 +85,7 @@ def ingest(
         MachineError: A source cannot be reached.
     """
     for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
-        create(connection, table, or_replace=False)
+        connection.create(table, or_replace=False)
     ledger = {entry.source_file: entry for entry in read_ledger(connection)}
     plan = _plan(ledger, source)
     for name in _expired(connection, deliveries_days) & plan.stay.keys():
@@ -105,15 +101,15 @@ def ingest(
             raise refused[min(refused)]
         current: Delivery | None = None
         try:
-            with transaction(connection):
+            with connection.transaction():
                 # The lines of a file that is replaced go; if its new version cannot be read, they stay.
                 gone = plan.drop | (ledger.keys() & (rejected | set(loading)))
                 if any(entry.is_loaded for name, entry in ledger.items() if name not in gone):
                     _forget(connection, gone)
                 else:
-                    create(connection, RAW_ORDERS)
+                    connection.create(RAW_ORDERS)
                 for current in wanted:
-                    current.load(connection, RAW_ORDERS.name)
+                    current.load(connection, RAW_ORDERS)
                 current = None
                 pulled = [name for table in tables_of(source) for name in _continue(connection, plan, source, table)]
                 _forget_erased(connection, [*loading, *pulled])
@@ -126,7 +122,7 @@ def ingest(
             wanted = [rest for delivery in wanted if (rest := _without(delivery, refused)).files]
 
 
-def sample(connection: duckdb.DuckDBPyConnection, source: SourceSettings, lines: int) -> Found:
+def sample(connection: Connection, source: SourceSettings, lines: int) -> Found:
     """Loads only the first lines of each shape of file, into new tables, and returns what there is to load.
 
     Raises:
@@ -134,18 +130,18 @@ def sample(connection: duckdb.DuckDBPyConnection, source: SourceSettings, lines:
         DataError: No file at all can be read.
     """
     for table in (RAW_ORDERS, DELIVERIES):
-        create(connection, table)
+        connection.create(table)
     found = deliveries(find_files(source.path), source)
     if not found.deliveries:
         raise found.refused[min(found.refused)]
     for delivery in found.deliveries:
-        delivery.load(connection, RAW_ORDERS.name, limit=lines)
+        delivery.load(connection, RAW_ORDERS, limit=lines)
     entries = [_loaded(Entry(file, "loaded"), of) for of in found.deliveries for file in of.files]
     _write_ledger(connection, entries)
     return found
 
 
-def read_ledger(connection: duckdb.DuckDBPyConnection) -> list[Entry]:
+def read_ledger(connection: Connection) -> list[Entry]:
     """Returns the rows of raw.deliveries."""
     names = ", ".join(f'"{field.name}"' for field in fields(Entry))
     return [
@@ -259,22 +255,21 @@ def _without(delivery: Delivery, refused: Mapping[str, SegPipelineError]) -> Del
     return replace(delivery, files=tuple(file for file in delivery.files if file not in refused))
 
 
-def _unreadable(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> dict[str, SegPipelineError]:
+def _unreadable(connection: Connection, delivery: Delivery) -> dict[str, SegPipelineError]:
     """Returns the files of a delivery that cannot be read, each with its error, by reading them one by one."""
     failed: dict[str, SegPipelineError] = {}
     for file in delivery.files:
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE tried_lines ({RAW_ORDERS.ddl})")
-        try:
-            replace(delivery, files=(file,)).load(connection, "tried_lines")
-        except DataError as error:
-            failed[file] = error
-    connection.execute("DROP TABLE IF EXISTS tried_lines")
+        with connection.empty_copy(RAW_ORDERS) as nothing:
+            try:
+                replace(delivery, files=(file,)).load(connection, nothing)
+            except DataError as error:
+                failed[file] = error
     return failed
 
 
-def _expired(connection: duckdb.DuckDBPyConnection, days: int | None) -> set[str]:
+def _expired(connection: Connection, days: int | None) -> set[str]:
     """Returns the deliveries whose last clean order is more than so many days older than the newest of all."""
-    if days is None or "prepared.clean_orders" not in tables_with(connection, "source_file"):
+    if days is None or "prepared.clean_orders" not in connection.tables_with("source_file"):
         return set()
     rows = connection.execute(
         "SELECT source_file FROM prepared.clean_orders GROUP BY source_file HAVING max(ordered_at) <"
@@ -289,12 +284,12 @@ def _prefix(table: str) -> str:
     return f"{table}#"
 
 
-def _continue(connection: duckdb.DuckDBPyConnection, plan: _Plan, source: SourceSettings, table: str) -> list[str]:
+def _continue(connection: Connection, plan: _Plan, source: SourceSettings, table: str) -> list[str]:
     """Appends what is new in a table, and its entry to those that stay; returns its name, if there are lines."""
     before = sorted(name for name in plan.stay if name.startswith(_prefix(table)))
     name = f"{_prefix(table)}{len(before) + 1:06}"
     delivery = continuation(table, name, plan.stay[before[-1]].content_hash if before else None, source)
-    pulled = delivery.load(connection, RAW_ORDERS.name)
+    pulled = delivery.load(connection, RAW_ORDERS)
     assert pulled is not None  # a table always says what it brought
     known = sum(plan.stay[one].lines for one in before)
     # For a delivery that has expired, the ledger no longer knows how many rows it was.
@@ -309,28 +304,27 @@ def _continue(connection: duckdb.DuckDBPyConnection, plan: _Plan, source: Source
     return [name]
 
 
-def _forget_erased(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+def _forget_erased(connection: Connection, names: Iterable[str]) -> None:
     """Deletes the lines of erased customers from deliveries that were just loaded."""
     if not connection.execute(f"SELECT count(*) FROM {ERASED_CUSTOMERS.name}").fetchall()[0][0]:
         return
-    delete(
-        connection,
-        RAW_ORDERS.name,
+    connection.delete(
+        RAW_ORDERS,
         "source_file IN (SELECT unnest($names::VARCHAR[]))"
         f" AND sha256({CUSTOMER_TEXT}) IN (SELECT customer_hash FROM {ERASED_CUSTOMERS.name})",
         {"names": list(names), **CUSTOMER_ID},
     )
 
 
-def _forget(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
+def _forget(connection: Connection, names: Iterable[str]) -> None:
     """Deletes the lines of files."""
     if names := sorted(names):
         files = "source_file IN (SELECT unnest($names::VARCHAR[]))"
-        delete(connection, RAW_ORDERS.name, files, {"names": names})
+        connection.delete(RAW_ORDERS, files, {"names": names})
 
 
 def _entries(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     plan: _Plan,
     ledger: Mapping[str, Entry],
     loaded: Iterable[Delivery],
@@ -365,14 +359,13 @@ def _loaded(entry: Entry, delivery: Delivery) -> Entry:
     )
 
 
-def _write_ledger(connection: duckdb.DuckDBPyConnection, entries: Iterable[Entry]) -> None:
+def _write_ledger(connection: Connection, entries: Iterable[Entry]) -> None:
     names = [field.name for field in fields(Entry)]
     types = {column.name: column.type for column in DELIVERIES.columns}
     connection.execute(f"DELETE FROM {DELIVERIES.name}")
     rows = [dict(zip(names, astuple(entry), strict=True)) for entry in sorted(entries, key=lambda one: one.source_file)]
     if rows:
-        execute(
-            connection,
+        connection.execute(
             f"INSERT INTO {DELIVERIES.name} BY NAME SELECT unnest(from_json($rows, '[{json.dumps(types)}]'),"
             " max_depth := 2)",
             {"rows": json.dumps(rows)},

@@ -1,12 +1,15 @@
 """One night's segments: every customer scored with the champion, the segments measured, both tables replaced."""
 
 import datetime
+from pathlib import Path
 
 from seg_pipeline.champions.new_segments import PROFILES_SQL
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.scoring import label_customers
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
-from seg_pipeline.warehouse import Warehouse, over_lines, replace_night, temporary, transaction
+from seg_pipeline.warehouse import Warehouse
+
+NAMED_PROFILES_SQL = Path(__file__).with_name("named_profiles.sql")
 
 
 def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date) -> None:
@@ -19,30 +22,24 @@ def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date)
         "model_id": champion.model_id,
         "fitted_as_of": champion.fitted_as_of,
     }
-    with warehouse.get_connection() as connection:
-        # Outside the transaction: what it has not committed yet is read by one thread only.
-        label_customers(connection, champion.scorer, as_of)
-        temporary(connection, "numbered", champion.segments)
-        profiles = PROFILES_SQL.read_text(encoding="utf-8")
-        over_lines(connection, f"CREATE OR REPLACE TEMP TABLE profiled AS {profiles}", {"as_of": as_of})
-        with transaction(connection):
-            replace_night(
-                connection,
-                SEGMENT_ASSIGNMENTS,
-                "SELECT $as_of AS as_of, customer_id, segment_id, segment_name, confidence, $model_id AS model_id,"
-                " $fitted_as_of AS fitted_as_of FROM labelled JOIN numbered USING (cluster)",
-                as_of,
-                of_champion,
-            )
-            replace_night(
-                connection,
-                SEGMENT_PROFILES,
-                "SELECT $as_of AS as_of, profiled.*, named.* EXCLUDE (segment_id), $fitted_as_of AS fitted_as_of"
-                " FROM profiled JOIN (SELECT DISTINCT ON (segment_id) segment_id, segment_name, grid_name, name_reason,"
-                " stability, share AS fitted_share, rule, rule_precision, rule_recall FROM numbered"
-                " ORDER BY segment_id, cluster) AS named USING (segment_id) ORDER BY segment_id",
-                as_of,
-                of_champion,
-            )
-        for made in ("profiled", "numbered", "labelled"):
-            over_lines(connection, f"DROP TABLE {made}")
+    # The temporary tables are made outside the transaction: what it has not committed is read by one thread only.
+    with (
+        warehouse.get_connection() as connection,
+        label_customers(connection, champion.scorer, as_of) as labelled,
+        connection.temporary(champion.segments) as numbered,
+        connection.temporary(PROFILES_SQL, {"as_of": as_of, "labelled": labelled, "numbered": numbered}) as profiled,
+        connection.transaction(),
+    ):
+        connection.replace_night(
+            SEGMENT_ASSIGNMENTS,
+            "SELECT $as_of AS as_of, customer_id, segment_id, segment_name, confidence, $model_id AS model_id,"
+            f" $fitted_as_of AS fitted_as_of FROM {labelled} JOIN {numbered} USING (cluster)",
+            as_of,
+            of_champion,
+        )
+        connection.replace_night(
+            SEGMENT_PROFILES,
+            NAMED_PROFILES_SQL,
+            as_of,
+            {**of_champion, "profiled": profiled, "numbered": numbered},
+        )

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_HISTORY, SEGMENT_MIGRATION, SEGMENT_MOVES
-from seg_pipeline.warehouse import Warehouse, create, delete, insert, over_lines, transaction
+from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +30,8 @@ def lost_customers(warehouse: Warehouse, as_of: datetime.date | None) -> tuple[i
     A night that a check stopped has no segments, so it is no measure for the next.
     """
     with warehouse.get_connection() as connection:
-        create(connection, SEGMENT_ASSIGNMENTS, or_replace=False)
-        row = over_lines(
-            connection,
+        connection.create(SEGMENT_ASSIGNMENTS, or_replace=False)
+        row = connection.execute(
             "SELECT count(*) FILTER (now.customer_id IS NULL), count(*)"
             " FROM (SELECT customer_id FROM segments.segment_assignments WHERE as_of ="
             " (SELECT max(as_of) FROM segments.segment_assignments WHERE as_of < $as_of)) AS before"
@@ -47,7 +46,7 @@ def migrate_night(warehouse: Warehouse, as_of: datetime.date) -> None:
     """Replaces the night's rows of segment_migration and segment_moves in one transaction; makes the view too."""
     nights = earlier_nights(warehouse, as_of)
     history = ", ".join(column.name for column in SEGMENT_HISTORY.columns)
-    with warehouse.get_connection() as connection, transaction(connection):
+    with warehouse.transaction() as connection:
         connection.execute(
             f"CREATE OR REPLACE VIEW {SEGMENT_HISTORY.name} AS SELECT {history} FROM {SEGMENT_ASSIGNMENTS.name}"
         )
@@ -55,10 +54,10 @@ def migrate_night(warehouse: Warehouse, as_of: datetime.date) -> None:
             (SEGMENT_MIGRATION, "segment_migration.sql", nights),
             (SEGMENT_MOVES, "segment_moves.sql", nights[-1:]),
         ):
-            create(connection, table, or_replace=False)
-            delete(connection, table.name, "as_of = $as_of", {"as_of": as_of})
+            connection.create(table, or_replace=False)
+            connection.delete(table, "as_of = $as_of", {"as_of": as_of})
             for night in compared:
-                insert(connection, table, SQL / file, {"as_of": as_of, "from_as_of": night})
+                connection.insert(table, SQL / file, {"as_of": as_of, "from_as_of": night})
 
 
 def farthest(migration: "pd.DataFrame") -> "pd.DataFrame":

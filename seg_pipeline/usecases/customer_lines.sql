@@ -16,7 +16,7 @@ found AS (
         NULL,
         reason,
         false
-    FROM customer_rejections
+    FROM {customer_rejections}
 )
 SELECT raw_orders.*, found.* EXCLUDE (source_file, source_row)
 FROM raw.raw_orders

@@ -4,8 +4,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import duckdb
-
 from seg_pipeline.guest import check
 from seg_pipeline.publishing.sets import LATEST, SETS, published_as_of
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
@@ -13,7 +11,7 @@ from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.backfill import backfill
 from seg_pipeline.usecases.execution import Progress
-from seg_pipeline.warehouse import create, delete, execute, tables_with, transaction
+from seg_pipeline.warehouse import Connection
 from seg_pipeline.wiring import warehouse_of
 
 # Where ids stand as they were delivered.
@@ -45,24 +43,23 @@ def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> E
     check(settings)
     warehouse = warehouse_of(settings)
     with warehouse.held():
-        with warehouse.get_connection() as connection, transaction(connection):
+        with warehouse.transaction() as connection:
             rows = _delete(connection, customers)
         republished = _publish_anew(settings, progress)
     warehouse.write_anew()
     return Erased(rows, republished)
 
 
-def _delete(connection: duckdb.DuckDBPyConnection, customers: Sequence[str]) -> dict[str, int]:
+def _delete(connection: Connection, customers: Sequence[str]) -> dict[str, int]:
     for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
-        create(connection, table, or_replace=False)
+        connection.create(table, or_replace=False)
     ids = {"ids": list(customers), **CUSTOMER_ID}
     rows: dict[str, int] = {}
-    for name in tables_with(connection, "customer_id"):
+    for name in connection.tables_with("customer_id"):
         customer = CUSTOMER_TEXT if name in AS_DELIVERED else "customer_id"
-        if deleted := delete(connection, name, f"{customer} IN (SELECT unnest($ids::VARCHAR[]))", ids):
+        if deleted := connection.delete(name, f"{customer} IN (SELECT unnest($ids::VARCHAR[]))", ids):
             rows[name] = deleted
-    execute(
-        connection,
+    connection.execute(
         f"INSERT INTO {ERASED_CUSTOMERS.name} SELECT DISTINCT sha256(id) FROM (SELECT unnest($ids::VARCHAR[]) AS id)"
         f" WHERE sha256(id) NOT IN (SELECT customer_hash FROM {ERASED_CUSTOMERS.name})",
         ids,

@@ -1,16 +1,14 @@
 """The jobs that the UI knows, run in this process, with their progress reported."""
 
 import logging
-import os
-import signal
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
 
+from seg_pipeline import interrupts
 from seg_pipeline.errors import DataError
 from seg_pipeline.guest import check, definitions_of
 from seg_pipeline.models.side_by_side import start_early
@@ -97,7 +95,7 @@ class Execution:
             DataError: A critical check failed; the line names it.
             KeyboardInterrupt: Ctrl-C was pressed, whatever became of it in the meantime.
         """
-        with interrupts_seen() as interrupted:
+        with interrupts.watched(dg.DagsterExecutionInterruptedError) as interrupted:
             self.progress.interrupted = interrupted
             try:
                 self.definitions.resolve_job_def(self.shop.name(job)).execute_in_process(
@@ -135,40 +133,6 @@ def executing(settings: Settings, progress: Progress) -> Iterator[Execution]:
     ):
         start_early()
         yield Execution(warehouse, shop, definitions, instance, progress)
-
-
-@contextmanager
-def interrupts_seen() -> Iterator[Callable[[], bool]]:
-    """Whether Ctrl-C came within, whatever became of it.
-
-    A signal's handler raises wherever Python happens to be: in a clean-up, which drops it, or in a library that takes
-    it for an error of its own. But each signal leaves its number in a pipe before its handler is called.
-    """
-    reading, writing = os.pipe()
-    for end in (reading, writing):
-        os.set_blocking(end, False)
-    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    report = sys.unraisablehook
-    came = False
-
-    def interrupted() -> bool:
-        nonlocal came
-        with suppress(BlockingIOError):
-            came = came or signal.SIGINT in os.read(reading, 4096)
-        return came
-
-    def drop(dropped: "sys.UnraisableHookArgs") -> None:
-        if not isinstance(dropped.exc_value, KeyboardInterrupt | dg.DagsterExecutionInterruptedError):
-            report(dropped)
-
-    sys.unraisablehook = drop
-    try:
-        yield interrupted
-    finally:
-        sys.unraisablehook = report
-        signal.set_wakeup_fd(wakeup)
-        os.close(reading)
-        os.close(writing)
 
 
 def _logger(progress: Progress) -> dg.LoggerDefinition:

@@ -19,10 +19,9 @@ from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
 from seg_pipeline.usecases.what_would_change import Change, changes_of, number_of, plain, segments_given
-from seg_pipeline.warehouse import Warehouse, execute
+from seg_pipeline.warehouse import Connection, Warehouse
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
 
 LINES_SQL = Path(__file__).with_name("customer_lines.sql")
@@ -237,35 +236,33 @@ def _night(warehouse: Warehouse, as_of: datetime.date | None) -> datetime.date:
 
 
 def _lines(
-    connection: "duckdb.DuckDBPyConnection", customer_id: str, as_of: datetime.date, shown: int
+    connection: Connection, customer_id: str, as_of: datetime.date, shown: int
 ) -> tuple[int, int, int, list[Line], list[Rejection]]:
     """Returns how many lines there are, count, and are too late; the first ones; and the rejected ones by reason."""
-    execute(
-        connection,
-        "CREATE OR REPLACE TEMP TABLE customer_rejections AS SELECT source_file, source_row, reason"
-        f" FROM prepared.rejected_orders WHERE {CUSTOMER_TEXT} = $customer_id",
-        {"customer_id": customer_id, **CUSTOMER_ID},
-    )
-    execute(
-        connection,
-        f"CREATE OR REPLACE TEMP TABLE customer_lines AS {LINES_SQL.read_text(encoding='utf-8')}",
-        {"customer_id": customer_id, "as_of": as_of},
-    )
-    [(total, counting, too_late)] = connection.execute(
-        "SELECT count(*), count(*) FILTER (counts), count(*) FILTER (NOT counts AND reason IS NULL) FROM customer_lines"
-    ).fetchall()
-    first = connection.execute(
-        "SELECT source_file, source_row, order_id, ordered_at, product_id, quantity, unit_price, amount,"
-        " CASE WHEN counts THEN $counts ELSE coalesce(reason, $too_late) END AS fate FROM customer_lines"
-        " ORDER BY parsed_at NULLS LAST, source_file, source_row LIMIT $shown",
-        {"counts": COUNTS, "too_late": TOO_LATE, "shown": shown},
-    ).fetchall()
-    rejected = connection.execute(
-        "SELECT reason, count(*) AS lines, list(source_file || ' row ' || source_row || ': ' || concat_ws(', ',"
-        " order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount)"
-        f" ORDER BY source_file, source_row)[:{EXAMPLES}] FROM customer_lines WHERE reason IS NOT NULL"
-        " GROUP BY reason ORDER BY lines DESC, reason"
-    ).fetchall()
+    customer = {"customer_id": customer_id, **CUSTOMER_ID}
+    rejected_lines = f"SELECT * FROM prepared.rejected_orders WHERE {CUSTOMER_TEXT} = $customer_id"
+    with (
+        connection.temporary(rejected_lines, customer) as customer_rejections,
+        connection.temporary(
+            LINES_SQL, {**customer, "as_of": as_of, "customer_rejections": customer_rejections}
+        ) as customer_lines,
+    ):
+        [(total, counting, too_late)] = connection.execute(
+            "SELECT count(*), count(*) FILTER (counts), count(*) FILTER (NOT counts AND reason IS NULL)"
+            f" FROM {customer_lines}"
+        ).fetchall()
+        first = connection.execute(
+            "SELECT source_file, source_row, order_id, ordered_at, product_id, quantity, unit_price, amount,"
+            f" CASE WHEN counts THEN $counts ELSE coalesce(reason, $too_late) END AS fate FROM {customer_lines}"
+            " ORDER BY parsed_at NULLS LAST, source_file, source_row LIMIT $shown",
+            {"counts": COUNTS, "too_late": TOO_LATE, "shown": shown},
+        ).fetchall()
+        rejected = connection.execute(
+            "SELECT reason, count(*) AS lines, list(source_file || ' row ' || source_row || ': ' || concat_ws(', ',"
+            " order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount)"
+            f" ORDER BY source_file, source_row)[:{EXAMPLES}] FROM {customer_lines} WHERE reason IS NOT NULL"
+            " GROUP BY reason ORDER BY lines DESC, reason"
+        ).fetchall()
     return (
         total,
         counting,

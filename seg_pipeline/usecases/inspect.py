@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 
-import duckdb
-
 from seg_pipeline.errors import UsageError
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.prepared.dates import AMBIGUOUS, count_read, date_reading
@@ -15,10 +13,12 @@ from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.ingestion import sample
 from seg_pipeline.raw.sources import Delivery, Found
+from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Connection, Relation, Warehouse
 
 SAMPLE_LINES = 20_000
+LINES = Relation(RAW_ORDERS.name)
 # What is never added up over several values.
 NEVER_MIXED = ("currency", "shop")
 
@@ -124,10 +124,9 @@ def mixture(settings: Settings) -> Mixture:
             ).fetchall()
             for column in NEVER_MIXED
         }
-        connection.execute("CREATE TEMP VIEW lines_to_clean AS SELECT * FROM raw.raw_orders")
         readings = {}
         try:
-            date_reading(connection, settings.source.date_format)
+            date_reading(connection, LINES, settings.source.date_format)
         except UsageError:
             if settings.source.date_format != "auto":
                 raise
@@ -140,21 +139,21 @@ def mixture(settings: Settings) -> Mixture:
 
 
 @contextmanager
-def _sampled(settings: Settings) -> Iterator[tuple[duckdb.DuckDBPyConnection, Found]]:
+def _sampled(settings: Settings) -> Iterator[tuple[Connection, Found]]:
     """A warehouse in memory with the first lines of each shape of file in raw_orders."""
     with Warehouse(database=":memory:").get_connection() as connection:
         yield connection, sample(connection, settings.source, SAMPLE_LINES)
 
 
-def _readings(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+def _readings(connection: Connection) -> dict[str, str]:
     """Each way in which dates can be read, with the span of days that it makes of them, the best way first."""
     found = []
     for family in AMBIGUOUS:
-        reading = date_reading(connection, family)
-        lines = count_read(connection, reading)[1]
+        reading = date_reading(connection, LINES, family)
+        lines = count_read(connection, LINES, reading)[1]
         span = connection.execute(
             "SELECT strftime(min(day), '%Y-%m-%d') || ' to ' || strftime(max(day), '%Y-%m-%d') FROM"
-            " (SELECT try_strptime(trim(ordered_at), $formats) AS day FROM lines_to_clean)",
+            f" (SELECT try_strptime(trim(ordered_at), $formats) AS day FROM {LINES})",
             {"formats": reading.formats},
         ).fetchall()[0][0]
         if lines:
@@ -162,7 +161,7 @@ def _readings(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return {family: told for _, family, told in sorted(found, key=lambda one: -one[0])}
 
 
-def _first_line(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> dict[str, str | None]:
+def _first_line(connection: Connection, delivery: Delivery) -> dict[str, str | None]:
     first = connection.execute(
         f"SELECT {', '.join(ORDER_COLUMNS)} FROM raw.raw_orders WHERE source_file = $file ORDER BY source_row LIMIT 1",
         {"file": delivery.files[0]},

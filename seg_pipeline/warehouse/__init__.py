@@ -1,65 +1,27 @@
-"""The warehouse, and the only place that knows which engine runs: connections, transactions, the .sql files.
+"""The warehouse, and the only place that knows which engine runs.
 
 A table, or one night's rows of it, is replaced in one transaction: a run that is killed leaves it old or new.
 
-duckdb_file.py holds the DuckDB file, which is all there is unless warehouse.engine says otherwise. With spark the large
-tables, those that grow with order lines, are made by Spark (spark.py) and live as Parquet beside the file, which has
-views of them; dialect.py translates the statements.
+duckdb_file.py has the DuckDB file, which is all there is unless warehouse.engine says otherwise, and connection.py what
+a connection to it does. With spark the large tables, those that grow with order lines, are made by Spark and live as
+Parquet beside the file, which has views of them (spark.py and spark_connection.py); dialect.py translates statements.
 """
 
-from seg_pipeline.warehouse.duckdb_file import DAMAGE, GRACE_SECONDS, Warehouse
+from seg_pipeline.warehouse.connection import Connection, Parameters, Relation, literal, name_of, quoted
+from seg_pipeline.warehouse.duckdb_errors import DAMAGE
+from seg_pipeline.warehouse.duckdb_file import GRACE_SECONDS, Warehouse
 from seg_pipeline.warehouse.spark import MEMORY_BESIDE_SPARK, SparkWarehouse
-from seg_pipeline.warehouse.statements import (
-    Engine,
-    Parameters,
-    append_read,
-    append_rows,
-    batches,
-    create,
-    delete,
-    engine_of,
-    execute,
-    insert,
-    interrupts_as_they_are,
-    literal,
-    map_rows,
-    over_lines,
-    place_of,
-    quoted,
-    replace_night,
-    replace_table,
-    tables_with,
-    temporary,
-    transaction,
-    works_elsewhere,
-)
 
 __all__ = [
     "DAMAGE",
     "GRACE_SECONDS",
     "MEMORY_BESIDE_SPARK",
-    "Engine",
+    "Connection",
     "Parameters",
+    "Relation",
     "SparkWarehouse",
     "Warehouse",
-    "append_read",
-    "append_rows",
-    "batches",
-    "create",
-    "delete",
-    "engine_of",
-    "execute",
-    "insert",
-    "interrupts_as_they_are",
     "literal",
-    "map_rows",
-    "over_lines",
-    "place_of",
+    "name_of",
     "quoted",
-    "replace_night",
-    "replace_table",
-    "tables_with",
-    "temporary",
-    "transaction",
-    "works_elsewhere",
 ]

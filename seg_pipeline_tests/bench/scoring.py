@@ -29,7 +29,7 @@ from seg_pipeline.nights import partition_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
 from seg_pipeline.settings import Settings, load_settings
-from seg_pipeline.warehouse import Warehouse, create
+from seg_pipeline.warehouse import Warehouse
 from seg_pipeline.wiring import Shop
 
 NIGHT = datetime.date(2026, 11, 1)
@@ -70,14 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         database = str(Path(folder) / "warehouse.duckdb")
         warehouse = Warehouse(database=database)
         with warehouse.get_connection() as connection:
-            create(connection, CLEAN_ORDERS)
+            connection.create(CLEAN_ORDERS)
             # A single order: too short a history for the value test.
             connection.execute(
                 "INSERT INTO prepared.clean_orders BY NAME SELECT 'C0' AS customer_id, '0' AS order_id, 1 AS quantity,"
                 " $day AS ordered_at, 1 AS amount, false AS is_return, '' AS source_file, 1 AS source_row",
                 {"day": NIGHT - datetime.timedelta(days=1)},
             )
-            create(connection, RFM_FEATURES, or_replace=False)
+            connection.create(RFM_FEATURES, or_replace=False)
             connection.execute(SHOP, {"night": NIGHT, "customers": given.customers, "names": list(GRID_CELLS)})
 
         settings = load_settings([f"warehouse.path={database}"], environment={})

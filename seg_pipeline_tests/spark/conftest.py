@@ -14,7 +14,6 @@ from seg_pipeline.prepared.tables import CLEAN_ORDERS, REJECTED_ORDERS
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import load_settings
-from seg_pipeline.warehouse import create
 from seg_pipeline.wiring import warehouse_of
 from seg_pipeline_tests.whole_runs import run_pipeline
 
@@ -91,7 +90,7 @@ class Both:
         """Empty tables of lines."""
         with self.warehouse(engine).get_connection() as connection:
             for table in (RAW_ORDERS, CLEAN_ORDERS, REJECTED_ORDERS):
-                create(connection, table)
+                connection.create(table)
 
     def warehouse(self, engine):
         return warehouse_of(self.settings(engine))

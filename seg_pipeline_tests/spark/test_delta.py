@@ -13,8 +13,7 @@ from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.settings import load_settings
 from seg_pipeline.tables import Column
-from seg_pipeline.warehouse import append_rows, create, transaction
-from seg_pipeline.warehouse.spark import SparkEngine
+from seg_pipeline.warehouse.spark_connection import SparkConnection
 from seg_pipeline.wiring import warehouse_of
 from seg_pipeline_tests.spark.conftest import rows_by_delta, rows_of
 
@@ -55,16 +54,16 @@ def by_delta(warehouse, version=None):
 
 
 def append(warehouse, first, last, then="SELECT 1"):
-    with warehouse.held(), warehouse.get_connection() as connection, transaction(connection):
-        create(connection, CLEAN_ORDERS, or_replace=False)
-        append_rows(connection, CLEAN_ORDERS.name, LINES, {"first": first, "last": last})
+    with warehouse.held(), warehouse.get_connection() as connection, connection.transaction():
+        connection.create(CLEAN_ORDERS, or_replace=False)
+        connection.insert(CLEAN_ORDERS, LINES, {"first": first, "last": last})
         connection.execute(then)
 
 
 def test_each_change_of_a_table_is_a_version_of_it(warehouse):
     delta = warehouse()
     with delta.get_connection() as connection:
-        create(connection, CLEAN_ORDERS)
+        connection.create(CLEAN_ORDERS)
     append(delta, 0, 3)
     append(delta, 3, 5)
 
@@ -78,9 +77,9 @@ def test_each_change_of_a_table_is_a_version_of_it(warehouse):
 def test_a_table_made_anew_leaves_the_log_with_its_new_files_alone(warehouse):
     delta = warehouse()
     append(delta, 0, 3)
-    with delta.get_connection() as connection, transaction(connection):
-        create(connection, CLEAN_ORDERS)
-        append_rows(connection, CLEAN_ORDERS.name, LINES, {"first": 7, "last": 8})
+    with delta.transaction() as connection:
+        connection.create(CLEAN_ORDERS)
+        connection.insert(CLEAN_ORDERS, LINES, {"first": 7, "last": 8})
 
     assert list(by_delta(delta)["order_id"]) == ["o7"]
     assert len(by_delta(delta, 0)) == 3  # until the next run deletes its files
@@ -104,7 +103,7 @@ def test_the_next_run_brings_a_log_up_to_date_that_a_killed_one_left_behind(ware
     delta = warehouse()
     append(delta, 0, 3)
     with monkeypatch.context() as killed:
-        killed.setattr(SparkEngine, "tell_delta", lambda *_: None)
+        killed.setattr(SparkConnection, "tell_delta", lambda *_: None)
         append(delta, 3, 5)
     assert len(by_delta(delta)) == 3
 
@@ -118,7 +117,7 @@ def test_columns_that_came_later_are_in_the_log(warehouse):
 
     for table in (CLEAN_ORDERS, longer):
         with delta.held(), delta.get_connection() as connection:
-            create(connection, table, or_replace=False)
+            connection.create(table, or_replace=False)
 
     assert_frame_equal(by_delta(delta), rows_of(delta, CLEAN_ORDERS.name), check_exact=True)
 

@@ -12,7 +12,6 @@ from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.tables import Column
 from seg_pipeline.usecases.erase import _delete
-from seg_pipeline.warehouse import create, transaction
 from seg_pipeline.wiring import warehouse_of
 from seg_pipeline_tests.conftest import write_csv
 from seg_pipeline_tests.spark.conftest import ENGINES, assert_same_tables, rows_of
@@ -137,7 +136,7 @@ def test_an_erased_customer_is_in_no_table_and_no_file_and_does_not_come_back(bo
 
     for engine in ENGINES:
         warehouse = both.warehouse(engine)
-        with warehouse.held(), warehouse.get_connection() as connection, transaction(connection):
+        with warehouse.held(), warehouse.get_connection() as connection, connection.transaction():
             erased = _delete(connection, ["a"])
         warehouse.write_anew()
         assert erased == {"prepared.clean_orders": 2, "prepared.rejected_orders": 2, "raw.raw_orders": 4}
@@ -178,7 +177,7 @@ def test_columns_that_came_later_are_empty_in_what_an_older_version_made(both):
 
     for engine in ENGINES:
         with both.warehouse(engine).held(), both.warehouse(engine).get_connection() as connection:
-            create(connection, longer, or_replace=False)
+            connection.create(longer, or_replace=False)
 
     by_duckdb, by_spark = (rows_of(both.warehouse(engine), RAW_ORDERS.name) for engine in ENGINES)
     assert by_spark["order_id"].to_list() == ["o1"]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -18,7 +19,8 @@ from seg_pipeline.raw.columns import IDS, ORDER_COLUMNS
 from seg_pipeline.raw.sources.places import path_of, place_of
 from seg_pipeline.raw.sources.source import Delivery, Fingerprint, Shape
 from seg_pipeline.settings import SourceSettings
-from seg_pipeline.warehouse import DAMAGE, append_read, literal, works_elsewhere
+from seg_pipeline.tables import Table
+from seg_pipeline.warehouse import DAMAGE, Connection, Relation, literal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,7 +62,7 @@ class FileKind:
         """Maps, while it is open, each path that DuckDB reads to the delivered file it came from."""
         return nullcontext({file: file for file in delivery.files})
 
-    def parts(self, connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> "list[Part]":
+    def parts(self, connection: Connection, delivery: Delivery) -> "list[Part]":
         """Returns the parts of a delivery that Spark's workers read side by side."""
         return [self.part(delivery, file) for file in delivery.files]
 
@@ -70,15 +72,15 @@ class FileKind:
 
     def append(
         self,
-        connection: duckdb.DuckDBPyConnection,
+        connection: Connection,
         delivery: Delivery,
         read: Mapping[str, str],
-        into: str,
+        into: Table | Relation,
         limit: int | None,
     ) -> None:
         """Appends the lines of a delivery, whose files are read by the names in `read`, to a table."""
         lines = self.query(delivery) + first_rows(limit)
-        connection.execute(f"INSERT INTO {into} BY NAME {lines}", self.parameters(delivery, read))
+        connection.insert(into, lines, self.parameters(delivery, read))
 
     def refuse_unread(self, delivery: Delivery, file: str) -> None:
         """Raises DataError if a file that gave no line has some all the same."""
@@ -106,11 +108,10 @@ class FileKind:
         except OSError:
             return None  # reading it says why
 
-    def load(self, connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, limit: int | None) -> None:
+    def load(self, connection: Connection, delivery: Delivery, into: Table | Relation, limit: int | None) -> None:
         for file in delivery.files:
-            place_of(file).prepare(connection)
-        if works_elsewhere(connection, into):
-            append_read(connection, into, self.parts(connection, delivery), read_lines)
+            place_of(file).prepare(connection.duckdb)
+        if connection.append_in_workers(into, partial(self.parts, connection, delivery), read_lines):
             return
         with self.readable(delivery) as read, self.refused(read):
             self.append(connection, delivery, read, into, limit)

@@ -9,7 +9,7 @@ from seg_pipeline.raw.sources.files import FileKind, Part, files_parameter, mess
 from seg_pipeline.raw.sources.places import place_of
 from seg_pipeline.raw.sources.source import Delivery, Shape
 from seg_pipeline.settings import SourceSettings
-from seg_pipeline.warehouse import quoted
+from seg_pipeline.warehouse import Connection, quoted
 
 # Bytes are text if the file does not say so: for the types of columns and for their values alike.
 OPTIONS = "binary_as_string = true"
@@ -40,7 +40,7 @@ class Parquet(FileKind):
             f" FROM read_parquet($files, filename = 'source_file', file_row_number = true, {OPTIONS})"
         )
 
-    def parts(self, connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[Part]:
+    def parts(self, connection: Connection, delivery: Delivery) -> list[Part]:
         with self.refused({file: file for file in delivery.files}):
             query = "SELECT file_name, num_rows FROM parquet_file_metadata($files)"
             rows = dict(connection.execute(query, files_parameter(delivery.files)).fetchall())

@@ -36,10 +36,11 @@ from pydantic import SecretStr
 from seg_pipeline.errors import DataError, MachineError, SegPipelineError, UsageError, did_you_mean
 from seg_pipeline.raw.sources.source import Delivery, Pulled, Shape
 from seg_pipeline.settings import SOURCE_DATABASE, SourceSettings, source_database
-from seg_pipeline.warehouse import append_rows, quoted
+from seg_pipeline.tables import Table
+from seg_pipeline.warehouse import Connection, Relation, quoted
 
 if TYPE_CHECKING:
-    from adbc_driver_manager.dbapi import Connection
+    from adbc_driver_manager.dbapi import Connection as ServerConnection
 
 # How the names of its tables begin, in the ledger and in source_file.
 SCHEME = "postgresql:"
@@ -116,7 +117,7 @@ class PostgreSQL:
     def content_hash(self, name: str) -> None:
         return None
 
-    def load(self, connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, limit: int | None) -> Pulled:
+    def load(self, connection: Connection, delivery: Delivery, into: Table | Relation, limit: int | None) -> Pulled:
         shape, [name] = cast(TableShape, delivery.shape), delivery.files
         address, columns = source_database(), delivery.columns
         return pull(connection, address, shape.table, columns, shape.cursor, delivery.after, into, name)
@@ -151,13 +152,13 @@ def header(uri: SecretStr, table: str) -> tuple[str, ...]:
 
 
 def pull(
-    connection: duckdb.DuckDBPyConnection,
+    connection: Connection,
     uri: SecretStr,
     table: str,
     columns: Mapping[str, str],
     cursor: str,
     after: str | None,
-    into: str,
+    into: Table | Relation,
     source_file: str,
     wait_seconds: float = WAIT_SECONDS,
 ) -> Pulled:
@@ -232,7 +233,7 @@ def pull(
 class _Server:
     """A session of the server. DuckDB reads its answers and makes its parameters, so that pyarrow is not needed."""
 
-    def __init__(self, connection: "Connection", reader: duckdb.DuckDBPyConnection):
+    def __init__(self, connection: "ServerConnection", reader: duckdb.DuckDBPyConnection):
         self._connection = connection
         self._reader = reader
 
@@ -275,18 +276,16 @@ class _Server:
         unique = frozenset(name for _, _, name, _, is_unique in rows if is_unique)
         return _Table(rows[0][0], rows[0][1], {name: kind for _, _, name, kind, _ in rows}, unique)
 
-    def append(self, query: str, connection: duckdb.DuckDBPyConnection, into: str, source_file: str) -> int | None:
+    def append(self, query: str, connection: Connection, into: Table | Relation, source_file: str) -> int | None:
         """Streams an answer into a table of the warehouse; returns None, with nothing appended, if it broke off."""
         with closing(self._connection.cursor()) as cursor:
             cursor.execute(query)
-            connection.register("pulled_lines", cursor.fetch_arrow())
-            try:
-                lines = "SELECT *, $source_file AS source_file FROM pulled_lines"
-                return append_rows(connection, into, lines, {"source_file": source_file})
-            except duckdb.InvalidInputException:
-                return None  # any other error is the warehouse's own, which knows no address
-            finally:
-                connection.unregister("pulled_lines")
+            with connection.registered(cursor.fetch_arrow()) as pulled:
+                lines = f"SELECT *, $source_file AS source_file FROM {pulled}"
+                try:
+                    return connection.insert(into, lines, {"source_file": source_file})
+                except duckdb.InvalidInputException:
+                    return None  # any other error is the warehouse's own, which knows no address
 
     def is_there(self) -> bool:
         """Returns whether the server still answers, even if only to say that the transaction is aborted."""

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-import duckdb
-
 from seg_pipeline.errors import SegPipelineError
 from seg_pipeline.settings import SourceSettings
+from seg_pipeline.tables import Table
+from seg_pipeline.warehouse import Connection, Relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Delivery:
     def header(self) -> tuple[str, ...]:
         return self.shape.header
 
-    def load(self, connection: duckdb.DuckDBPyConnection, into: str, *, limit: int | None = None) -> Pulled | None:
+    def load(self, connection: Connection, into: Table | Relation, *, limit: int | None = None) -> Pulled | None:
         """Appends its lines to a table; see `SourceKind.load`."""
         return self.kind.load(connection, self, into, limit)
 
@@ -126,7 +126,7 @@ class SourceKind(Protocol):
         """Returns a digest by which content is recognised under any name; None for a table or if it cannot be read."""
 
     def load(
-        self, connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, limit: int | None
+        self, connection: Connection, delivery: Delivery, into: Table | Relation, limit: int | None
     ) -> Pulled | None:
         """Appends the lines of a delivery to a table, as text, with the file and the row that each came from.
 

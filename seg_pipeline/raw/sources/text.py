@@ -23,7 +23,8 @@ from seg_pipeline.raw.sources.files import FileKind, files_parameter, first_rows
 from seg_pipeline.raw.sources.places import path_of
 from seg_pipeline.raw.sources.source import Delivery, Shape
 from seg_pipeline.settings import SourceSettings
-from seg_pipeline.warehouse import literal
+from seg_pipeline.tables import Table
+from seg_pipeline.warehouse import Connection, Relation, literal, name_of
 
 DELIMITERS = ",;\t|"
 # A line may be long; a header longer than this is no header.
@@ -101,37 +102,37 @@ class Text(FileKind):
 
     def append(
         self,
-        connection: duckdb.DuckDBPyConnection,
+        connection: Connection,
         delivery: Delivery,
         read: Mapping[str, str],
-        into: str,
+        into: Table | Relation,
         limit: int | None,
     ) -> None:
         # Rows are numbered once they are in the table: DuckDB keeps their order, and numbering them while it reads
         # would hold it to one thread. Until then their source_row is 0.
-        lines = 0
+        table, lines = name_of(into), 0
         for files in _at_once(connection, list(read)):
-            lines += connection.execute(
-                f"INSERT INTO {into} BY NAME SELECT *, 0 AS source_row FROM ({_lines(delivery)})"
-                + first_rows(limit and limit - lines),
+            lines += connection.insert(
+                into,
+                f"SELECT *, 0 AS source_row FROM ({_lines(delivery)})" + first_rows(limit and limit - lines),
                 self.parameters(delivery, files),
-            ).fetchall()[0][0]
+            )
             if limit and lines >= limit:
                 break
         if _shape_of(delivery).encoding in COPIED:
             connection.execute(
-                f"UPDATE {into} SET source_file = delivered"
+                f"UPDATE {table} SET source_file = delivered"
                 " FROM (SELECT unnest($read) AS read, unnest($delivered) AS delivered)"
                 " WHERE source_row = 0 AND source_file = read",
                 {"read": list(read), "delivered": list(read.values())},
             )
-        firsts = f"SELECT source_file, min(rowid) AS first_row FROM {into} WHERE source_row = 0 GROUP BY source_file"
+        firsts = f"SELECT source_file, min(rowid) AS first_row FROM {table} WHERE source_row = 0 GROUP BY source_file"
         with_lines = {name for name, _ in connection.execute(firsts).fetchall()}
         for file in () if limit else delivery.files:
             if file not in with_lines:
                 self.refuse_unread(delivery, file)
         connection.execute(
-            f"UPDATE {into} AS lines SET source_row = lines.rowid - first_row + 1 FROM ({firsts}) AS firsts"
+            f"UPDATE {table} AS lines SET source_row = lines.rowid - first_row + 1 FROM ({firsts}) AS firsts"
             " WHERE source_row = 0 AND lines.source_file = firsts.source_file"
         )
 
@@ -152,7 +153,7 @@ def _shape_of(delivery: Delivery) -> TextShape:
     return cast(TextShape, delivery.shape)
 
 
-def _at_once(connection: duckdb.DuckDBPyConnection, files: Sequence[str]) -> Iterator[Sequence[str]]:
+def _at_once(connection: Connection, files: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yields the files, so many together that each is read with care.
 
     Given more than two for each of its threads, DuckDB reads every file in one go, and then drops without a word all

@@ -1,13 +1,11 @@
 """Names and strategies of segments."""
 
 import datetime
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-import seg_pipeline.segments
 from seg_pipeline.champions.appointment import PROFILES
 from seg_pipeline.champions.names import name_segments
 from seg_pipeline.errors import UsageError
@@ -18,7 +16,6 @@ from seg_pipeline.settings import StrategySettings
 from seg_pipeline.warehouse import Relation, Warehouse
 
 AS_OF = datetime.date(2024, 3, 1)
-SQL = Path(seg_pipeline.segments.__file__).parent
 
 
 def profiles(*scores):

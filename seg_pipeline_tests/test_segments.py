@@ -9,6 +9,7 @@ import pytest
 
 import seg_pipeline.segments
 from seg_pipeline.champions.names import name_segments
+from seg_pipeline.champions.new_segments import PROFILES_SQL
 from seg_pipeline.errors import UsageError
 from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
 from seg_pipeline.segments.strategies import read_actions, strategies
@@ -291,6 +292,6 @@ def test_the_share_who_bought_lately_counts_customers_whose_last_purchase_is_at_
         connection.execute(
             "CREATE TEMP TABLE numbered AS SELECT unnest([0, -1]) AS cluster, unnest([1, 0]) AS segment_id"
         )
-        found = execute(connection, SQL / "segment_profiles.sql", {"as_of": AS_OF}).df()
+        found = execute(connection, PROFILES_SQL, {"as_of": AS_OF}).df()
 
     np.testing.assert_array_equal(found["active_share"], [0.0, 2 / 3])

@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["critical", "warning"]
+# How charts and the report write a value.
+Unit = Literal["number", "money", "share"]
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: DuckDB type, meaning with its unit, and what its values may be (bounds inclusive)."""
+    """A column: DuckDB type, meaning with its unit, and what its values may be (bounds inclusive).
+
+    A column of customers that has a title is a feature; charts and the report show it by that title, in its unit.
+    """
 
     name: str
     type: str
@@ -21,6 +26,8 @@ class Column:
     min_value: float | None = None
     max_value: float | None = None
     values: tuple[str, ...] = ()
+    title: str = ""
+    unit: Unit = "number"
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,9 +140,9 @@ def markdown(frame: "pd.DataFrame") -> str:
 
 def picture(draw: "Callable[[], Figure]", title: str) -> dg.MarkdownMetadataValue:
     """Returns a plot as an image on the page."""
-    from seg_pipeline.plotting import plots
+    from seg_pipeline.plotting.images import markdown_image
 
-    return dg.MetadataValue.md(plots.markdown_image(draw(), title))
+    return dg.MetadataValue.md(markdown_image(draw(), title))
 
 
 def check_result(outcome: Outcome, key: dg.AssetKey) -> dg.AssetCheckResult:

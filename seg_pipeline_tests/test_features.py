@@ -9,7 +9,7 @@ import pytest
 from sklearn.preprocessing import PowerTransformer, RobustScaler, StandardScaler
 
 from seg_pipeline.features.night import FEATURES_QUERY
-from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
+from seg_pipeline.features.tables import FEATURES, GRID_CELLS, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms, invert_transforms
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.settings import FeatureSettings
@@ -132,6 +132,14 @@ def test_the_grid_covers_the_25_cells_once_each_and_the_sql_says_the_same(tmp_pa
     }
     assert len(set(zip(found["r_score"], found["f_score"], strict=True))) == 25
     assert found["rfm_segment"].to_dict() == by_table
+
+
+def test_every_column_of_numbers_is_a_feature_with_a_title():
+    numbers = [
+        column.name for column in RFM_FEATURES.columns if column.type.startswith(("INTEGER", "DOUBLE", "DECIMAL"))
+    ]
+
+    assert list(FEATURES) == numbers
 
 
 def test_features_and_scores_equal_pandas_on_online_retail(online_retail_night):

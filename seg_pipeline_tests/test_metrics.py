@@ -17,7 +17,7 @@ from seg_pipeline.models.metrics import score
 from seg_pipeline.models.model import model_from_labels
 from seg_pipeline.models.registry import ALGORITHMS, BASELINE, check_algorithms
 from seg_pipeline.settings import load_settings
-from seg_pipeline_tests.test_coreset import (
+from seg_pipeline_tests.samples import (
     labelled_table,
     online_retail_rfm,
     rfm_like,

@@ -14,7 +14,8 @@ from seg_pipeline.evaluation.tables import (
     VALUE_WINDOW,
 )
 from seg_pipeline.features.tables import RFM_FEATURES
-from seg_pipeline.models.tables import CANDIDATES
+from seg_pipeline.models.registry import BASELINE
+from seg_pipeline.models.tables import CANDIDATES, TITLES
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.ui import built, table_of
 from seg_pipeline.wiring import Room, Shop, night_of
@@ -53,13 +54,14 @@ def assets_of(shop: Shop) -> Room:
     def evaluated_candidates(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         import pandas as pd
 
-        from seg_pipeline.plotting import plots
+        from seg_pipeline.plotting.candidates import Legend, algorithm_comparison, elbow_curves, silhouette_curves
 
         warehouse, as_of = shop.warehouse(context), night_of(context)
         settings = shop.settings_of(context)
         report, scenarios = build_evaluation(warehouse, settings, as_of)
         chosen = report[report["chosen"]].iloc[0]
         k_range = (settings.selection.k_min, settings.selection.k_max)
+        legend = Legend(TITLES, baseline=BASELINE)
         yield built(
             warehouse,
             EVALUATION_REPORT,
@@ -72,9 +74,9 @@ def assets_of(shop: Shop) -> Room:
                 **({"stability": round(float(chosen["stability"]), 4)} if pd.notna(chosen["stability"]) else {}),
                 "score": round(float(chosen["score"]), 4),
                 "comparison": table_of(report[COMPARED]),
-                **shop.picture(lambda: plots.elbow_curves(report, k_range=k_range), "Elbow curves"),
-                **shop.picture(lambda: plots.silhouette_curves(report, k_range=k_range), "Silhouette curves"),
-                **shop.picture(lambda: plots.algorithm_comparison(report), "Algorithms"),
+                **shop.picture(lambda: elbow_curves(report, legend, k_range=k_range), "Elbow curves"),
+                **shop.picture(lambda: silhouette_curves(report, legend, k_range=k_range), "Silhouette curves"),
+                **shop.picture(lambda: algorithm_comparison(report, legend), "Algorithms"),
             },
             key=shop.key(EVALUATION_REPORT),
         )

@@ -33,7 +33,7 @@ def assets_of(shop: Shop) -> Room:
         columns=SEGMENT_ASSIGNMENTS,
     )
     def published_files(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        from seg_pipeline.plotting import plots
+        from seg_pipeline.plotting.segments import cluster_map
 
         warehouse, as_of = shop.warehouse(context), night_of(context)
         settings = shop.settings_of(context)
@@ -47,7 +47,7 @@ def assets_of(shop: Shop) -> Room:
                 **rows_built(warehouse, SEGMENT_ASSIGNMENTS, as_of),
                 "rows_past_retention": published.rows_past_retention,
                 "published": published.is_latest,
-                **shop.picture(lambda: plots.cluster_map(report.cells, report.axis_labels), "Cluster map"),
+                **shop.picture(lambda: cluster_map(report.cells, report.axis_labels), "Cluster map"),
                 **{name: dg.MetadataValue.path(str(place.absolute())) for name, place in places.items()},
             }
         )

@@ -1,4 +1,4 @@
-"""A flat picture of many features: the cells of the coreset on their first two principal components."""
+"""The plane of the cluster map: the cells of the coreset on their first two principal components."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,18 @@ FloatArray = npt.NDArray[np.float64]
 def principal_plane(
     points: FloatArray, weights: FloatArray, features: Sequence[str]
 ) -> tuple[FloatArray, tuple[str, str]]:
-    """Places (cells, 2) of weighted points (cells, features), and what each axis is made of, in words.
+    """Projects weighted points onto their first two principal components.
 
-    Principal component analysis of the customers (Pearson 1901): eigenvectors of the weighted covariance matrix. Signs
-    are fixed by the largest loading, so that the map does not flip from night to night.
+    Principal component analysis of the customers (Pearson 1901): eigenvectors of the weighted covariance matrix. The
+    largest loading of each axis is positive, so the map does not flip from night to night.
+
+    Args:
+        points: The cells, (cells, features).
+        weights: The customers of each cell, (cells,).
+        features: Names of the features, in the order of the columns.
+
+    Returns:
+        The cells' places, (cells, 2), and what each axis is made of, in words.
     """
     shares = weights / weights.sum()
     centred = points - shares @ points

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import FEATURES, RFM_FEATURES
 from seg_pipeline.models.champions import champion_of
 from seg_pipeline.models.tables import CHAMPIONS, FEATURE_DRIFT
 from seg_pipeline.segments.assignment import assign_night
@@ -40,8 +40,8 @@ def assets_of(shop: Shop) -> Room:
         kinds={"python"},
     )
     def labelled_customers(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-        from seg_pipeline.plotting import plots
         from seg_pipeline.plotting.notation import Notation
+        from seg_pipeline.plotting.segments import feature_profiles, sizes_and_revenue
 
         warehouse, as_of = shop.warehouse(context), night_of(context)
         settings = shop.settings_of(context)
@@ -71,8 +71,8 @@ def assets_of(shop: Shop) -> Room:
                 "names": table_of(profiles[["segment_name", "name_reason"]]),
                 "rules": table_of(profiles[RULES]),
                 "rule_fidelity": round(champion.rule_fidelity, 4),
-                **shop.picture(lambda: plots.sizes_and_revenue(profiles, notation=notation), "Sizes and revenue"),
-                **shop.picture(lambda: plots.feature_profiles(profiles, notation=notation), "Feature profiles"),
+                **shop.picture(lambda: sizes_and_revenue(profiles, notation=notation), "Sizes and revenue"),
+                **shop.picture(lambda: feature_profiles(profiles, FEATURES, notation=notation), "Feature profiles"),
             },
             key=shop.key(SEGMENT_PROFILES),
             revenue="revenue",
@@ -82,7 +82,7 @@ def assets_of(shop: Shop) -> Room:
         {table: [SEGMENT_ASSIGNMENTS] for table in (SEGMENT_HISTORY, SEGMENT_MIGRATION, SEGMENT_MOVES)}, kinds={"sql"}
     )
     def migrated_customers(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-        from seg_pipeline.plotting import plots
+        from seg_pipeline.plotting.segments import migration_flow
 
         warehouse, as_of = shop.warehouse(context), night_of(context)
         migrate_night(warehouse, as_of)
@@ -101,7 +101,7 @@ def assets_of(shop: Shop) -> Room:
             {
                 "moved": int(migration["customers"].sum() - stayed["customers"].sum()),
                 "migration": table_of(migration.drop(columns=["as_of", "to_as_of"])),
-                **(shop.picture(lambda: plots.flow(ways), "Who moved") if len(ways) else {}),
+                **(shop.picture(lambda: migration_flow(ways), "Who moved") if len(ways) else {}),
             },
             key=shop.key(SEGMENT_MIGRATION),
         )

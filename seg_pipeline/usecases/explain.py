@@ -6,7 +6,6 @@ Everything is computed again, by the code and the champion that scored the night
 import datetime
 import itertools
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.answers import Comparison
 from seg_pipeline.models.champions import Champion, find_champion
 from seg_pipeline.prepared.tables import REASONS
-from seg_pipeline.raw.columns import BLANKS
+from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
 from seg_pipeline.usecases.what_would_change import Change, changes_of, number_of, plain, segments_given
 from seg_pipeline.warehouse import Warehouse, execute
@@ -193,8 +192,10 @@ def explain(
     """
     if not Path(warehouse.database).is_file():
         raise UsageError(f"warehouse {warehouse.database}: no such file; seg-pipeline run makes one")
-    customer_id = re.sub(r"^([0-9]+)\.0+$", r"\1", customer.strip(BLANKS))
     with warehouse.held(read_only=True):
+        customer_id = warehouse.value(
+            f"SELECT {CUSTOMER_TEXT} FROM (SELECT $customer AS customer_id)", {"customer": customer, **CUSTOMER_ID}
+        )
         night = _night(warehouse, as_of)
         with warehouse.get_connection() as connection:
             total, counting, too_late, first_lines, rejections = _lines(connection, customer_id, night, lines)
@@ -241,8 +242,14 @@ def _lines(
     """Returns how many lines there are, count, and are too late; the first ones; and the rejected ones by reason."""
     execute(
         connection,
+        "CREATE OR REPLACE TEMP TABLE customer_rejections AS SELECT source_file, source_row, reason"
+        f" FROM prepared.rejected_orders WHERE {CUSTOMER_TEXT} = $customer_id",
+        {"customer_id": customer_id, **CUSTOMER_ID},
+    )
+    execute(
+        connection,
         f"CREATE OR REPLACE TEMP TABLE customer_lines AS {LINES_SQL.read_text(encoding='utf-8')}",
-        {"customer_id": customer_id, "as_of": as_of, "blanks": BLANKS},
+        {"customer_id": customer_id, "as_of": as_of},
     )
     [(total, counting, too_late)] = connection.execute(
         "SELECT count(*), count(*) FILTER (counts), count(*) FILTER (NOT counts AND reason IS NULL) FROM customer_lines"

@@ -43,17 +43,15 @@ __all__ = [
 ]  # fmt: skip
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Marks the tests that make or read a whole run, and keeps the others of a module together in one worker.
+def pytest_itemcollected(item):
+    """Marks a test that makes or reads a whole run, and keeps the others of a module together in one worker.
 
     So what a module's quick tests share is made once, while whole runs go to whichever worker is free.
     """
-    for item in items:
-        if "run_pipeline" in item.fixturenames:
-            item.add_marker("whole_run")
-        if not any(item.iter_markers("whole_run")) and not any(item.iter_markers("xdist_group")):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem.removeprefix("test_")))
+    if "run_pipeline" in item.fixturenames:
+        item.add_marker("whole_run")
+    if item.get_closest_marker("whole_run") is None and item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem.removeprefix("test_")))
 
 
 @dataclass(frozen=True)

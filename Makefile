@@ -6,7 +6,7 @@ DEMO_RUN := demo
 DAGSTER_HOME := $(CURDIR)/.dagster_home
 PORT ?= 3000
 
-.PHONY: help install demo dev test test-unit test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency lock clean
+.PHONY: help install demo dev test test-unit test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency compare lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
@@ -20,6 +20,7 @@ help:
 	@echo "make growth how time and memory grow from 1 to 50 million lines"
 	@echo "make fuzz, make year, make size, make crash-test, make concurrency"
 	@echo "            long proofs: damaged input, 365 nights, file size, killed runs, two runs and a reader"
+	@echo "make compare BASE=PATH  compare the results of another checkout with those of this one"
 	@echo "make lock   pin the requirements files anew"
 
 # Versions and hashes of everything are pinned, the build backend among them: nothing is left to resolve.
@@ -106,6 +107,10 @@ crash-test: .venv/installed-dev
 
 concurrency: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.concurrency --seconds 300
+
+# BASE is another checkout, or a folder of results.
+compare: .venv/installed-dev
+	$(BIN)/python -m seg_pipeline_tests.bench.compare $(BASE)
 
 docs: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.reference

@@ -5,68 +5,101 @@ import hashlib
 import json
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from seg_pipeline.champions.cadence import refit_due
-from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
 from seg_pipeline.errors import MachineError, SegPipelineError
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS
-from seg_pipeline.models.tables import CANDIDATES, CHAMPIONS, CORESET
+from seg_pipeline.models.tables import CANDIDATES, CORESET
 from seg_pipeline.nights import as_of_of
-from seg_pipeline.settings import AutomationSettings, Settings
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.wiring import Room, Shop, warehouse_of
 
-INGEST = dg.AssetSelection.groups("raw", "prepared")
-NIGHT = dg.AssetSelection.groups("features", "models", "evaluation", "segments")
-# What a night that only scores leaves out.
-FIT = dg.AssetSelection.groups("evaluation") | dg.AssetSelection.assets(
-    *(
-        table.asset_key
-        for table in (
-            FEATURE_TRANSFORMS,
-            CORESET,
-            *CANDIDATES.values(),
-            CHAMPIONS,
-            CHAMPION_DECISIONS,
-            SEGMENT_IDENTITY,
-        )
-    )
-)
+# What dg.define_asset_job returns; its type is not public.
+Job = Any
 
 ALERT_TIMEOUT_SECONDS = 10
 SENSOR_INTERVAL_SECONDS = 60
-
-ingest = dg.define_asset_job("ingest", INGEST, description="Load the delivered files and clean them.")
-night = dg.define_asset_job(
-    "night",
-    NIGHT - FIT,
-    description="One night scored with its champion, from clean orders to published segments: what a backfill runs.",
-)
-refit = dg.define_asset_job(
-    "refit",
-    NIGHT,
-    description="The same with a fit: all models of the night compared, and the best put to the champion.",
-)
-nightly = dg.define_asset_job(
-    "nightly",
-    INGEST | NIGHT,
-    description="The main job: load, clean, and one night to published segments. The schedule leaves out the fit where"
-    " none is due.",
-)
-JOBS = (nightly, ingest, night, refit)
+# A night that only scores leaves out these rooms, and of the others these tables.
+FITTING_ROOMS = ("evaluation", "champions")
+FITTING_TABLES = (FEATURE_TRANSFORMS, CORESET, *CANDIDATES.values())
 
 
-def nightly_schedule(settings: Settings, warehouse: Warehouse) -> dg.ScheduleDefinition:
-    """Every night the day that has just ended in the shop's time zone, with a fit where one is due."""
+@dataclass(frozen=True, slots=True)
+class Jobs:
+    """The jobs of a shop, by what they do.
+
+    Attributes:
+        nightly: Loads, cleans, and builds one night with a fit.
+        ingest: Loads and cleans.
+        night: Scores one night.
+        refit: Builds one night with a fit.
+        scored: The assets of a nightly run without a fit.
+    """
+
+    nightly: Job
+    ingest: Job
+    night: Job
+    refit: Job
+    scored: list[dg.AssetKey]
+
+    @property
+    def all(self) -> tuple[Job, ...]:
+        return (self.nightly, self.ingest, self.night, self.refit)
+
+
+def jobs_of(shop: Shop, rooms: Sequence[Room]) -> Jobs:
+    """Returns the jobs of a shop. They select its assets by key, so that they leave other projects' assets alone."""
+    fitting_tables = {shop.key(table) for table in FITTING_TABLES}
+    ingest: list[dg.AssetKey] = []
+    night: list[dg.AssetKey] = []
+    fit: list[dg.AssetKey] = []
+    for room in rooms:
+        for key in (key for asset in room.assets for key in asset.keys):
+            (night if room.nightly else ingest).append(key)
+            if room.name in FITTING_ROOMS or key in fitting_tables:
+                fit.append(key)
+    scored_night = [key for key in night if key not in fit]
+
+    def job(name: str, keys: Sequence[dg.AssetKey], description: str) -> Job:
+        return dg.define_asset_job(shop.name(name), dg.AssetSelection.assets(*keys), description=description)
+
+    return Jobs(
+        nightly=job(
+            "nightly",
+            [*ingest, *night],
+            "The main job: load, clean, and build one night to published segments. The schedule leaves out the fit if"
+            " none is due.",
+        ),
+        ingest=job("ingest", ingest, "Load the delivered files and clean them."),
+        night=job(
+            "night",
+            scored_night,
+            "One night scored with its champion, from clean orders to published segments: what a backfill runs.",
+        ),
+        refit=job(
+            "refit",
+            night,
+            "One night with a fit: all models compared, and the best one challenges the champion.",
+        ),
+        scored=[*ingest, *scored_night],
+    )
+
+
+def nightly_schedule(shop: Shop, jobs: Jobs) -> dg.ScheduleDefinition:
+    """Returns the schedule that builds the day just ended in the shop's time zone, with a fit if one is due."""
+    settings = shop.settings
+    warehouse = warehouse_of(settings)
 
     @dg.schedule(
-        name="nightly_schedule",
-        job=nightly,
+        name=shop.name("nightly_schedule"),
+        job=jobs.nightly,
         cron_schedule=settings.automation.cron,
         execution_timezone=settings.automation.timezone,
-        description="Refreshes the segments every night, for the day just ended, with a fit where one is due.",
+        description="Refreshes the segments every night, for the day just ended, with a fit if one is due.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         day = day_just_ended(context.scheduled_execution_time, settings.automation.timezone)
@@ -79,29 +112,29 @@ def nightly_schedule(settings: Settings, warehouse: Warehouse) -> dg.ScheduleDef
             run_key=day,
             partition_key=day,
             tags={"seg_pipeline/fit": due or "not due"},
-            asset_selection=None if due else list((INGEST | NIGHT - FIT).resolve(context.repository_def.asset_graph)),
+            asset_selection=None if due else jobs.scored,
         )
 
     return schedule
 
 
 def day_just_ended(now: datetime.datetime, timezone: str) -> str:
-    """Partition key of the last whole day in the shop's time zone."""
+    """Returns the partition key of the last whole day in the shop's time zone."""
     return (now.astimezone(ZoneInfo(timezone)).date() - datetime.timedelta(days=1)).isoformat()
 
 
-def new_files_sensor(settings: Settings) -> dg.SensorDefinition:
-    """Loads and cleans the orders again when the source's files have changed."""
+def new_files_sensor(shop: Shop, jobs: Jobs) -> dg.SensorDefinition:
+    """Returns the sensor that loads and cleans the orders again when the source's files have changed."""
 
     @dg.sensor(
-        name="new_files",
-        job=ingest,
+        name=shop.name("new_files"),
+        job=jobs.ingest,
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
         description="Watches source.path; new, changed or removed files start the ingest job.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            seen = fingerprint(settings.source.path)
+            seen = fingerprint(shop.settings.source.path)
         except SegPipelineError as error:
             return dg.SkipReason(str(error))
         if seen == context.cursor:
@@ -112,7 +145,7 @@ def new_files_sensor(settings: Settings) -> dg.SensorDefinition:
 
 
 def fingerprint(paths: Sequence[str]) -> str:
-    """A digest of the names, sizes and times of change of the source's files."""
+    """Returns a digest of the names, sizes and modification times of the source's files."""
     from seg_pipeline.raw.sources import find_files
 
     digest = hashlib.sha256()
@@ -122,26 +155,27 @@ def fingerprint(paths: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def failure_alert(settings: AutomationSettings) -> dg.SensorDefinition:
-    """Posts a failed run to the webhook of the settings; without one the failure is only logged."""
+def failure_alert(shop: Shop) -> dg.SensorDefinition:
+    """Returns the sensor that posts a failed run to the webhook of the settings; without one it only logs it."""
+    webhook_url = shop.settings.automation.webhook_url
 
     @dg.run_failure_sensor(
-        name="failure_alert",
+        name=shop.name("failure_alert"),
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
         description="Posts a failed run as JSON to automation.webhook_url.",
     )
     def alert(context: dg.RunFailureSensorContext) -> None:
         message = alert_message(context)
-        if settings.webhook_url is None:
+        if webhook_url is None:
             context.log.warning(f"{message['text']} (no automation.webhook_url is set)")
         else:
-            post(settings.webhook_url, message)
+            post(webhook_url, message)
 
     return alert
 
 
 def alert_message(context: dg.RunFailureSensorContext) -> dict[str, str]:
-    """What the webhook gets. `text` is the key that chat services show."""
+    """Returns what the webhook gets; chat services show `text`."""
     run = context.dagster_run
     partition = run.tags.get("dagster/partition", "")
     causes = [
@@ -161,7 +195,7 @@ def alert_message(context: dg.RunFailureSensorContext) -> dict[str, str]:
 
 
 def post(url: str, message: dict[str, str]) -> None:
-    """Posts JSON; raises OSError where nobody answers, so that the sensor's tick fails and is seen."""
+    """Posts JSON; raises OSError if nobody answers, so that the sensor's tick fails and is seen."""
     request = urllib.request.Request(
         url, data=json.dumps(message).encode(), headers={"Content-Type": "application/json"}, method="POST"
     )

@@ -22,8 +22,7 @@ from pathlib import Path
 
 import duckdb
 
-from seg_pipeline.publishing.sets import LATEST, damaged_files
-from seg_pipeline.segments.assets import TIMINGS
+from seg_pipeline.publishing.sets import LATEST, TIMINGS, damaged_files
 from seg_pipeline_tests.bench.processes import DEMO_SHOP
 
 LAST_DAY = datetime.date(2026, 3, 1)

@@ -1,23 +1,32 @@
-"""Writes docs/reference.md from the code: every setting, table and published view. `make docs` runs it.
+"""Writes what the docs take from the code: docs/reference.md, and the counts in the other pages. `make docs` runs it.
 
-A reference that is written by hand is soon wrong; a test holds this one against the code.
+The reference has every setting, table and published view. A count stands between comments that name it, such as
+`<!--checks-->5<!--/checks-->`. A test holds both against the code.
 """
 
+import re
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from seg_pipeline.guest import definitions_of, tables_of
 from seg_pipeline.models.tables import CANDIDATES
+from seg_pipeline.publishing.tables import PUBLISHED_TABLES
 from seg_pipeline.publishing.views import VIEWS
-from seg_pipeline.segments.assets import PUBLISHED_TABLES
-from seg_pipeline.settings import PRESETS, Settings, read_preset
+from seg_pipeline.settings import PRESETS, Settings, keys, load_settings, read_preset
 from seg_pipeline.tables import Column, Table
-from seg_pipeline_tests.test_house import tables
+from seg_pipeline.wiring import Shop
 
-FILE = Path(__file__).parents[1] / "docs" / "reference.md"
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "docs" / "reference.md"
+# The pages that people write.
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted({*(ROOT / "docs").rglob("*.md")} - {FILE})]
+SHOP = Shop(load_settings(environment={}))
+COUNT = re.compile(r"<!--(\w+)-->[^<]*<!--/\1-->")
 
 # In JSON schema, and in words.
 BOUNDS = {"minimum": "from", "exclusiveMinimum": "over", "maximum": "to", "exclusiveMaximum": "under"}
@@ -45,8 +54,24 @@ Secrets are no settings, since settings are shown and stored. They are in the en
 
 
 def reference() -> str:
-    """The page."""
+    """Returns docs/reference.md."""
     return "\n".join([INTRODUCTION, *_settings(), *_presets(), *_published(), *_warehouse()]) + "\n"
+
+
+def with_counts(page: str) -> str:
+    """Returns a page with its counts as the code has them."""
+    return COUNT.sub(lambda count: f"<!--{count[1]}-->{counts()[count[1]]}<!--/{count[1]}-->", page)
+
+
+@cache
+def counts() -> dict[str, int]:
+    """Returns the counts that a page may state, by name."""
+    return {
+        "checks": len(definitions_of(SHOP).resolve_asset_graph().asset_check_keys),
+        "settings": len(keys()),
+        "tables": len(tables_of(SHOP)),
+        "views": len(VIEWS),
+    }
 
 
 def _settings() -> Iterator[str]:
@@ -139,7 +164,7 @@ def _warehouse() -> Iterator[str]:
         " so. A critical rule that is broken stops everything after the table; a warning is shown and stops nothing."
         " The columns' bounds and values and the key are checked too, and are critical.\n"
     )
-    known = {table.name: table for table in tables()}
+    known = {table.name: table for table in tables_of(SHOP)}
     # One for each algorithm, and all alike.
     first, *others = CANDIDATES.values()
     for table in known.values():
@@ -183,3 +208,5 @@ def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[
 
 if __name__ == "__main__":
     FILE.write_text(reference(), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(with_counts(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import dagster as dg
 import pytest
 
-from seg_pipeline.automation import day_just_ended, failure_alert, new_files_sensor, nightly_schedule
-from seg_pipeline.definitions import build_definitions, defs, settings_of_run
+from seg_pipeline.automation import day_just_ended
 from seg_pipeline.errors import UsageError
-from seg_pipeline.settings import AutomationSettings, load_settings
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.guest import check, definitions_of
+from seg_pipeline.settings import load_settings
+from seg_pipeline.wiring import Shop, settings_resource
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL
 
 
@@ -29,17 +29,23 @@ def test_the_schedule_asks_for_the_day_just_ended_in_the_shops_time_zone(now, ti
     assert day_just_ended(datetime.datetime.fromisoformat(now), timezone) == day
 
 
-def scheduled(warehouse, at, *overrides):
+def pipeline(*overrides):
+    """The whole pipeline with these settings, as Dagster has it."""
+    return definitions_of(Shop(load_settings(overrides, environment={}))).get_repository_def()
+
+
+def scheduled(database, at, *overrides):
     """The schedule, and the one run that it asks for at a time."""
-    schedule = nightly_schedule(load_settings(overrides, environment={}), warehouse)
-    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=defs.get_repository_def())
+    repository = pipeline(f"warehouse.path={database}", *overrides)
+    schedule = repository.get_schedule_def("nightly_schedule")
+    context = dg.build_schedule_context(scheduled_execution_time=at, repository_def=repository)
     [request] = schedule.evaluate_tick(context).run_requests
     return schedule, request
 
 
 def test_the_schedule_and_its_time_come_from_the_settings(tmp_path):
     schedule, request = scheduled(
-        Warehouse(database=str(tmp_path / "warehouse.duckdb")),
+        tmp_path / "warehouse.duckdb",
         datetime.datetime(2024, 3, 1, 3, 30, tzinfo=datetime.UTC),
         "automation.cron=30 4 * * *",
         "automation.timezone=Europe/Berlin",
@@ -54,8 +60,8 @@ def test_the_schedule_asks_for_a_fit_only_where_one_is_due(shop_run):
     fit = dg.AssetKey(["models", "coreset"])
     morning = datetime.datetime.combine(DEMO_UNTIL, datetime.time(3), datetime.UTC) + datetime.timedelta(days=2)
 
-    _, tomorrow = scheduled(shop_run.warehouse, morning, *quick)
-    _, next_month = scheduled(shop_run.warehouse, morning + datetime.timedelta(days=30), *quick)
+    _, tomorrow = scheduled(shop_run.warehouse.database, morning, *quick)
+    _, next_month = scheduled(shop_run.warehouse.database, morning + datetime.timedelta(days=30), *quick)
 
     assert fit not in tomorrow.asset_selection
     assert dg.AssetKey(["segments", "segment_assignments"]) in tomorrow.asset_selection
@@ -64,7 +70,7 @@ def test_the_schedule_asks_for_a_fit_only_where_one_is_due(shop_run):
 
 
 def tick(folder, cursor):
-    sensor = new_files_sensor(load_settings([f"source.path={folder}"], environment={}))
+    sensor = pipeline(f"source.path={folder}").get_sensor_def("new_files")
     with dg.DagsterInstance.ephemeral() as instance:
         return sensor.evaluate_tick(dg.build_sensor_context(instance=instance, cursor=cursor))
 
@@ -112,8 +118,12 @@ def listener():
 
 def test_a_failed_run_is_posted_with_its_cause(listener, tmp_path):
     url, got = listener
-    overrides = [f"source.path={tmp_path / 'missing.csv'}", f"warehouse.path={tmp_path / 'w.duckdb'}"]
-    definitions = build_definitions(lambda more: load_settings([*overrides, *more], environment={}))
+    overrides = [
+        f"source.path={tmp_path / 'missing.csv'}",
+        f"warehouse.path={tmp_path / 'w.duckdb'}",
+        f"automation.webhook_url={url}",
+    ]
+    definitions = definitions_of(Shop(load_settings(overrides, environment={})))
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
         context = dg.build_run_status_sensor_context(
@@ -122,7 +132,7 @@ def test_a_failed_run_is_posted_with_its_cause(listener, tmp_path):
             dagster_run=result.dagster_run,
             dagster_event=result.get_run_failure_event(),
         ).for_run_failure()
-        failure_alert(AutomationSettings(webhook_url=url))(context)
+        definitions.get_repository_def().get_sensor_def("failure_alert")(context)
 
     assert len(got) == 1
     assert got[0]["job"] == "ingest"
@@ -134,7 +144,7 @@ def test_the_launchpad_can_override_settings_for_one_run(tmp_path):
         "order_id,customer_id,date,quantity,price\n1,a,2024-01-01,2,3\n2,a,2024-01-02,-1,3\n"
     )
     base = [f"source.path={tmp_path / 'orders.csv'}", f"warehouse.path={tmp_path / 'w.duckdb'}"]
-    definitions = build_definitions(lambda more: load_settings([*base, *more], environment={}))
+    definitions = definitions_of(Shop(load_settings(base, environment={})))
 
     def clean_lines(*overrides):
         config = {"resources": {"settings": {"config": {"set": list(overrides)}}}}
@@ -147,9 +157,7 @@ def test_the_launchpad_can_override_settings_for_one_run(tmp_path):
 
 def test_the_launchpad_shows_the_settings_in_force_and_none_of_the_machine():
     settings = load_settings(("returns=drop", "automation.webhook_url=https://hooks.example/secret"), environment={})
-    description = (
-        settings_of_run(lambda _: settings, settings).config_schema.as_field().config_type.fields["set"].description
-    )
+    description = settings_resource(settings, check).config_schema.as_field().config_type.fields["set"].description
 
     for shown in ("returns=drop; ", "models.k_max=10; ", "features.columns=recency_days,frequency,monetary; "):
         assert shown in description
@@ -157,7 +165,7 @@ def test_the_launchpad_shows_the_settings_in_force_and_none_of_the_machine():
 
 
 def test_a_wrong_setting_in_the_launchpad_fails_before_anything_is_built(tmp_path):
-    definitions = build_definitions(lambda more: load_settings(more, environment={}))
+    definitions = definitions_of(Shop(load_settings(environment={})))
     config = {"resources": {"settings": {"config": {"set": ["features.columns=recencydays"]}}}}
 
     with pytest.raises(dg.DagsterError) as failure:

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.algorithms.bisecting_kmeans import BisectingKMeansAlgorithm
 from seg_pipeline.models.coreset import Coreset, summarise
-from seg_pipeline_tests.test_coreset import labelled_table, unsummarised, with_repeated_rows
+from seg_pipeline_tests.samples import labelled_table, unsummarised, with_repeated_rows
 
 BISECTING = BisectingKMeansAlgorithm()
 

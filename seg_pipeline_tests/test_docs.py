@@ -8,13 +8,13 @@ import duckdb
 import pytest
 
 from seg_pipeline.cli import main, parser
-from seg_pipeline.settings import keys
-from seg_pipeline_tests.reference import FILE, reference
-from seg_pipeline_tests.test_house import tables
+from seg_pipeline.guest import tables_of
+from seg_pipeline.settings import keys, load_settings
+from seg_pipeline.wiring import Shop
+from seg_pipeline_tests.reference import FILE, PAGES, reference, with_counts
 
 ROOT = Path(__file__).parents[1]
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in DOCS}
+TEXTS = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in (*PAGES, FILE)}
 INDENTED = re.compile(r"^    (?:.venv/bin/)?(seg-pipeline .*)$", re.MULTILINE)
 WITHIN_A_LINE = re.compile(r"`(?:.venv/bin/)?(seg-pipeline [^`]*)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -99,7 +99,7 @@ def test_every_setting_that_the_docs_set_or_name_is_one(page):
     sections = {key.partition(".")[0] for key in known if "." in key}
     named = re.findall(r"`([a-z_]+\.[a-z_.]+)(?:=[^`]*)?`", TEXTS[page])
     # Rooms and files have names of sections too.
-    others = {table.name for table in tables()}
+    others = {table.name for table in tables_of(Shop(load_settings(environment={})))}
     settings = [
         name
         for name in named
@@ -110,7 +110,12 @@ def test_every_setting_that_the_docs_set_or_name_is_one(page):
 
 
 def test_the_reference_is_of_this_code():
-    assert FILE.read_text(encoding="utf-8") == reference(), "make docs writes it anew"
+    assert FILE.read_text(encoding="utf-8") == reference(), "make docs writes it"
+
+
+@pytest.mark.parametrize("page", TEXTS)
+def test_every_count_in_the_docs_is_of_this_code(page):
+    assert TEXTS[page] == with_counts(TEXTS[page]), "make docs writes it"
 
 
 def test_the_release_of_dagsters_postgresql_storage_is_that_of_the_pinned_dagster():

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from sklearn.preprocessing import PowerTransformer, RobustScaler, StandardScaler
 
-from seg_pipeline.features.assets import SQL
-from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
+from seg_pipeline.features.night import FEATURES_QUERY
+from seg_pipeline.features.tables import FEATURES, RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms, invert_transforms
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.settings import FeatureSettings
@@ -31,7 +31,7 @@ def features_of(tmp_path, lines, as_of=AS_OF):
         connection.register("lines", clean)
         connection.execute(f"CREATE SCHEMA prepared; CREATE TABLE prepared.clean_orders ({CLEAN_ORDERS.ddl})")
         connection.execute("INSERT INTO prepared.clean_orders BY NAME FROM lines")
-    warehouse.replace_night(RFM_FEATURES, SQL / "rfm_features.sql", as_of)
+    warehouse.replace_night(RFM_FEATURES, FEATURES_QUERY, as_of)
     return warehouse.night(RFM_FEATURES, as_of).set_index("customer_id")
 
 
@@ -132,6 +132,14 @@ def test_the_grid_covers_the_25_cells_once_each_and_the_sql_says_the_same(tmp_pa
     }
     assert len(set(zip(found["r_score"], found["f_score"], strict=True))) == 25
     assert found["rfm_segment"].to_dict() == by_table
+
+
+def test_every_column_of_numbers_is_a_feature_with_a_title():
+    numbers = [
+        column.name for column in RFM_FEATURES.columns if column.type.startswith(("INTEGER", "DOUBLE", "DECIMAL"))
+    ]
+
+    assert list(FEATURES) == numbers
 
 
 def test_features_and_scores_equal_pandas_on_online_retail(online_retail_night):

@@ -10,7 +10,7 @@ from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
 from seg_pipeline.models.coreset import Coreset, FloatArray, summarise
 from seg_pipeline.models.gap import Gap, gap_statistic
 from seg_pipeline.models.model import ClusterModel
-from seg_pipeline_tests.test_coreset import unsummarised
+from seg_pipeline_tests.samples import unsummarised
 
 KMEANS = KMeansAlgorithm()
 CENTERS = [[0, 0], [10, 0], [0, 10], [10, 10]]

@@ -17,7 +17,7 @@ from seg_pipeline.models.algorithms.gaussian_mixture import (
 from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.metrics import score
-from seg_pipeline_tests.test_coreset import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
+from seg_pipeline_tests.samples import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
 
 MIXTURE = GaussianMixtureAlgorithm()
 DIAGONAL = DiagonalGaussianMixtureAlgorithm()

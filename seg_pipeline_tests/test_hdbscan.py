@@ -19,7 +19,7 @@ from seg_pipeline.models.store import candidate_rows, read_model
 from seg_pipeline.models.tables import CANDIDATES
 from seg_pipeline.settings import SelectionSettings
 from seg_pipeline.warehouse import Warehouse
-from seg_pipeline_tests.test_coreset import labelled_table, unsummarised, with_repeated_rows
+from seg_pipeline_tests.samples import labelled_table, unsummarised, with_repeated_rows
 
 DENSITY = HDBSCANAlgorithm()
 SIZES = [(5, None), (10, None), (15, 5), (20, None), (8, 1)]

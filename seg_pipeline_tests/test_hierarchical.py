@@ -13,7 +13,7 @@ from seg_pipeline.models.algorithms.hierarchical import WardAlgorithm, WeightedW
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.metrics import inertia_of
 from seg_pipeline.models.model import model_from_labels
-from seg_pipeline_tests.test_coreset import (
+from seg_pipeline_tests.samples import (
     labelled_table,
     online_retail_rfm,
     rfm_like,

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from seg_pipeline.models.algorithms.k_medoids import KMedoidsAlgorithm, WeightedKMedoids, medoid
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.metrics import score
-from seg_pipeline_tests.test_coreset import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
+from seg_pipeline_tests.samples import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
 
 MEDOIDS = KMedoidsAlgorithm()
 

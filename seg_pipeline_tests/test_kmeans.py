@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
 from seg_pipeline.models.coreset import summarise
 from seg_pipeline.models.metrics import score
-from seg_pipeline_tests.test_coreset import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
+from seg_pipeline_tests.samples import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
 
 KMEANS = KMeansAlgorithm()
 

@@ -37,9 +37,9 @@ def test_numbers_and_shares_take_the_separators_of_the_place():
 
 
 def test_features_have_as_many_decimals_as_they_need():
-    written = [Notation().feature(value, "recency_days") for value in (123.4, 12.0, 3.25, 0.125, None)]
+    written = [Notation().quantity(value, "number") for value in (123.4, 12.0, 3.25, 0.125, None)]
     assert written == ["123", "12", "3.2", "0.12", MISSING]
-    assert Notation().feature(0.25, "return_rate") == "25.0%"
+    assert Notation().quantity(0.25, "share") == "25.0%"
 
 
 def test_a_locale_that_there_is_not_is_one_line():

@@ -19,9 +19,9 @@ from sklearn.preprocessing import StandardScaler
 from seg_pipeline.evaluation.tables import EVALUATION_REPORT
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.store import read_coreset, read_model
-from seg_pipeline.segments.assets import TIMINGS
+from seg_pipeline.publishing.sets import TIMINGS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
-from seg_pipeline.usecases.run import Progress, interrupts_seen
+from seg_pipeline.usecases.execution import Progress, interrupts_seen
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL, published_bytes, real_data
 
 # One algorithm and few clusters, for a run whose models nobody looks at.

@@ -17,8 +17,8 @@ import pytest
 
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.publishing.sets import damaged_files, publish, published_as_of
+from seg_pipeline.publishing.tables import PUBLISHED_TABLES
 from seg_pipeline.publishing.views import VIEWS
-from seg_pipeline.segments.assets import PUBLISHED_TABLES
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_MOVES
 from seg_pipeline.settings import OUTPUT_HASH_KEY, OutputSettings, flattened, load_settings, output_hash_key
 from seg_pipeline.tables import Column, Table

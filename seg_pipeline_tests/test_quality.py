@@ -6,10 +6,12 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from seg_pipeline.quality.suites import WHAT_NEXT, checks_of, evaluate, in_words, suite_of
+from seg_pipeline.quality.suites import evaluate, in_words, suite_of
 from seg_pipeline.settings import load_settings
 from seg_pipeline.tables import Column, Rule, Table
+from seg_pipeline.ui import WHAT_NEXT
 from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.wiring import Shop, resources_of
 
 NIGHT = datetime.date(2024, 3, 1)
 SETTINGS = load_settings((), environment={})
@@ -99,24 +101,23 @@ def test_only_numbers_and_dates_of_the_settings_reach_a_query(tmp_path):
 
 def run_with(tmp_path, score):
     """Materializes the table with one score, and an asset after it; what was built, and what failed checks say."""
-    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
-    night = dg.DailyPartitionsDefinition(start_date="2024-01-01")
+    shop = Shop(load_settings([f"warehouse.path={tmp_path / 'warehouse.duckdb'}"], environment={}))
+    room = shop.room("shop", nightly=True)
 
-    @dg.asset(**TABLE.asset(kinds={"sql"}), partitions_def=night)
-    def scores(warehouse: Warehouse):
+    @room.asset(TABLE, kinds={"sql"})
+    def scores(context: dg.AssetExecutionContext):
         note = "bad" if score == 3 else "good"
-        warehouse.replace_night(
-            TABLE, pd.DataFrame([("a", score, note)], columns=["customer_id", "score", "note"]), NIGHT
-        )
+        rows = pd.DataFrame([("a", score, note)], columns=["customer_id", "score", "note"])
+        shop.warehouse(context).replace_night(TABLE, rows, NIGHT)
 
-    @dg.asset(deps=[scores], partitions_def=night)
+    @dg.asset(deps=[shop.key(TABLE)], partitions_def=shop.partitions)
     def after():
         return None
 
     definitions = dg.Definitions(
-        assets=[scores, after],
-        asset_checks=[checks_of(TABLE)],
-        resources={"warehouse": warehouse, "settings": dg.ResourceDefinition.hardcoded_resource(SETTINGS)},
+        assets=[*room.assets, after],
+        asset_checks=room.checks,
+        resources=resources_of(shop, lambda settings: None),
         executor=dg.in_process_executor,
         jobs=[dg.define_asset_job("all")],
     )
@@ -148,7 +149,9 @@ def test_a_failed_warning_is_shown_and_stops_nothing(tmp_path):
 
 def test_every_expectation_of_a_table_is_a_check_with_its_severity():
     suite = {expected.name: expected.severity for expected in suite_of(TABLE)}
-    specs = {spec.name: spec for spec in checks_of(TABLE).check_specs}
+    room = Shop(SETTINGS).room("shop", nightly=True)
+    room.asset(TABLE, kinds={"sql"})(lambda context: None)
+    specs = {spec.name: spec for spec in room.checks[0].check_specs}
 
     assert set(specs) == set(suite)
     assert {name for name, spec in specs.items() if not spec.blocking} == {"bad_score_low"}

@@ -15,7 +15,10 @@ import pandas as pd
 import pytest
 
 from seg_pipeline.plotting.notation import Notation
-from seg_pipeline.publishing.report import Report, against_grid, render, rule_in_words, setting
+from seg_pipeline.publishing.report import Report, render
+from seg_pipeline.publishing.report.page import HERE
+from seg_pipeline.publishing.report.sections import PARTS
+from seg_pipeline.publishing.report.words import against_baseline, readable_rule, setting
 from seg_pipeline_tests.whole_runs import figures_left_blank
 
 AS_OF = date(2011, 12, 10)
@@ -161,8 +164,8 @@ def test_the_headline_counts_customers_and_segments_without_those_who_never_boug
     text = Page(html).text
 
     assert "2,003 customers in 2 segments as of 10 December 2011" in text
-    assert "The largest share of it: Name 2, with 50.0% of the revenue from 50.0% of the customers." in text
-    assert "Another 7 customers have bought nothing so far." in text
+    assert "The largest share comes from Name 2: 50.0% of the revenue from 50.0% of the customers." in text
+    assert "Another 7 customers have not bought anything so far." in text
 
 
 @pytest.mark.parametrize("segments", [1, 10])
@@ -189,8 +192,8 @@ def test_the_page_says_what_silhouette_alone_would_have_chosen_and_why_not(html:
 
     assert "the rule in words" in text
     assert "KMeans with 5 segments. best by the rule" in text
-    assert "would have chosen KMeans with 2 segments: it scores 0.433, the choice 0.318." in text
-    assert "Why it was not taken: too few for the teams" in text
+    assert "would have chosen KMeans with 2 segments: its silhouette is 0.433, that of the choice 0.318." in text
+    assert "Why it was not chosen: too few for the teams" in text
 
 
 def test_every_candidate_stands_in_the_table_by_rank_and_empty_metrics_have_no_column(html: str) -> None:
@@ -208,8 +211,10 @@ def test_the_row_check_tells_a_sum_that_holds_from_one_that_does_not() -> None:
     report = make_report()
     short = dataclasses.replace(report, rows=report.rows.assign(lines=[10_005, 8_900, 1_100]))
 
-    assert "10,000 lines delivered = 8,900 clean + 1,100 rejected. Check: the sum holds." in Page(render(report)).text
-    assert "Check: the sum does not hold; 5 lines are missing." in Page(render(short)).text
+    assert (
+        "10,000 lines delivered = 8,900 clean + 1,100 rejected. Check: the counts add up." in Page(render(report)).text
+    )
+    assert "Check: the counts do not add up; 5 lines are missing." in Page(render(short)).text
 
 
 def with_value_test(report: Report) -> Report:
@@ -260,12 +265,12 @@ def test_the_value_test_is_told_in_a_sentence_and_with_its_intervals() -> None:
     text = Page(html).text
 
     assert "the best 20% of the customers by these segments, you would have reached 60.0% of that revenue: 3.0" in text
-    assert "(of its logarithm): more than the public R x F grid, beyond what chance explains." in text
+    assert "(on a log scale): significantly more than the public R x F grid." in text
     assert "KMeans 5 0.240 (0.220 to 0.260) 0.491 (0.471 to 0.511) 3.00 (2.98 to 3.02) 0.030 (0.010 to 0.050)" in text
     assert "R x F grid (baseline) 9 0.240" in text and "Random 9 0.240" in text and "KMeans 4 0.240" not in text
     assert "1 1,685 7 11 £4,172 95.9% 1,795 £1,341,783 £796" in text
     assert html.count("<svg") == html.count('role="img"') == 7
-    assert "against what their 3,370 customers really did" in text
+    assert "with what their 3,370 customers really did" in text
 
 
 @pytest.mark.usefixtures("without_images")
@@ -275,7 +280,7 @@ def test_a_value_test_on_a_sample_says_so() -> None:
 
     html = render(dataclasses.replace(full, value_window=full.value_window.assign(sampled=True)))
 
-    assert "against what a sample of 3,370 customers really did" in Page(html).text
+    assert "with what a sample of 3,370 customers really did" in Page(html).text
 
 
 @pytest.mark.usefixtures("without_images")
@@ -286,7 +291,7 @@ def test_a_value_test_that_an_older_version_made_was_on_all_customers(kept: dict
 
     html = render(dataclasses.replace(full, value_window=full.value_window.drop(columns="sampled").assign(**kept)))
 
-    assert "against what their 3,370 customers really did" in Page(html).text
+    assert "with what their 3,370 customers really did" in Page(html).text
 
 
 @pytest.mark.usefixtures("without_images")
@@ -301,7 +306,7 @@ def test_where_history_is_too_short_for_a_value_test_the_page_says_so() -> None:
     )
     html = render(report)
 
-    assert "Not tested. The history is too short: because. The choice goes by the other figures." in Page(html).text
+    assert "Not tested. The history is too short: because. The choice was made without this test." in Page(html).text
     assert html.count('role="img"') == 6
 
 
@@ -387,10 +392,11 @@ def test_all_data_is_escaped_wherever_it_stands(change: Callable[[Report], Repor
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "begins"), [(0.01, 0.1, "more"), (-0.1, -0.01, "less"), (-0.1, 0.1, "no clear")]
+    ("low", "high", "begins"),
+    [(0.01, 0.1, "significantly more"), (-0.1, -0.01, "significantly less"), (-0.1, 0.1, "no significant")],
 )
 def test_a_difference_to_the_grid_counts_where_its_interval_leaves_zero(low: float, high: float, begins: str) -> None:
-    assert against_grid(low, high).startswith(begins)
+    assert against_baseline(low, high).startswith(begins)
 
 
 def test_nothing_comes_from_outside_and_every_image_has_words(html: str) -> None:
@@ -473,9 +479,9 @@ def test_the_first_part_says_how_sure_it_is_in_plain_words() -> None:
     shaky = dataclasses.replace(report, profiles=report.profiles.assign(stability=[0.9, 0.5, np.nan]))
     first, other = (Page(render(one)).text.split("Segment by segment")[0] for one in (report, shaky))
 
-    assert "all 2 segments come back much the same (agreement of at least 0.90, 1 being perfect)" in first
-    assert "would have reached 60% of the revenue of the 90 days that followed, 3.0 times" in first
-    assert "1 of 2 segments come back much the same. Take the borders of these as rough: Name 2 (0.50 of 1)" in other
+    assert "all 2 segments come out much the same (agreement of at least 0.90, where 1 is perfect)" in first
+    assert "would have reached 60% of the revenue of the following 90 days: 3.0 times" in first
+    assert "1 of 2 come out much the same. Treat the borders of the others as rough: Name 2 (0.50)" in other
 
 
 @pytest.mark.usefixtures("without_images")
@@ -486,5 +492,11 @@ def test_numbers_are_those_of_the_place_and_words_stay_english() -> None:
     assert "1.000.001 €" in text and "£" not in text
 
 
+def test_every_template_of_a_section_has_its_function_in_a_part() -> None:
+    named = {f"{section.__name__}.html.j2" for part in PARTS for section in part.sections}
+
+    assert {file.name for file in (HERE / "sections").iterdir()} == named
+
+
 def test_a_rule_names_features_as_people_say_them() -> None:
-    assert rule_in_words("recency_days <= 96 and frequency >= 6") == "days since last order ≤ 96 and orders ≥ 6"
+    assert readable_rule("recency_days <= 96 and frequency >= 6") == "days since last order ≤ 96 and orders ≥ 6"

@@ -2,10 +2,14 @@
 
 import datetime
 
+import duckdb
 import pytest
 
+from seg_pipeline.cli import main
 from seg_pipeline.errors import UsageError
-from seg_pipeline.settings import load_settings
+from seg_pipeline.settings import load_settings, loading, presets
+from seg_pipeline.settings.presets import read_toml as presets_read_toml
+from seg_pipeline.usecases.execution import Progress, executing
 
 
 def load(*overrides, config=None, **environment):
@@ -142,3 +146,35 @@ def test_names_of_sparks_own_settings_have_dots(tmp_path):
     settings = load_settings(["spark.config.spark.driver.memory=2g"], config=file, environment={})
 
     assert settings.spark.config == {"spark.executor.memory": "8g", "spark.driver.memory": "2g"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "options"),
+    [
+        ({"SEG_PIPELINE_CONFIG": "missing.toml"}, ["--config", "good.toml"]),
+        ({"SEG_PIPELINE_MODELS_K_MAX": "abc"}, ["--set", "models.k_max=5"]),
+    ],
+)
+def test_the_command_line_beats_an_environment_that_is_wrong(environment, options, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "good.toml").write_text('[warehouse]\npath = "w.duckdb"\n')
+    duckdb.connect("w.duckdb").close()
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+    assert main(["champions", "--warehouse", "w.duckdb", *options]) == 0
+    assert "no champion yet" in capsys.readouterr().out
+
+
+def test_a_run_reads_its_preset_and_its_settings_file_once(tmp_path, monkeypatch):
+    (tmp_path / "orders.csv").write_text("order_id,customer_id,date,quantity,price\n1,a,2024-01-01,2,3\n")
+    (tmp_path / "s.toml").write_text('[source]\npath = "orders.csv"\n[warehouse]\npath = "w.duckdb"\n')
+    read = []
+    monkeypatch.setattr(presets, "read_toml", lambda path: read.append(path.name) or presets_read_toml(path))
+    monkeypatch.setattr(loading, "read_toml", presets.read_toml)
+
+    settings = load(config=tmp_path / "s.toml")
+    with executing(settings, Progress(*[lambda *_: None] * 4)) as execution:
+        execution.run("ingest")
+
+    assert read == ["s.toml", "generic.toml"]

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.stability import adjusted_rand, contingency, stability
-from seg_pipeline_tests.test_coreset import rfm_like
+from seg_pipeline_tests.samples import rfm_like
 
 RANDOM = np.random.default_rng(5)
 

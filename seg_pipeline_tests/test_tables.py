@@ -5,7 +5,8 @@ import datetime
 import pandas as pd
 
 from seg_pipeline.raw.assets import SQL
-from seg_pipeline.tables import Column, Table, markdown, preview, rows_built
+from seg_pipeline.tables import Column, Table
+from seg_pipeline.ui import markdown, preview, rows_built
 from seg_pipeline.warehouse import execute
 from seg_pipeline_tests.conftest import write_csv
 
@@ -40,9 +41,9 @@ def test_a_night_is_compared_with_the_one_before_it_that_is_there_exact_to_the_c
         "dagster/row_count": 3,
         "dagster/partition_row_count": 3,
         "night_before": "2024-02-27",
-        "rows_more": 2,
+        "rows_since_night_before": 2,
         "revenue": 0.4,
-        "revenue_more": 0.3,
+        "revenue_since_night_before": 0.3,
     }
 
 

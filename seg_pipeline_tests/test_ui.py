@@ -144,7 +144,7 @@ def test_a_backfill_builds_the_night_that_was_chosen_and_publishes_nothing_older
     ("asset", "trends"),
     [
         ("segments/segment_profiles", ["revenue", "rule_fidelity"]),
-        ("features/rfm_features", ["customers", "revenue", "revenue_more", "rows_more"]),
+        ("features/rfm_features", ["customers", "revenue", "revenue_since_night_before", "rows_since_night_before"]),
         ("models/feature_drift", ["psi_recency_days"]),
     ],
 )

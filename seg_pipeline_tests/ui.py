@@ -20,7 +20,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from seg_pipeline.settings import ENVIRONMENT_PREFIX
+from seg_pipeline.settings.loading import ENVIRONMENT_PREFIX
 
 ROOT = Path(__file__).resolve().parents[1]
 CHROMIUM = "/usr/bin/chromium"

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from seg_pipeline.cli import main
-from seg_pipeline.segments.assets import TIMINGS
+from seg_pipeline.publishing.sets import TIMINGS
 from seg_pipeline.warehouse import Warehouse
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -45,7 +45,8 @@ exit status:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns the exit status. Errors are one line on stderr."""
-    options = parser().parse_args(arguments)
+    top = parser()
+    options = top.parse_args(arguments, argparse.Namespace(parser=top))
     logging.getLogger("seg_pipeline").handlers = [_Warnings()]
     try:
         status = int(options.command(options))

@@ -6,8 +6,8 @@ from seg_pipeline.cli.options import (
     Commands,
     add_command,
     date,
-    loader,
     places_options,
+    settings_of,
     settings_options,
     shown_options,
 )
@@ -40,12 +40,12 @@ def add(commands: Commands) -> None:
 
 
 def _backfill(options: argparse.Namespace) -> int:
-    load = loader(options)
+    settings = settings_of(options)
     screen = Screen.of(options)
     with screen.progress("starting") as progress:
-        from seg_pipeline.usecases.run import backfill
+        from seg_pipeline.usecases.backfill import backfill
 
-        nights = backfill(load, progress, options.first, options.last or options.first, refit=options.refit)
+        nights = backfill(settings, progress, options.first, options.last or options.first, refit=options.refit)
     screen.result(
         lambda: {"nights": nights, "warnings": screen.warnings},
         lambda: screen.say(f"scored: {len(nights)} nights, {nights[0]} to {nights[-1]}, each with its champion"),

@@ -1,23 +1,22 @@
 """`seg-pipeline champions`: the models that customers are scored with."""
 
 import argparse
-import datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from seg_pipeline.cli.options import (
     Commands,
     add_command,
     date,
-    loader,
+    settings_of,
     settings_options,
     shown_options,
     warehouse_option,
 )
 from seg_pipeline.cli.screen import Screen
-from seg_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from seg_pipeline.warehouse import Warehouse
+    from seg_pipeline.usecases.champions import Reign
 
 EPILOG = """\
 examples:
@@ -47,45 +46,29 @@ def add(commands: Commands) -> None:
 
 
 def _champions(options: argparse.Namespace) -> int:
-    settings = loader(options)(())
+    settings = settings_of(options)
     screen = Screen.of(options)
-    from seg_pipeline.definitions import warehouse_of
-    from seg_pipeline.models.champions import champions_overview
+    from dataclasses import asdict
 
-    warehouse = warehouse_of(settings)
-    if not settings.warehouse.path.is_file():
-        raise UsageError(f"warehouse {warehouse.database}: no such file; seg-pipeline run makes one")
-    if options.pin or options.unpin:
-        with warehouse.held():
-            _pin(warehouse, options)
-    with warehouse.held(read_only=True):
-        found = champions_overview(warehouse)
-    for day in ("in_force_from", "fitted_as_of"):
-        found[day] = found[day].dt.date
-    rows = found.to_dict("records")
-    screen.result(lambda: {"champions": rows}, lambda: _show(screen, rows))
+    from seg_pipeline.usecases.champions import champions, pin_champion, unpin_champion
+
+    if options.pin:
+        pin_champion(settings, options.pin, options.start)
+    elif options.unpin:
+        unpin_champion(settings, options.start)
+    reigns = champions(settings)
+    screen.result(lambda: {"champions": [asdict(reign) for reign in reigns]}, lambda: _show(screen, reigns))
     return 0
 
 
-def _pin(warehouse: "Warehouse", options: argparse.Namespace) -> None:
-    from seg_pipeline.champions.cadence import last_scored
-    from seg_pipeline.models.champions import pin, unpin
-
-    start = options.start or last_scored(warehouse) or datetime.date.today()
-    if options.pin:
-        pin(warehouse, options.pin, start)
-    else:
-        unpin(warehouse, start)
-
-
-def _show(screen: Screen, rows: list[dict[Any, Any]]) -> None:
+def _show(screen: Screen, reigns: "Sequence[Reign]") -> None:
     screen.rows(
         ("in force from", "model", "fitted on", "pinned", "why"),
         [
-            (row["in_force_from"], row["model_id"], row["fitted_as_of"], "yes" if row["pinned"] else None, row["why"])
-            for row in rows
+            (reign.in_force_from, reign.model_id, reign.fitted_as_of, "yes" if reign.pinned else None, reign.why)
+            for reign in reigns
         ],
         "Champions, the last in force",
     )
-    if not rows:
+    if not reigns:
         screen.say("no champion yet; seg-pipeline run fits one")

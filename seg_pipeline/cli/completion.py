@@ -33,10 +33,9 @@ def add(commands: Commands) -> None:
 def _completion(options: argparse.Namespace) -> int:
     import shtab
 
-    from seg_pipeline.cli import parser
     from seg_pipeline.settings import preset_names
 
-    top = parser()
+    top = options.parser
     for command in _commands(top):
         for action in command._actions:
             if action.metavar in FILES:

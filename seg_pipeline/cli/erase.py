@@ -2,7 +2,7 @@
 
 import argparse
 
-from seg_pipeline.cli.options import Commands, add_command, loader, places_options, settings_options, shown_options
+from seg_pipeline.cli.options import Commands, add_command, places_options, settings_of, settings_options, shown_options
 from seg_pipeline.cli.screen import Screen
 
 EPILOG = """\
@@ -31,12 +31,12 @@ def add(commands: Commands) -> None:
 
 
 def _erase(options: argparse.Namespace) -> int:
-    load = loader(options)
+    settings = settings_of(options)
     screen = Screen.of(options)
     with screen.progress("erasing") as progress:
         from seg_pipeline.usecases.erase import erase
 
-        done = erase(load, progress, options.customers)
+        done = erase(settings, progress, options.customers)
 
     def show() -> None:
         for table, rows in done.rows.items():

@@ -4,7 +4,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg_pipeline.cli.options import Commands, add_command, loader, settings_options, shown_options, warehouse_option
+from seg_pipeline.cli.options import (
+    Commands,
+    add_command,
+    settings_of,
+    settings_options,
+    shown_options,
+    warehouse_option,
+)
 from seg_pipeline.cli.screen import Screen, shown
 
 if TYPE_CHECKING:
@@ -36,9 +43,9 @@ def add(commands: Commands) -> None:
 def _explain(options: argparse.Namespace) -> int:
     from dataclasses import asdict
 
-    settings = loader(options)(())
-    from seg_pipeline.definitions import warehouse_of
+    settings = settings_of(options)
     from seg_pipeline.usecases.explain import explain
+    from seg_pipeline.wiring import warehouse_of
 
     found = explain(warehouse_of(settings), options.customer, settings.as_of, options.lines)
     screen = Screen.of(options)

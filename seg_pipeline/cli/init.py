@@ -71,8 +71,7 @@ def _init(options: argparse.Namespace) -> int:
     _show(screen, proposal)
     _write(file, settings_text(proposal, file))
     screen.say(f"\nwritten: {file}")
-    load = partial(load_settings, config=file)
-    load(())
+    settings = load_settings(config=file)
     command = f"seg-pipeline run --config {file}"
     if options.no_run:
         screen.say(f"next: {command}")
@@ -80,7 +79,7 @@ def _init(options: argparse.Namespace) -> int:
     screen.say(f"running: {command}\n")
     from seg_pipeline.cli.run import run_and_show
 
-    return run_and_show(load, screen)
+    return run_and_show(settings, screen)
 
 
 def _answer(screen: Screen, asking: bool, question: "Question") -> str:

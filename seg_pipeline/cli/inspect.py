@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from seg_pipeline.cli.options import Commands, add_command, loader, settings_options, shown_options
+from seg_pipeline.cli.options import Commands, add_command, settings_of, settings_options, shown_options
 from seg_pipeline.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    settings = loader(options)(())
+    settings = settings_of(options)
     screen = Screen.of(options)
     from seg_pipeline.usecases.inspect import inspect
 

@@ -4,7 +4,6 @@ import argparse
 import datetime
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -100,20 +99,11 @@ def overrides(options: argparse.Namespace) -> list[str]:
     return [*given, *options.set]
 
 
-def loader(options: argparse.Namespace) -> "Callable[[Sequence[str]], Settings]":
-    """Gives the settings with those of a run laid on top. They are loaded once here.
-
-    So a wrong one is told before anything heavy is imported.
-    """
-    load = partial(_load, options)
-    load(())
-    return load
-
-
-def _load(options: argparse.Namespace, of_the_run: Sequence[str]) -> "Settings":
+def settings_of(options: argparse.Namespace) -> "Settings":
+    """Loads the settings that the options name, so that a wrong one is reported before anything heavy is imported."""
     from seg_pipeline.settings import load_settings
 
-    return load_settings([*overrides(options), *of_the_run], config=options.config)
+    return load_settings(overrides(options), config=options.config)
 
 
 def date(text: str) -> datetime.date:

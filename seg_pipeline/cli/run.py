@@ -3,16 +3,16 @@
 import argparse
 import math
 import time
-from collections.abc import Callable, Sequence
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from seg_pipeline.cli.options import Commands, add_command, loader, places_options, settings_options, shown_options
+from seg_pipeline.cli.options import Commands, add_command, places_options, settings_of, settings_options, shown_options
 from seg_pipeline.cli.screen import Screen, timed
 
 if TYPE_CHECKING:
     from seg_pipeline.settings import Settings
-    from seg_pipeline.usecases.run import Done, Progress
+    from seg_pipeline.usecases.execution import Progress
+    from seg_pipeline.usecases.run import Done
 
 EPILOG = """\
 examples:
@@ -23,7 +23,7 @@ examples:
   seg-pipeline run --source exports/ --verbose > run.log
   seg-pipeline run --source exports/ --json > run.json
 
-settings that are often given (all of them, with their defaults: seg_pipeline/settings.py):
+settings that are often given (docs/reference.md lists them all, with their defaults):
   returns=net|drop|match         duplicates=drop|keep            zero_prices=reject|keep
   excluded_products=POST,BANK*   source.date_format=day-first    source.decimal=,
   features.columns=recency_days,frequency,monetary               features.transform=log1p
@@ -53,39 +53,36 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    load = loader(options)
-    return run_and_show(load, Screen.of(options), refit=options.refit)
+    settings = settings_of(options)
+    return run_and_show(settings, Screen.of(options), refit=options.refit)
 
 
-def run_and_show(load: "Callable[[Sequence[str]], Settings]", screen: Screen, *, refit: bool = False) -> int:
+def run_and_show(settings: "Settings", screen: Screen, *, refit: bool = False) -> int:
     """Runs with these settings, and shows what came out; returns the exit status."""
     began = time.perf_counter()
     with screen.progress("starting") as progress:
         from seg_pipeline.usecases.run import run
 
-        done = run(load, progress, refit=refit)
+        done = run(settings, progress, refit=refit)
     seconds = time.perf_counter() - began
     screen.say(timed("the rest", seconds - sum(progress.seconds.values())) + "  (imports and orchestration)")
     screen.say(timed("in all", seconds) + "\n")
     screen.result(
         lambda: _document(done, progress, screen.warnings, seconds),
-        lambda: _show(screen, done, load(()).strategies.currency),
+        lambda: _show(screen, done, settings.strategies.currency),
     )
     return 0
 
 
 def _document(done: "Done", progress: "Progress", warnings: Sequence[str], seconds: float) -> dict[str, object]:
-    from seg_pipeline.models.champions import champion_of
-
-    champion = champion_of(done.warehouse, done.as_of)
     return {
         "as_of": done.as_of,
-        "model_id": champion.model_id,
-        "fitted_as_of": champion.fitted_as_of,
+        "model_id": done.model_id,
+        "fitted_as_of": done.fitted_as_of,
         "fit": done.fit,
-        "decision": _decision(done),
-        "segments": _profiles(done),
-        "warehouse": done.warehouse.database,
+        "decision": done.decision,
+        "segments": done.segments,
+        "warehouse": done.warehouse,
         "published": done.published,
         "files": sorted(map(str, done.published.iterdir())) if done.published else [],
         "warnings": list(warnings),
@@ -93,30 +90,10 @@ def _document(done: "Done", progress: "Progress", warnings: Sequence[str], secon
     }
 
 
-def _profiles(done: "Done") -> list[dict[str, Any]]:
-    from seg_pipeline.segments.tables import SEGMENT_PROFILES
-
-    figures = ("customers", "share", "revenue", "revenue_share", "median_recency_days", "median_frequency")
-    wanted = ["segment_id", "segment_name", *figures, "median_monetary"]
-    rows = done.warehouse.night(SEGMENT_PROFILES, done.as_of)[wanted].to_dict("records")
-    # Money is exact in the warehouse, and a number in JSON.
-    return [{str(name): float(v) if isinstance(v, Decimal) else v for name, v in row.items()} for row in rows]
-
-
-def _decision(done: "Done") -> dict[str, Any] | None:
-    """What became of a fit; None where there was none."""
-    from seg_pipeline.champions.tables import CHAMPION_DECISIONS
-
-    if done.fit is None:
-        return None
-    row = done.warehouse.night(CHAMPION_DECISIONS, done.as_of).iloc[-1]
-    return {"decision": row["decision"], "reason": row["reason"]}
-
-
 def _show(screen: Screen, done: "Done", currency: str) -> None:
     _show_segments(screen, done, currency)
     screen.say(_scored_with(done))
-    screen.say(f"\nwarehouse: {done.warehouse.database}")
+    screen.say(f"\nwarehouse: {done.warehouse}")
     if done.published is None:
         screen.say(
             f"published: nothing new, since a later night than {done.as_of} is in {done.output}; for other orders"
@@ -138,7 +115,7 @@ def _show_segments(screen: Screen, done: "Done", currency: str) -> None:
     table.add_column("segment", no_wrap=True)
     for heading in ("customers", "share", f"revenue {currency}".strip(), "share", "recency", "orders", "spend"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in _profiles(done):
+    for row in done.segments:
         figures = (
             (row["customers"], ",.0f"),
             (row["share"], ".1%"),
@@ -156,13 +133,9 @@ def _show_segments(screen: Screen, done: "Done", currency: str) -> None:
 
 
 def _scored_with(done: "Done") -> str:
-    """Which model scored the night, and what became of a fit."""
-    from seg_pipeline.models.champions import champion_of
-
-    champion = champion_of(done.warehouse, done.as_of)
-    later = ", after this night: there was none before" if champion.fitted_as_of > done.as_of else ""
-    line = f"scored with {champion.model_id}, fitted on {champion.fitted_as_of}{later}"
-    decision = _decision(done)
-    if decision is None:
+    """Says which model scored the night, and what became of a fit."""
+    later = ", after this night: there was none before" if done.fitted_as_of > done.as_of else ""
+    line = f"scored with {done.model_id}, fitted on {done.fitted_as_of}{later}"
+    if done.decision is None:
         return line
-    return f"fitted anew: {done.fit}; champion {decision['decision']}: {decision['reason']}\n{line}"
+    return f"fitted: {done.fit}; champion {done.decision['decision']}: {done.decision['reason']}\n{line}"

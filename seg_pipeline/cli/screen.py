@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from seg_pipeline.usecases.run import Progress
+    from seg_pipeline.usecases.execution import Progress
 
 LOG_WIDTH = 140
 
@@ -62,7 +62,7 @@ class Screen:
     def progress(self, doing: str) -> "Iterator[Progress]":
         """The progress of a run: what has ended, with its time, and on a terminal the step that goes on."""
         with self.console.status(doing) as status:
-            from seg_pipeline.usecases.run import Progress
+            from seg_pipeline.usecases.execution import Progress
 
             def stepped(step: str, seconds: float) -> None:
                 if self.verbose:

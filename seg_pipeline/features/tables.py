@@ -35,13 +35,36 @@ RFM_FEATURES = Table(
         Column("first_order_on", "DATE", "Day of the first purchase; NULL without one", nullable=True),
         Column("last_order_on", "DATE", "Day of the last purchase; NULL without one", nullable=True),
         Column(
-            "recency_days", "INTEGER", "Calendar days from the last purchase to the night", nullable=True, min_value=1
+            "recency_days",
+            "INTEGER",
+            "Calendar days from the last purchase to the night",
+            nullable=True,
+            min_value=1,
+            title="Days since last order",
         ),
-        Column("frequency", "INTEGER", "Distinct purchase orders", min_value=0),
-        Column("monetary", "DECIMAL(18, 4)", "Value of all lines, net of returns, in the shop's currency"),
-        Column("avg_order_value", "DOUBLE", "Monetary per purchase order", nullable=True),
+        Column("frequency", "INTEGER", "Distinct purchase orders", min_value=0, title="Orders"),
         Column(
-            "tenure_days", "INTEGER", "Calendar days from the first purchase to the night", nullable=True, min_value=1
+            "monetary",
+            "DECIMAL(18, 4)",
+            "Value of all lines, net of returns, in the shop's currency",
+            title="Spend",
+            unit="money",
+        ),
+        Column(
+            "avg_order_value",
+            "DOUBLE",
+            "Monetary per purchase order",
+            nullable=True,
+            title="Average order value",
+            unit="money",
+        ),
+        Column(
+            "tenure_days",
+            "INTEGER",
+            "Calendar days from the first purchase to the night",
+            nullable=True,
+            min_value=1,
+            title="Days since first order",
         ),
         Column(
             "days_between_orders",
@@ -49,11 +72,28 @@ RFM_FEATURES = Table(
             "Mean days between purchase days; NULL with one",
             nullable=True,
             min_value=0,
+            title="Days between orders",
         ),
-        Column("return_rate", "DOUBLE", "Returned value over purchased value", min_value=0),
-        Column("units_per_order", "DOUBLE", "Units per purchase order", nullable=True, min_value=0),
-        Column("lines_per_order", "DOUBLE", "Order lines per purchase order", nullable=True, min_value=0),
-        Column("active_months", "INTEGER", "Calendar months with a purchase", min_value=0),
+        Column(
+            "return_rate",
+            "DOUBLE",
+            "Returned value over purchased value",
+            min_value=0,
+            title="Return rate",
+            unit="share",
+        ),
+        Column(
+            "units_per_order", "DOUBLE", "Units per purchase order", nullable=True, min_value=0, title="Units per order"
+        ),
+        Column(
+            "lines_per_order",
+            "DOUBLE",
+            "Order lines per purchase order",
+            nullable=True,
+            min_value=0,
+            title="Lines per order",
+        ),
+        Column("active_months", "INTEGER", "Calendar months with a purchase", min_value=0, title="Active months"),
         Column(
             "recent_share",
             "DOUBLE",
@@ -61,10 +101,36 @@ RFM_FEATURES = Table(
             nullable=True,
             min_value=0,
             max_value=1,
+            title="Recent share",
+            unit="share",
         ),
-        Column("r_score", "INTEGER", "Recency, 1 to 5, 5 the newest buyers", nullable=True, min_value=1, max_value=5),
-        Column("f_score", "INTEGER", "Frequency, 1 to 5, 5 the most orders", nullable=True, min_value=1, max_value=5),
-        Column("m_score", "INTEGER", "Monetary, 1 to 5, 5 the most valuable", nullable=True, min_value=1, max_value=5),
+        Column(
+            "r_score",
+            "INTEGER",
+            "Recency, 1 to 5, 5 the newest buyers",
+            nullable=True,
+            min_value=1,
+            max_value=5,
+            title="Recency score",
+        ),
+        Column(
+            "f_score",
+            "INTEGER",
+            "Frequency, 1 to 5, 5 the most orders",
+            nullable=True,
+            min_value=1,
+            max_value=5,
+            title="Frequency score",
+        ),
+        Column(
+            "m_score",
+            "INTEGER",
+            "Monetary, 1 to 5, 5 the most valuable",
+            nullable=True,
+            min_value=1,
+            max_value=5,
+            title="Monetary score",
+        ),
         Column("rfm_segment", "VARCHAR", "Name of the cell in the public R x F grid", values=(*RFM_GRID, NO_PURCHASES)),
     ),
     rules=(
@@ -113,6 +179,9 @@ RFM_FEATURES = Table(
         ),
     ),
 )
+
+# What models may use and charts show.
+FEATURES = {column.name: column for column in RFM_FEATURES.columns if column.title}
 
 FEATURE_TRANSFORMS = Table(
     "features.feature_transforms",

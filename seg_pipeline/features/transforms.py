@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_pipeline.errors import UsageError, did_you_mean
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import FEATURES
 from seg_pipeline.settings import FeatureSettings, TransformName
 
 if TYPE_CHECKING:
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 _LARGEST = 1e30
 
-MODELLING_FEATURES = tuple(
-    column.name for column in RFM_FEATURES.columns if column.type in ("INTEGER", "DOUBLE", "DECIMAL(18, 4)")
-)
+MODELLING_FEATURES = tuple(FEATURES)
 
 
 def check_columns(settings: FeatureSettings) -> None:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from seg_pipeline.errors import UsageError, did_you_mean
-from seg_pipeline.features.assets import feature_transforms, rfm_features
 from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
-from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_GRID
+from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES, RFM_GRID
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
 from seg_pipeline.models.algorithms.rfm_grid import grid_model
@@ -22,14 +21,25 @@ from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.stability import Stability, stability
 from seg_pipeline.models.store import candidate_rows, coreset_rows, read_coreset
 from seg_pipeline.models.tables import CANDIDATES, CORESET, FEATURE_DRIFT
-from seg_pipeline.nights import NIGHTS, night_of
-from seg_pipeline.quality.suites import checks_of
 from seg_pipeline.settings import ModelSettings, Settings
-from seg_pipeline.tables import markdown, rows_built
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.ui import built, table_of
+from seg_pipeline.wiring import Room, Shop, night_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+SHOWN = [
+    "k",
+    "inertia",
+    "silhouette",
+    "calinski_harabasz",
+    "davies_bouldin",
+    "bic",
+    "stability",
+    "smallest_share",
+    "eligible",
+]
 
 
 def check_algorithms(settings: ModelSettings) -> None:
@@ -42,74 +52,71 @@ def check_algorithms(settings: ModelSettings) -> None:
             )
 
 
-@dg.asset(**FEATURE_DRIFT.asset(kinds={"python"}), partitions_def=NIGHTS, deps=[rfm_features])
-def drifted_features(
-    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
-    as_of = night_of(context)
-    champion = find_champion_of(warehouse, as_of)
-    # By other settings customers look different though nothing has happened to them.
-    if champion and champion.settings_digest != settings_digest(settings):
-        champion = None
-    drift = drift_rows(warehouse, champion, as_of)
-    warehouse.replace_night(FEATURE_DRIFT, drift, as_of)
-    return dg.MaterializeResult(
-        metadata={
-            **rows_built(warehouse, FEATURE_DRIFT, as_of),
-            "champion": champion.model_id if champion else "none with these settings",
-            **{f"psi_{row['feature']}": round(float(row["psi"]), 4) for row in drift.to_dict("records")},
-        }
-    )
+def assets_of(shop: Shop) -> Room:
+    """Returns the models room: drift, the coreset, and one table of candidate models per algorithm of the registry."""
+    room = shop.room("models", nightly=True)
+
+    @room.asset(FEATURE_DRIFT, kinds={"python"}, deps=[RFM_FEATURES])
+    def drifted_features(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        warehouse, settings, as_of = shop.warehouse(context), shop.settings_of(context), night_of(context)
+        champion = find_champion_of(warehouse, as_of)
+        # By other settings customers look different though nothing has happened to them.
+        if champion and champion.settings_digest != settings_digest(settings):
+            champion = None
+        drift = drift_rows(warehouse, champion, as_of)
+        warehouse.replace_night(FEATURE_DRIFT, drift, as_of)
+        return built(
+            warehouse,
+            FEATURE_DRIFT,
+            as_of,
+            {
+                "champion": champion.model_id if champion else "none with these settings",
+                **{f"psi_{row['feature']}": round(float(row["psi"]), 4) for row in drift.to_dict("records")},
+            },
+        )
+
+    # Customers who have drifted beyond belief are not modelled: the checks of the drift come first.
+    @room.asset(CORESET, kinds={"numpy"}, deps=[RFM_FEATURES, FEATURE_TRANSFORMS, FEATURE_DRIFT])
+    def coreset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        import numpy as np
+
+        warehouse, settings, as_of = shop.warehouse(context), shop.settings_of(context), night_of(context)
+        transforms = warehouse.night(FEATURE_TRANSFORMS, as_of)
+        buyers = read_buyers(warehouse, as_of, (*transforms["feature"], GRID_PLACE), {"names": list(RFM_GRID)})
+        summary, cell_of_customer = summarise(apply_transforms(buyers, transforms), settings.models.max_cells)
+        grid = np.bincount(
+            cell_of_customer * len(RFM_GRID) + buyers["grid_place"].to_numpy(),
+            minlength=len(summary.weights) * len(RFM_GRID),
+        ).reshape(-1, len(RFM_GRID))
+        if len(buyers) == warehouse.most_customers:
+            with warehouse.get_connection() as connection:
+                summary, grid = recounted(connection, summary, transforms, as_of)
+        # The commonest grid segment of each cell; of equally common ones the first of the grid.
+        common = np.array(list(RFM_GRID))[grid.argmax(axis=1)]
+        warehouse.replace_night(CORESET, coreset_rows(summary, common.tolist()), as_of)
+        return built(
+            warehouse,
+            CORESET,
+            as_of,
+            {
+                "customers": int(summary.weights.sum()),
+                "exact": summary.exact,
+                "lost_share": round(summary.lost_share, 6),
+            },
+        )
+
+    for algorithm in CANDIDATES:
+        _add_candidates(room, algorithm)
+    return room
 
 
-# Customers who have drifted beyond belief are not modelled: the checks of the drift come first.
-@dg.asset(
-    **CORESET.asset(kinds={"numpy"}),
-    partitions_def=NIGHTS,
-    deps=[rfm_features, feature_transforms, FEATURE_DRIFT.asset_key],
-)
-def coreset(
-    context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
-) -> dg.MaterializeResult:
-    import numpy as np
+def _add_candidates(room: Room, algorithm: str) -> None:
+    """Adds the asset of one algorithm's candidates: every k of the range, or the one row of the grid."""
+    table, shop = CANDIDATES[algorithm], room.shop
 
-    as_of = night_of(context)
-    transforms = warehouse.night(FEATURE_TRANSFORMS, as_of)
-    buyers = read_buyers(warehouse, as_of, (*transforms["feature"], GRID_PLACE), {"names": list(RFM_GRID)})
-    summary, cell_of_customer = summarise(apply_transforms(buyers, transforms), settings.models.max_cells)
-    grid = np.bincount(
-        cell_of_customer * len(RFM_GRID) + buyers["grid_place"].to_numpy(),
-        minlength=len(summary.weights) * len(RFM_GRID),
-    ).reshape(-1, len(RFM_GRID))
-    if len(buyers) == warehouse.most_customers:
-        with warehouse.get_connection() as connection:
-            summary, grid = recounted(connection, summary, transforms, as_of)
-    # The commonest grid segment of each cell; of equally common ones the first of the grid.
-    common = np.array(list(RFM_GRID))[grid.argmax(axis=1)]
-    warehouse.replace_night(CORESET, coreset_rows(summary, common.tolist()), as_of)
-    return dg.MaterializeResult(
-        metadata={
-            **rows_built(warehouse, CORESET, as_of),
-            "customers": int(summary.weights.sum()),
-            "exact": summary.exact,
-            "lost_share": round(summary.lost_share, 6),
-        }
-    )
-
-
-def candidates_asset(algorithm: str) -> dg.AssetsDefinition:
-    """The asset of one algorithm's candidates, every k of the range; of the grid, its one row."""
-    table = CANDIDATES[algorithm]
-
-    @dg.asset(
-        **table.asset(kinds={"python" if algorithm == RFM_GRID_NAME else "scikitlearn"}),
-        partitions_def=NIGHTS,
-        deps=[coreset],
-    )
-    def candidates(
-        context: dg.AssetExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
-    ) -> dg.MaterializeResult:
-        as_of = night_of(context)
+    @room.asset(table, kinds={"python" if algorithm == RFM_GRID_NAME else "scikitlearn"}, deps=[CORESET])
+    def candidates(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        warehouse, settings, as_of = shop.warehouse(context), shop.settings_of(context), night_of(context)
         summary, cells = read_coreset(warehouse, as_of)
         if algorithm == RFM_GRID_NAME:
             models = [grid_model(summary, cells["rfm_segment"].to_numpy())]
@@ -117,28 +124,15 @@ def candidates_asset(algorithm: str) -> dg.AssetsDefinition:
         else:
             rows = _candidates(ALGORITHMS[algorithm], summary, settings)
         warehouse.replace_night(table, rows, as_of)
-        shown = rows[
-            [
-                "k",
-                "inertia",
-                "silhouette",
-                "calinski_harabasz",
-                "davies_bouldin",
-                "bic",
-                "stability",
-                "smallest_share",
-                "eligible",
-            ]
-        ]
-        return dg.MaterializeResult(
-            metadata={
-                **rows_built(warehouse, table, as_of),
+        return built(
+            warehouse,
+            table,
+            as_of,
+            {
                 "fit_seconds": float(rows["fit_seconds"].sum()),
-                "candidates": dg.MetadataValue.md(markdown(shown)),
-            }
+                "candidates": table_of(rows[SHOWN]),
+            },
         )
-
-    return candidates
 
 
 def _candidates(algorithm: Algorithm, summary: Coreset, settings: Settings) -> "pd.DataFrame":
@@ -161,11 +155,3 @@ def _candidates(algorithm: Algorithm, summary: Coreset, settings: Settings) -> "
             references=chosen.gap_references,
         )
     return candidate_rows(summary, models, sure, gaps, settings.selection)
-
-
-candidate_assets = {algorithm: candidates_asset(algorithm) for algorithm in CANDIDATES}
-
-defs = dg.Definitions(
-    assets=[drifted_features, coreset, *candidate_assets.values()],
-    asset_checks=[checks_of(table) for table in (FEATURE_DRIFT, CORESET, *CANDIDATES.values())],
-)

@@ -1,6 +1,6 @@
-"""Numbers, shares and money as people of a place write them.
+"""Numbers, shares and money as the people of a place write them.
 
-Only what is shown passes here; what is stored or published as data does not.
+Only for what is shown; what is stored or published as data keeps its digits.
 """
 
 from __future__ import annotations
@@ -11,27 +11,27 @@ from typing import Any
 
 import pandas as pd
 
+from seg_pipeline.tables import Unit
+
 MISSING = "\N{EN DASH}"
-MONEY_FEATURES = frozenset({"monetary", "avg_order_value"})
-RATE_FEATURES = frozenset({"return_rate"})
-# Amounts below this show their cents.
+# Amounts below this are written with cents.
 WITH_CENTS = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Notation:
-    """How numbers are written; a missing one is a dash.
+    """How numbers are written; a missing number is a dash.
 
     Attributes:
-        locale: As Babel knows it, such as en_GB or de.
-        currency: An ISO code, a symbol, or nothing.
+        locale: The locale's name in Babel, such as en_GB or de.
+        currency: An ISO code, a symbol, or empty.
     """
 
     locale: str = "en"
     currency: str = ""
 
     def number(self, value: Any, decimals: int = 0) -> str:
-        """A number with the place's separators."""
+        """Writes a number with the separators of the place."""
         from babel import Locale
         from babel.numbers import format_decimal
 
@@ -39,7 +39,7 @@ class Notation:
         return _written(format_decimal, value, decimals, format=_decimals(pattern, decimals), locale=self.locale)
 
     def share(self, value: Any, decimals: int = 1) -> str:
-        """A share in per cent."""
+        """Writes a share as a percentage."""
         from babel import Locale
         from babel.numbers import format_percent
 
@@ -47,7 +47,7 @@ class Notation:
         return _written(format_percent, value, decimals + 2, format=_decimals(pattern, decimals), locale=self.locale)
 
     def money(self, value: Any) -> str:
-        """An amount with its currency; cents, where the currency has them, only below 100."""
+        """Writes an amount with its currency. Cents, if the currency has them, appear only below 100."""
         from babel import Locale
         from babel.numbers import format_currency, get_currency_precision, get_currency_symbol
 
@@ -57,7 +57,7 @@ class Notation:
             return self.number(value, decimals)
         pattern = _decimals(Locale.parse(self.locale).currency_formats["standard"].pattern, decimals)
         if get_currency_symbol(self.currency, self.locale)[-1].isalnum():
-            # Babel leaves out the space that keeps a code from the digits.
+            # Babel leaves out the space between a code and the digits.
             pattern = re.sub("¤(?=[-#])", "¤\N{NO-BREAK SPACE}", pattern)
         return _written(
             format_currency,
@@ -69,11 +69,11 @@ class Notation:
             currency_digits=False,
         )
 
-    def feature(self, value: Any, feature: str) -> str:
-        """A feature's value: rates in per cent, money with its currency, others with as many decimals as they need."""
-        if feature in RATE_FEATURES:
+    def quantity(self, value: Any, unit: Unit) -> str:
+        """Writes a value in its unit; a plain number gets as many decimals as it needs."""
+        if unit == "share":
             return self.share(value)
-        if feature in MONEY_FEATURES:
+        if unit == "money":
             return self.money(value)
         if pd.isna(value):
             return MISSING
@@ -82,11 +82,11 @@ class Notation:
 
 
 def _decimals(pattern: str, decimals: int) -> str:
-    """The place's pattern, such as #,##0.00 ¤, with that many decimals."""
+    """Returns a locale's pattern, such as #,##0.00 ¤, with that many decimals."""
     fraction = "." + "0" * decimals if decimals else ""
     return re.sub(r"[#,0]+(\.[#0]+)?", lambda digits: digits[0].split(".")[0] + fraction, pattern)
 
 
 def _written(write: Any, value: Any, decimals: int, **how: Any) -> str:
-    # Rounded here, so that no zero has a minus.
+    # Adding zero after rounding turns -0 into 0.
     return MISSING if pd.isna(value) else write(round(float(value), decimals) + 0.0, **how)

@@ -1,9 +1,12 @@
-"""A flat picture of many features: the cells of the coreset on their first two principal components."""
+"""The plane of the cluster map: the cells of the coreset on their first two principal components."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+
+from seg_pipeline.models.champions import Champion
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -11,10 +14,18 @@ FloatArray = npt.NDArray[np.float64]
 def principal_plane(
     points: FloatArray, weights: FloatArray, features: Sequence[str]
 ) -> tuple[FloatArray, tuple[str, str]]:
-    """Places (cells, 2) of weighted points (cells, features), and what each axis is made of, in words.
+    """Projects weighted points onto their first two principal components.
 
-    Principal component analysis of the customers (Pearson 1901): eigenvectors of the weighted covariance matrix. Signs
-    are fixed by the largest loading, so that the map does not flip from night to night.
+    Principal component analysis of the customers (Pearson 1901): eigenvectors of the weighted covariance matrix. The
+    largest loading of each axis is positive, so the map does not flip from night to night.
+
+    Args:
+        points: The cells, (cells, features).
+        weights: The customers of each cell, (cells,).
+        features: Names of the features, in the order of the columns.
+
+    Returns:
+        The cells' places, (cells, 2), and what each axis is made of, in words.
     """
     shares = weights / weights.sum()
     centred = points - shares @ points
@@ -33,3 +44,22 @@ def principal_plane(
         # One feature: the second axis is flat.
         return np.column_stack([places[:, 0], np.zeros(len(places))]), (labels[0], "")
     return places, (labels[0], labels[1])
+
+
+def champion_map(champion: Champion) -> tuple[pd.DataFrame, tuple[str, str]]:
+    """Returns the cells that the champion was fitted on, placed on two axes, and what the axes are made of, in words.
+
+    The frame has x, y, customers, cluster, segment_id and segment_name, a row per cell.
+    """
+    coreset = champion.scorer.coreset
+    features = champion.scorer.transforms.sort_values("position")["feature"].to_list()
+    places, axis_labels = principal_plane(coreset.points, coreset.weights, features)
+    cells = pd.DataFrame(
+        {
+            "x": places[:, 0],
+            "y": places[:, 1],
+            "customers": coreset.weights,
+            "cluster": champion.scorer.model.cell_labels,
+        }
+    )
+    return cells.merge(champion.segments[["cluster", "segment_id", "segment_name"]], on="cluster"), axis_labels

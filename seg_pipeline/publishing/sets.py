@@ -20,6 +20,9 @@ from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Warehouse
 
 LATEST = "latest"
+REPORT_PAGE = "report.html"
+# Beside the report, which is the same for the same orders.
+TIMINGS = "timings.csv"
 SETS = "sets"
 # How the folder of a set begins that is not whole yet, or never will be.
 UNFINISHED = ".unfinished-"

@@ -6,13 +6,10 @@ check each. A failed critical check stops everything downstream of its table; a 
 
 import datetime
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
-
-from seg_pipeline.nights import as_of_of
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import Column, Rule, Severity, Table
 from seg_pipeline.warehouse import Warehouse
@@ -24,12 +21,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = 5
 EXAMPLE_WIDTH = 500
-WHAT_NEXT: dict[Severity, str] = {
-    "critical": "Nothing that follows from this table is built until it passes. Mend what the examples show in the"
-    " source, or the setting that the description names, and run again.",
-    "warning": "It stops nothing. Mend what the examples show in the source, or the setting that the description"
-    " names.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,59 +121,6 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
             else outcome
             for outcome in outcomes
         ]
-
-
-def checks_of(table: Table) -> dg.AssetChecksDefinition:
-    """The suite of a table as asset checks, the critical ones blocking."""
-    suite = suite_of(table)
-    specs = [
-        dg.AssetCheckSpec(
-            expected.name,
-            asset=table.asset_key,
-            description=f"{expected.description} ({expected.severity})",
-            blocking=expected.severity == "critical",
-        )
-        for expected in suite
-    ]
-
-    @dg.multi_asset_check(name="check_" + table.name.replace(".", "_"), specs=specs, can_subset=True)
-    def run_suite(
-        context: dg.AssetCheckExecutionContext, warehouse: Warehouse, settings: dg.ResourceParam[Settings]
-    ) -> Iterator[dg.AssetCheckResult]:
-        asked_for = {key.name for key in context.selected_asset_check_keys}
-        for outcome in evaluate(warehouse, table, settings, _night(context, warehouse, table)):
-            if outcome.expected.name in asked_for:
-                yield _check_result(outcome)
-
-    return run_suite
-
-
-def _night(context: dg.AssetCheckExecutionContext, warehouse: Warehouse, table: Table) -> datetime.date | None:
-    """The run's night; the newest one there is when a check is run by itself."""
-    if not table.nightly:
-        return None
-    run = context.op_execution_context
-    if run.has_partition_key:
-        return as_of_of(run.partition_key)
-    newest: datetime.date | None = warehouse.value(f"SELECT max(as_of) FROM {table.name}")
-    return newest
-
-
-def _check_result(outcome: Outcome) -> dg.AssetCheckResult:
-    severity = dg.AssetCheckSeverity.ERROR if outcome.expected.severity == "critical" else dg.AssetCheckSeverity.WARN
-    details: dict[str, Any] = {"broken": outcome.broken, "examples": outcome.examples, "error": outcome.error}
-    return dg.AssetCheckResult(
-        check_name=outcome.expected.name,
-        passed=outcome.passed,
-        severity=severity,
-        description=in_words(outcome),
-        # What there is to say only: the UI plots every number.
-        metadata={
-            "rows": outcome.rows,
-            **{name: value for name, value in details.items() if value},
-            **({} if outcome.passed else {"what_next": WHAT_NEXT[outcome.expected.severity]}),
-        },
-    )
 
 
 def in_words(outcome: Outcome) -> str:

@@ -2,9 +2,13 @@
 
 import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_HISTORY, SEGMENT_MIGRATION, SEGMENT_MOVES
 from seg_pipeline.warehouse import Warehouse, create, delete, insert, over_lines, transaction
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SQL = Path(__file__).parent
 WEEK = datetime.timedelta(days=7)
@@ -20,7 +24,7 @@ def earlier_nights(warehouse: Warehouse, as_of: datetime.date) -> list[datetime.
     return sorted(found - {None}, reverse=True)
 
 
-def lost_customers(warehouse: Warehouse, as_of: datetime.date) -> tuple[int, int]:
+def lost_customers(warehouse: Warehouse, as_of: datetime.date | None) -> tuple[int, int]:
     """How many customers of the last night with segments are gone, and how many there were; (0, 0) without one.
 
     A night that a check stopped has no segments, so it is no measure for the next.
@@ -55,3 +59,23 @@ def migrate_night(warehouse: Warehouse, as_of: datetime.date) -> None:
             delete(connection, table.name, "as_of = $as_of", {"as_of": as_of})
             for night in compared:
                 insert(connection, table, SQL / file, {"as_of": as_of, "from_as_of": night})
+
+
+def farthest(migration: "pd.DataFrame") -> "pd.DataFrame":
+    """Returns the rows of segment_migration that compare with the earliest of the nights."""
+    return migration[migration["from_as_of"] == migration["from_as_of"].min()]
+
+
+def nights_on_record(warehouse: Warehouse) -> "pd.DataFrame":
+    """Returns as_of and customers of each night of segment_history."""
+    return warehouse.read(f"SELECT as_of, count(*) AS customers FROM {SEGMENT_HISTORY.name} GROUP BY ALL ORDER BY ALL")
+
+
+def move_lists(warehouse: Warehouse, as_of: datetime.date) -> "pd.DataFrame":
+    """Returns customers and monetary for each pair of segments moved to (newly) and from (before), largest first."""
+    return warehouse.read(
+        "SELECT segment_name AS newly, from_segment_name AS before, count(*) AS customers,"
+        f" CAST(sum(monetary) AS DOUBLE) AS monetary FROM {SEGMENT_MOVES.name} WHERE as_of = $as_of"
+        " GROUP BY ALL ORDER BY customers DESC, newly, before",
+        {"as_of": as_of},
+    )

@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import duckdb
 
-from seg_pipeline.definitions import Loader, check, warehouse_of
+from seg_pipeline.guest import check
 from seg_pipeline.publishing.sets import LATEST, SETS, published_as_of
 from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import Settings
-from seg_pipeline.usecases.run import Progress, backfill
+from seg_pipeline.usecases.backfill import backfill
+from seg_pipeline.usecases.execution import Progress
 from seg_pipeline.warehouse import create, delete, execute, tables_with, transaction
+from seg_pipeline.wiring import warehouse_of
 
 # Where ids stand as they were delivered.
 AS_DELIVERED = (RAW_ORDERS.name, "prepared.rejected_orders")
@@ -26,27 +28,26 @@ class Erased:
     republished: bool
 
 
-def erase(load: Loader, progress: Progress, customers: Sequence[str]) -> Erased:
+def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> Erased:
     """Erases customers from the warehouse and the published files, and keeps hashes of their ids for later loads.
 
     The published night is built anew without them, sets before it are deleted, and the warehouse file is written anew,
     so that nothing of them is left in pages that are free.
 
     Args:
-        load: Gives the settings.
+        settings: Those that the published night was run with.
         progress: Told of the run that builds the published night anew.
         customers: Ids as in clean_orders.
 
     Raises:
         SegPipelineError: with the one line to show.
     """
-    settings = load(())
     check(settings)
     warehouse = warehouse_of(settings)
     with warehouse.held():
         with warehouse.get_connection() as connection, transaction(connection):
             rows = _delete(connection, customers)
-        republished = _publish_anew(load, progress, settings)
+        republished = _publish_anew(settings, progress)
     warehouse.write_anew()
     return Erased(rows, republished)
 
@@ -74,13 +75,13 @@ def _delete(connection: duckdb.DuckDBPyConnection, customers: Sequence[str]) -> 
     return rows
 
 
-def _publish_anew(load: Loader, progress: Progress, settings: Settings) -> bool:
+def _publish_anew(settings: Settings, progress: Progress) -> bool:
     """The published night without them, and no set but that one."""
     folder = settings.output.path
     as_of = published_as_of(folder)
     if as_of is None:
         return False
-    backfill(load, progress, as_of, as_of)
+    backfill(settings, progress, as_of, as_of)
     current = (folder / LATEST).resolve()
     for path in (folder / SETS).iterdir():
         if path.resolve() != current:

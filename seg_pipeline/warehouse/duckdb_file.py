@@ -11,17 +11,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import duckdb
-from dagster import InitResourceContext
-from dagster_duckdb import DuckDBResource
-from pydantic import Field
 
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.tables import Table
@@ -87,16 +84,21 @@ class _Run:
     damage: str | None = None
 
 
-class Warehouse(DuckDBResource):
+@dataclass(frozen=True)
+class Warehouse:
     """One DuckDB file. Outside a run connections are short, since DuckDB lets one process write at a time.
 
-    Unlike its parent it closes the connection when the work in it fails, and waits only for a file that is busy.
+    Attributes:
+        database: The file's path, or `:memory:`.
+        connection_config: DuckDB's settings, such as memory_limit.
+        wait_seconds: How long to wait while another process has the file open.
+        most_customers: How many customers Python sees at once; beyond, it samples. None for all.
     """
 
-    wait_seconds: float = Field(default=60, description="How long to wait while another process has the file open")
-    most_customers: int | None = Field(
-        default=None, description="How many customers Python sees at once; of more it takes a sample, None takes all"
-    )
+    database: str
+    connection_config: Mapping[str, Any] = field(default_factory=dict)
+    wait_seconds: float = 60
+    most_customers: int | None = None
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -183,12 +185,6 @@ class Warehouse(DuckDBResource):
                 _sync_folder(self._file.parent)
             except OSError as error:
                 raise MachineError(f"warehouse {self.database} cannot be written anew: {error.strerror}") from None
-
-    @contextmanager
-    def yield_for_execution(self, context: InitResourceContext) -> "Iterator[Warehouse]":
-        """A Dagster run holds the warehouse from its first step to its last."""
-        with self.held(context.log.warning if context.log else LOG.warning):
-            yield self
 
     @property
     def _lock(self) -> Path:

@@ -15,13 +15,13 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import duckdb
-from pydantic import Field
 
 from seg_pipeline.errors import DataError, MachineError, UsageError
 from seg_pipeline.tables import Table
@@ -71,14 +71,23 @@ PLACE = ("source_file", "source_row")
 warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
 
 
+@dataclass(frozen=True)
 class SparkWarehouse(Warehouse):
-    """The DuckDB file with the large tables beside it, as Parquet that Spark writes."""
+    """The DuckDB file with the large tables beside it, as Parquet that Spark writes.
 
-    folder: str = Field(description="Where the large tables are")
-    master: str = Field(default="local[*]", description="Where Spark runs")
-    remote: str | None = Field(default=None, description="Address of a Spark Connect server, in place of a master")
-    format: Literal["parquet", "delta"] = Field(default="parquet", description="What the large tables are to others")
-    config: dict[str, Any] = Field(default={}, description="Further settings of Spark")
+    Attributes:
+        folder: Where the large tables are.
+        master: Where Spark runs.
+        remote: Address of a Spark Connect server, in place of a master.
+        format: What the large tables are to other readers.
+        config: Further settings of Spark.
+    """
+
+    folder: str = ""
+    master: str = "local[*]"
+    remote: str | None = None
+    format: Literal["parquet", "delta"] = "parquet"
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -140,7 +149,7 @@ class SparkWarehouse(Warehouse):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         # Nothing is in the catalog; without a place of its own it would make a folder wherever the run was started.
         catalog = {"spark.sql.warehouse.dir": str(Path(self.folder) / CATALOG)}
-        builder = SparkSession.builder.config(map=CONFIG | catalog | self._local_config() | self.config)
+        builder = SparkSession.builder.config(map=CONFIG | catalog | self._local_config() | dict(self.config))
         builder = builder.remote(self.remote) if self.remote else builder.master(self.master)
         try:
             with _uninterrupted(), _said_to(Path(self.folder) / "spark.log"):

@@ -19,7 +19,7 @@ from seg_pipeline.models.coreset import FloatArray, IntArray, group_means, summa
 from seg_pipeline.models.metrics import score
 from seg_pipeline.models.model import model_from_labels
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline_tests.test_coreset import labelled_table, unsummarised
+from seg_pipeline_tests.samples import labelled_table, unsummarised
 
 SIZES = (12_000, 20_000, 30_000)
 EXACT_SIZE = 3_000

@@ -15,7 +15,6 @@ from pathlib import Path
 import dagster as dg
 
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
-from seg_pipeline.definitions import Loader, build_definitions
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
     EVALUATION_REPORT,
@@ -24,12 +23,14 @@ from seg_pipeline.evaluation.tables import (
     VALUE_WINDOW,
 )
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES, RFM_GRID
+from seg_pipeline.guest import definitions_of
 from seg_pipeline.models.tables import CANDIDATES, CHAMPIONS, CORESET
 from seg_pipeline.nights import partition_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
 from seg_pipeline.settings import Settings, load_settings
 from seg_pipeline.warehouse import Warehouse, create
+from seg_pipeline.wiring import Shop
 
 NIGHT = datetime.date(2026, 11, 1)
 FIT = [FEATURE_TRANSFORMS.asset_key, CORESET.asset_key, *(table.asset_key for table in CANDIDATES.values())]
@@ -79,11 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             create(connection, RFM_FEATURES, or_replace=False)
             connection.execute(SHOP, {"night": NIGHT, "customers": given.customers, "names": list(RFM_GRID)})
 
-        def load(overrides: Sequence[str] = ()) -> Settings:
-            return load_settings([f"warehouse.path={database}", *overrides], environment={})
+        settings = load_settings([f"warehouse.path={database}"], environment={})
 
         seconds = {
-            what: run(load, keys)
+            what: run(settings, keys)
             for what, keys in (
                 ("fitting and comparing", [*FIT, *COMPARE]),
                 ("scoring", SCORE),
@@ -99,9 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(load: Loader, keys: Sequence[Sequence[str]]) -> dict[str, float]:
+def run(settings: Settings, keys: Sequence[Sequence[str]]) -> dict[str, float]:
     """Seconds of each step that builds these assets."""
-    definitions = build_definitions(load, loggers={"quiet": quiet})
+    definitions = definitions_of(Shop(settings), loggers={"quiet": quiet})
     done = definitions.resolve_job_def("refit").execute_in_process(
         partition_key=partition_of(NIGHT),
         asset_selection=[dg.AssetKey(key) for key in keys],

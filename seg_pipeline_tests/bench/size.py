@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg_pipeline.settings import Settings, load_settings
-from seg_pipeline.usecases.run import Progress, run
+from seg_pipeline.settings import load_settings
+from seg_pipeline.usecases.execution import Progress
+from seg_pipeline.usecases.run import run
 from seg_pipeline_tests.bench.processes import DEMO_SHOP
 
 LAST_DAY = datetime.date(2026, 3, 1)
@@ -36,8 +37,7 @@ def sizes(folder: Path, nights: int, settings: Sequence[str]) -> list[int]:
     source.mkdir()
     places = [f"source.path={source}", f"warehouse.path={warehouse}", f"output.path={folder / 'published'}"]
 
-    def load(of_the_run: Sequence[str] = ()) -> Settings:
-        return load_settings([*places, *settings, *of_the_run], environment={})
+    given = load_settings([*places, *settings], environment={})
 
     found = []
     for night in range(nights):
@@ -46,7 +46,7 @@ def sizes(folder: Path, nights: int, settings: Sequence[str]) -> list[int]:
             if file.stem <= str(last):
                 file.rename(source / file.name)
         untold = (lambda step: None, lambda step, seconds: None, lambda stage, seconds: None, lambda line: None)
-        run(load, Progress(*untold))
+        run(given, Progress(*untold))
         found.append(warehouse.stat().st_size)
     return found
 

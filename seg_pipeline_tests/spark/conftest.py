@@ -9,13 +9,13 @@ import pytest
 from deltalake import DeltaTable
 from pandas.testing import assert_frame_equal
 
-from seg_pipeline.definitions import warehouse_of
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, REJECTED_ORDERS
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import create
+from seg_pipeline.wiring import warehouse_of
 from seg_pipeline_tests.whole_runs import run_pipeline
 
 # Few rows need few partitions, and nothing runs often enough here to be worth Java's best compiler; one whole run has

@@ -9,13 +9,13 @@ import pytest
 from deltalake import DeltaTable
 from pandas.testing import assert_frame_equal
 
-from seg_pipeline.definitions import warehouse_of
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.settings import load_settings
 from seg_pipeline.tables import Column
 from seg_pipeline.warehouse import append_rows, create, transaction
 from seg_pipeline.warehouse.spark import SparkEngine
+from seg_pipeline.wiring import warehouse_of
 from seg_pipeline_tests.spark.conftest import rows_by_delta, rows_of
 
 LINES = (

@@ -2,8 +2,8 @@
 
 import pytest
 
-from seg_pipeline.definitions import warehouse_of
 from seg_pipeline.settings import load_settings
+from seg_pipeline.wiring import warehouse_of
 from seg_pipeline_tests.spark.conftest import SPARK
 from seg_pipeline_tests.test_ingestion import (  # noqa: F401  # fixtures, and tests to be run here as well
     Shop,

@@ -7,13 +7,13 @@ import duckdb
 import pytest
 from pandas.testing import assert_frame_equal
 
-from seg_pipeline.definitions import warehouse_of
 from seg_pipeline.errors import UsageError
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.tables import Column
 from seg_pipeline.usecases.erase import _delete
 from seg_pipeline.warehouse import create, transaction
+from seg_pipeline.wiring import warehouse_of
 from seg_pipeline_tests.conftest import write_csv
 from seg_pipeline_tests.spark.conftest import ENGINES, assert_same_tables, rows_of
 

@@ -1,45 +1,21 @@
-"""All configuration, validated, and the only reader of the environment.
-
-Later beats earlier: defaults, the preset's policies, the settings file (TOML), the environment, `KEY=VALUE` overrides.
-The environment name of a key is `SEG_PIPELINE_` and the key in capitals, dots as underscores: `models.k_max` is
-`SEG_PIPELINE_MODELS_K_MAX`. `SEG_PIPELINE_CONFIG` names the settings file. A secret is no setting, since settings are
-shown and stored: `SEG_PIPELINE_OUTPUT_HASH_KEY` and `SEG_PIPELINE_SOURCE_DATABASE` are read where they are used.
-"""
+"""Every setting with its default, its limits and its meaning."""
 
 import datetime
 import json
-import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
-from seg_pipeline.errors import UsageError, did_you_mean
-
-ENVIRONMENT_PREFIX = "SEG_PIPELINE_"
-CONFIG = ENVIRONMENT_PREFIX + "CONFIG"
-OUTPUT_HASH_KEY = ENVIRONMENT_PREFIX + "OUTPUT_HASH_KEY"
-SOURCE_DATABASE = ENVIRONMENT_PREFIX + "SOURCE_DATABASE"
-# Shorter keys can be found by trying them on a customer id that is known.
-SHORTEST_HASH_KEY = 16
-PRESETS = Path(__file__).parent / "raw" / "presets"
+from seg_pipeline.errors import did_you_mean
+from seg_pipeline.settings.presets import read_preset
 
 TransformName = Literal["identity", "log1p", "yeo-johnson"]
 
 
-def _split(value: object) -> object:
+def split_words(value: object) -> object:
     """A list from the command line or the environment: JSON, or parts between commas."""
     if not isinstance(value, str):
         return value
@@ -93,7 +69,7 @@ def _locale(value: str) -> str:
         raise ValueError(f"{value!r} is no locale such as en_GB, de or fr_CH") from None
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
 
 
 class Section(BaseModel):
@@ -135,6 +111,15 @@ class SourceSettings(Section):
     )
     currency: str | None = Field(None, description="Of several currencies the one that counts; lines of others do not")
     shop: str | None = Field(None, description="Of several shops the one that counts; lines of others do not")
+
+    _preset_file: Mapping[str, Any] | None = PrivateAttr(default=None)
+
+    @property
+    def preset_file(self) -> Mapping[str, Any]:
+        """What the file of the preset says; it is read once."""
+        if self._preset_file is None:
+            self._preset_file = read_preset(self.preset)
+        return self._preset_file
 
     @model_validator(mode="after")
     def _table_has_cursor(self) -> Self:
@@ -426,6 +411,8 @@ class Settings(Section):
     champions: ChampionSettings = ChampionSettings()
     drift: DriftSettings = DriftSettings()
     automation: AutomationSettings = AutomationSettings()
+    # What was set explicitly, before the preset's own settings; `with_overrides` lays more on top.
+    _explicit: Mapping[str, Any] = PrivateAttr(default={})
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
@@ -461,182 +448,3 @@ def flattened(settings: Settings) -> dict[str, Any]:
         return value
 
     return {key: value_of(key) for key in keys()}
-
-
-def load_settings(
-    overrides: Iterable[str] = (),
-    *,
-    config: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Settings:
-    """The settings of a run: defaults, preset, settings file, environment, overrides.
-
-    Args:
-        overrides: `KEY=VALUE` strings, the last one wins.
-        config: The settings file; `SEG_PIPELINE_CONFIG` of the environment where None.
-        environment: Defaults to the process's own.
-
-    Raises:
-        UsageError: an unknown key (the nearest one is named), a value that does not fit, a file that cannot be read.
-    """
-    environment = os.environ if environment is None else environment
-    if config is None and (named := environment.get(CONFIG)):
-        config = Path(named)
-    given: dict[str, Any] = {}
-    if config is not None:
-        _merge(given, _from_file(config))
-    _merge(given, _from_environment(environment))
-    _merge(given, _from_overrides(overrides))
-    preset = _group(given, "source").get("preset", SourceSettings.model_fields["preset"].default)
-    merged: dict[str, Any] = {}
-    _merge(merged, _group(read_preset(str(preset)), "settings"))
-    _merge(merged, given)
-    try:
-        return Settings.model_validate(merged)
-    except ValidationError as error:
-        raise UsageError(_one_line(error)) from None
-    except json.JSONDecodeError as error:
-        raise UsageError(f"a value that starts like JSON is not JSON: {error.doc}") from None
-
-
-def dagster_home() -> str | None:
-    """Where Dagster keeps its history, as its own variable says."""
-    return os.environ.get("DAGSTER_HOME")
-
-
-def output_hash_key(output: OutputSettings) -> str | None:
-    """The key that published customer ids are hashed with; None where they stay plain.
-
-    Raises:
-        UsageError: they are to be hashed, and the environment has no key or one that is too short.
-    """
-    if output.customer_ids == "plain":
-        return None
-    key = os.environ.get(OUTPUT_HASH_KEY, "")
-    if len(key) < SHORTEST_HASH_KEY:
-        raise UsageError(
-            f"output.customer_ids=hashed needs a key of {SHORTEST_HASH_KEY} characters or more in the environment"
-            f" variable {OUTPUT_HASH_KEY}, which {f'has {len(key)}' if key else 'is not set'}"
-        )
-    return key
-
-
-def source_database() -> SecretStr:
-    """The address of the server of source.table; what it leaves out, libpq takes from its own variables."""
-    return SecretStr(os.environ.get(SOURCE_DATABASE, "").strip() or "postgresql://")
-
-
-def preset_names() -> list[str]:
-    """The presets that come with the package."""
-    return sorted(path.stem for path in PRESETS.glob("*.toml"))
-
-
-def read_preset(name: str) -> dict[str, Any]:
-    """The preset of that name, or at that path, as its file says it.
-
-    Raises:
-        UsageError: no such preset, or its file is not TOML.
-    """
-    path = PRESETS / f"{name}.toml" if name in preset_names() else Path(name)
-    if not path.is_file():
-        raise UsageError(
-            f"source.preset: no preset {name!r}: neither a file nor one of {', '.join(preset_names())}"
-            + did_you_mean(Path(name).name, preset_names())
-        )
-    return read_toml(path)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file says; raises UsageError, with its path, where it cannot be read."""
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a TOML file: {error}") from None
-
-
-def _from_file(path: Path) -> dict[str, Any]:
-    """The settings file; the paths in it are relative to its own folder."""
-    found = read_toml(path)
-    base = path.resolve().parent
-    for section in ("warehouse", "output"):
-        if isinstance(value := _group(found, section).get("path"), str):
-            found[section]["path"] = str(base / value)
-    if isinstance(tables := _group(found, "spark").get("warehouse"), str):
-        found["spark"]["warehouse"] = str(base / tables)
-    if isinstance(actions := _group(found, "strategies").get("actions"), str):
-        found["strategies"]["actions"] = str(base / actions)
-    source = _group(found, "source")
-    if "path" in source:
-        entries = _split(source["path"])
-        if isinstance(entries, list):
-            # An address, such as s3://bucket, lies nowhere near.
-            entries = [str(entry) if "://" in str(entry) else str(base / str(entry)) for entry in entries]
-        source["path"] = entries
-    if isinstance(preset := source.get("preset"), str) and preset not in preset_names():
-        source["preset"] = str(base / preset)
-    return found
-
-
-def _group(given: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A group of settings; empty where it is none, which the validation then says."""
-    value = given.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    names = {ENVIRONMENT_PREFIX + key.replace(".", "_").upper(): key for key in keys()}
-    found: dict[str, Any] = {}
-    for name, value in sorted(environment.items()):
-        if not name.startswith(ENVIRONMENT_PREFIX) or name in (CONFIG, OUTPUT_HASH_KEY, SOURCE_DATABASE):
-            continue
-        if name not in names:
-            raise UsageError(f"environment variable {name}: no such setting{did_you_mean(name, names)}")
-        _merge(found, _nested(names[name], value))
-    return found
-
-
-def _from_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key.strip():
-            raise UsageError(f"--set {override}: expected KEY=VALUE")
-        _merge(found, _nested(key.strip(), value.strip()))
-    return found
-
-
-def _nested(key: str, value: object) -> dict[str, Any]:
-    """`a.b`, 1 -> {"a": {"b": 1}}."""
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value  # type: ignore[return-value]  # a key has at least one part, so this is a dict
-
-
-def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
-    """Lays `over` on `base` in place. One word for all entries stays the default of entries given one by one."""
-    for key, value in over.items():
-        if isinstance(value, Mapping):
-            below = base.get(key)
-            base[key] = dict(below) if isinstance(below, Mapping) else {} if below is None else {"default": below}
-            _merge(base[key], value)
-        else:
-            base[key] = value
-
-
-def _one_line(error: ValidationError) -> str:
-    """The first fault, by the key as a person writes it, the nearest key where it is unknown."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        given = first["input"]
-        while isinstance(given, Mapping) and given:
-            inner = next(iter(given))
-            key, given = f"{key}.{inner}", given[inner]
-        return f"{key}: no such setting{did_you_mean(key, keys())}"
-    if first["type"] == "model_type":
-        return f"{key}: is a group of settings, such as {next(name for name in keys() if name.startswith(f'{key}.'))}"
-    message = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
-    return f"{key}: {message}{got}" if key else message

@@ -1,0 +1,63 @@
+"""The door of the champions room: the night's chosen model against the champion, and who scores from now on."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from seg_pipeline.champions.appointment import appoint, rule_in_words
+from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
+from seg_pipeline.evaluation.tables import EVALUATION_REPORT
+from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
+from seg_pipeline.models.champions import champions_overview
+from seg_pipeline.models.tables import CHAMPIONS, CORESET
+from seg_pipeline.ui import built, table_of
+from seg_pipeline.wiring import Room, Shop, night_of
+
+CHANGES = ["segment_id", "change", "segment_name", "previous_name", "overlap", "customers"]
+
+
+def assets_of(shop: Shop) -> Room:
+    """Returns the champions room."""
+    room = shop.room("champions", nightly=True)
+
+    @room.tables(
+        {
+            CHAMPIONS: [EVALUATION_REPORT, RFM_FEATURES, FEATURE_TRANSFORMS, CORESET],
+            CHAMPION_DECISIONS: [CHAMPIONS],
+            SEGMENT_IDENTITY: [CHAMPIONS],
+        },
+        kinds={"python"},
+    )
+    def appointed_champion(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        warehouse, as_of = shop.warehouse(context), night_of(context)
+        settings = shop.settings_of(context)
+        decision = appoint(warehouse, settings, as_of)
+        overview = champions_overview(warehouse)
+        verdict = {"decision": decision["decision"].iloc[0], "reason": decision["reason"].iloc[0]}
+        figures = decision.dropna(axis=1).drop(columns=["reason"]).T.reset_index().set_axis(["what", "value"], axis=1)
+        yield dg.MaterializeResult(
+            asset_key=shop.key(CHAMPIONS),
+            metadata={"dagster/row_count": len(overview), **verdict, "champions": table_of(overview)},
+        )
+        yield built(
+            warehouse,
+            CHAMPION_DECISIONS,
+            as_of,
+            {
+                **verdict,
+                "rule": rule_in_words(settings),
+                "figures": table_of(figures),
+            },
+            key=shop.key(CHAMPION_DECISIONS),
+        )
+        yield built(
+            warehouse,
+            SEGMENT_IDENTITY,
+            as_of,
+            {
+                "changes": table_of(warehouse.night(SEGMENT_IDENTITY, as_of)[CHANGES]),
+            },
+            key=shop.key(SEGMENT_IDENTITY),
+        )
+
+    return room

@@ -1,0 +1,42 @@
+"""One night of rfm_features."""
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from seg_pipeline.errors import DataError
+from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEATURES_QUERY = Path(__file__).with_name("rfm_features.sql")
+
+
+def build_features(warehouse: Warehouse, as_of: datetime.date) -> None:
+    """Replaces the night's rows of rfm_features.
+
+    Raises:
+        DataError: No order is before the night; a customer's lines add up to more than 14 digits.
+    """
+    first = warehouse.value("SELECT CAST(min(ordered_at) AS DATE) FROM prepared.clean_orders")
+    if as_of <= first:
+        raise DataError(f"no orders before {as_of}: the first clean one is on {first}")
+    try:
+        warehouse.replace_night(RFM_FEATURES, FEATURES_QUERY, as_of)
+    except duckdb.ConversionException:
+        raise DataError(
+            "some customer's lines add up to more than 14 digits: fix unit_price, quantity or amount"
+        ) from None
+
+
+def grid_overview(warehouse: Warehouse, as_of: datetime.date) -> "pd.DataFrame":
+    """Returns customers and monetary by R x F grid segment (rfm_segment), the largest first."""
+    return warehouse.read(
+        "SELECT rfm_segment, count(*) AS customers, CAST(sum(monetary) AS DOUBLE) AS monetary"
+        f" FROM {RFM_FEATURES.name} WHERE as_of = $as_of GROUP BY ALL ORDER BY customers DESC, rfm_segment",
+        {"as_of": as_of},
+    )

@@ -1,0 +1,77 @@
+"""The page around the sections."""
+
+import base64
+import hashlib
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from seg_pipeline.features.tables import FEATURES
+from seg_pipeline.publishing.report.contents import LEGEND, Report
+from seg_pipeline.publishing.report.sections import PARTS
+from seg_pipeline.publishing.report.words import (
+    against_baseline,
+    day,
+    feature_title,
+    present,
+    readable_rule,
+    setting,
+    sureness,
+)
+
+HERE = Path(__file__).parent
+
+
+def render(report: Report) -> str:
+    """Returns the page as text. All data is escaped; the same report gives the same text."""
+    environment = _environment(report)
+    bodies = {}
+    for part in PARTS:
+        contexts = {section.__name__: section(report) for section in part.sections}
+        bodies[part.anchor] = Markup("").join(
+            Markup(environment.get_template(f"sections/{name}.html.j2").render(report=report, **context))
+            for name, context in contexts.items()
+            if context is not None
+        )
+    # Makes every table sortable; without it they keep the order that their captions name.
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    return environment.get_template("page.html.j2").render(
+        report=report,
+        customers=sum(segment["customers"] for segment in report.bought),
+        no_purchases=sum(segment["customers"] for segment in report.segments if segment["segment_id"] == 0),
+        parts=PARTS,
+        bodies=bodies,
+        styles=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        # The page lets this script run and no other.
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _environment(report: Report) -> jinja2.Environment:
+    """Returns the templates with the filters that write values as the report's readers do."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    notation = report.notation
+    environment.filters |= {
+        "number": notation.number,
+        "share": notation.share,
+        "money": notation.money,
+        "feature_value": lambda value, feature: notation.quantity(value, FEATURES[feature].unit),
+        "algorithm": LEGEND.title,
+        "feature_title": feature_title,
+        "day": day,
+        "setting": setting,
+        "present": present,
+        "sureness": sureness,
+        "against_baseline": against_baseline,
+        "readable_rule": readable_rule,
+    }
+    return environment

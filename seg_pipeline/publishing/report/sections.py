@@ -1,0 +1,185 @@
+"""The sections of the report, in reading order.
+
+A section is a function and the template sections/NAME.html.j2 of the same name. The function takes the report and
+returns what its template needs in addition, or None to leave the section out. To add a section, write both and name the
+function in PARTS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from seg_pipeline.evaluation.value import TARGETED
+from seg_pipeline.features.tables import FEATURES
+from seg_pipeline.plotting import images
+from seg_pipeline.plotting.candidates import algorithm_comparison, elbow_curves, silhouette_curves, value_curves
+from seg_pipeline.plotting.segments import cluster_map, feature_profiles, migration_flow, sizes_and_revenue
+from seg_pipeline.prepared.tables import REASONS
+from seg_pipeline.publishing.report.contents import LEGEND, Report, first, of_candidate
+from seg_pipeline.publishing.report.words import PATTERN, STABLE, present
+
+Context = dict[str, Any]
+Section = Callable[[Report], Context | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the page for one kind of reader.
+
+    Attributes:
+        anchor: The part's id in the page.
+        readers: Whom it is for.
+        title: Its heading.
+        sections: Its sections in reading order.
+    """
+
+    anchor: str
+    readers: str
+    title: str
+    sections: tuple[Section, ...]
+
+
+def at_a_glance(report: Report) -> Context:
+    """Shows the lead sentence and a table of all segments."""
+    budgets = [float(segment["strategy"]["budget"]) for segment in report.segments if segment["strategy"]]
+    of_buyers = [segment["strategy"] for segment in report.bought if segment["strategy"]]
+    return {
+        "revenue": sum(segment["revenue"] for segment in report.segments),
+        "leader": next((segment for segment in report.bought if pd.notna(segment["revenue_share"])), None),
+        "favoured": max(of_buyers, key=lambda strategy: float(strategy["budget"]), default=None),
+        "budget": sum(budgets),
+    }
+
+
+def certainty(report: Report) -> Context:
+    """Says in plain words how stable the segments are, what they would have been worth, and how firm the choice is."""
+    chosen = report.chosen
+    measured = [segment for segment in report.bought if present(segment.get("stability"))]
+    agreeing = 0
+    if report.sensitivity is not None and chosen:
+        agreeing = len(of_candidate(report.sensitivity, (chosen["algorithm"], chosen["k"])))
+    return {
+        "least_stable": min((segment["stability"] for segment in measured), default=None),
+        "unstable": [segment for segment in measured if segment["stability"] < STABLE],
+        "value": report.value,
+        "targeted": TARGETED,
+        "agreeing": agreeing,
+        "sizes": images.svg(sizes_and_revenue(report.profiles, notation=report.notation), "sizes"),
+    }
+
+
+def segment_by_segment(report: Report) -> Context:
+    """Shows each segment with its figures, its actions and its budget."""
+    return {}
+
+
+def who_moved(report: Report) -> Context | None:
+    """Shows who changed segment since an earlier night; left out if nobody did."""
+    migration = report.migration
+    if migration is None:
+        return None
+    ways = migration[migration["from_segment_id"] != migration["to_segment_id"]]
+    if ways.empty:
+        return None
+    ways = ways.sort_values(["customers", "from_segment_id", "to_segment_id"], ascending=[False, True, True])
+    return {
+        "since": migration["from_as_of"].iloc[0],
+        "ways": ways.to_dict("records"),
+        "flow": images.svg(migration_flow(migration, notation=report.notation), "flow"),
+    }
+
+
+def the_choice(report: Report) -> Context:
+    """Shows the rule, the chosen candidate, what silhouette alone would choose, and all candidates."""
+    evaluation, notation = report.evaluation, report.notation
+    low, high = report.settings.get("selection.k_min"), report.settings.get("selection.k_max")
+    k_range = (low, high) if isinstance(low, int) and isinstance(high, int) else None
+    # The baseline is no candidate.
+    best = evaluation[evaluation["is_best_silhouette"].eq(True) & evaluation["algorithm"].ne(LEGEND.baseline)]
+    return {
+        "chosen": report.chosen,
+        "by_silhouette": first(best.sort_values("silhouette", ascending=False, kind="stable")),
+        "candidates": evaluation.sort_values("rank", kind="stable", na_position="last").to_dict("records"),
+        "measured": set(evaluation.columns[evaluation.notna().any()]),
+        "elbow": images.svg(elbow_curves(evaluation, LEGEND, k_range=k_range, notation=notation), "elbow"),
+        "silhouette": images.svg(
+            silhouette_curves(evaluation, LEGEND, k_range=k_range, notation=notation), "silhouette"
+        ),
+        "comparison": images.svg(algorithm_comparison(evaluation, LEGEND, notation=notation), "comparison"),
+    }
+
+
+def sensitivity(report: Report) -> Context | None:
+    """Shows which candidate wins if one setting of the rule is changed."""
+    if report.sensitivity is None:
+        return None
+    return {"winners": len(report.sensitivity.drop_duplicates(["algorithm", "k"]))}
+
+
+def stability(report: Report) -> Context:
+    """Shows the cluster map, the feature profiles, and each segment's stability, short rule and reason for its name."""
+    return {
+        "map": images.svg(cluster_map(report.cells, report.axis_labels), "map"),
+        "profiles": images.svg(feature_profiles(report.profiles, FEATURES, notation=report.notation), "profiles"),
+        "stable": STABLE,
+        "pattern": PATTERN,
+    }
+
+
+def value_test(report: Report) -> Context | None:
+    """Shows what the segments would have been worth, beside the baseline and random customers."""
+    value = report.value
+    if value is None:
+        return None
+    curves = ""
+    if report.value_by_segment is not None and len(report.value_by_segment):
+        figure = value_curves(
+            report.value_by_segment, LEGEND, targeted=TARGETED, chosen=report.tested_choice, notation=report.notation
+        )
+        curves = images.svg(figure, "value")
+    return {"value": value, "targeted": TARGETED, "baseline": LEGEND.baseline, "curves": curves}
+
+
+def budget(report: Report) -> Context | None:
+    """Shows the arithmetic of the budget; left out without strategies."""
+    return {} if len(report.strategies) else None
+
+
+def lines(report: Report) -> Context:
+    """Shows how many lines were delivered, kept and rejected, and whether the counts add up."""
+    stage, counts = report.rows["stage"], report.rows["lines"].astype(int)
+    raw, clean, total = (int(counts[stage.eq(name)].sum()) for name in ("raw", "clean", "rejected"))
+    rejected = report.rows[stage.eq("rejected")].sort_values(["lines", "reason"], ascending=[False, True])
+    return {
+        "raw": raw,
+        "clean": clean,
+        "rejected": rejected.assign(meaning=rejected["reason"].map(REASONS).fillna("")).to_dict("records"),
+        "rejected_total": total,
+        "difference": raw - clean - total,
+    }
+
+
+def model(report: Report) -> Context:
+    """Shows the model's id and the versions of the software."""
+    return {}
+
+
+def settings(report: Report) -> Context:
+    """Shows all settings that shape the numbers."""
+    return {}
+
+
+PARTS = (
+    Part("segments", "marketing", "What to know and do", (at_a_glance, certainty, segment_by_segment, who_moved)),
+    Part(
+        "choice",
+        "data scientists",
+        "How the segments were chosen and tested",
+        (the_choice, sensitivity, stability, value_test, budget),
+    ),
+    Part("run", "data engineers", "The run", (lines, model, settings)),
+)

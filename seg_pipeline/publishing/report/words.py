@@ -1,0 +1,74 @@
+"""Words for values: what the report's templates use to write days, settings, rules and findings."""
+
+import re
+from datetime import date
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from seg_pipeline.features.tables import FEATURES
+
+# Bounds of Hennig (2007) for a segment's mean Jaccard overlap with refits on bootstrap samples.
+STABLE, PATTERN = 0.75, 0.6
+
+
+def present(value: Any) -> bool:
+    """Tells whether there is a value, neither undefined nor missing."""
+    return not isinstance(value, jinja2.Undefined) and not bool(pd.isna(value))
+
+
+def day(value: date) -> str:
+    """Writes a day as people do: 10 December 2011."""
+    return f"{value.day} {value:%B %Y}"
+
+
+def setting(value: object) -> str:
+    """Writes a setting's value as it would be typed."""
+    if value is None or value == "":
+        return "not set"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list | tuple | set | frozenset):
+        items = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+        return ", ".join(map(str, items)) or "empty"
+    return str(value)
+
+
+def feature_title(feature: str) -> str:
+    """Returns what people call the feature."""
+    return FEATURES[feature].title
+
+
+def readable_rule(rule: str) -> str:
+    """Writes a segment's rule with the titles of its features and real signs for at most and at least."""
+    names = "|".join(FEATURES)
+    titled = re.sub(rf"\b({names})\b", lambda name: feature_title(name[0]).lower(), rule)
+    return titled.replace("<=", "\N{LESS-THAN OR EQUAL TO}").replace(">=", "\N{GREATER-THAN OR EQUAL TO}")
+
+
+def sureness(jaccard: float) -> str:
+    """Says what a segment's mean Jaccard overlap with its refits means, by the bounds of Hennig (2007)."""
+    if jaccard >= STABLE:
+        return "a stable segment"
+    return (
+        "a pattern whose borders vary"
+        if jaccard >= PATTERN
+        else "an arbitrary cut, with similar customers on both sides"
+    )
+
+
+def against_baseline(low: float, high: float) -> str:
+    """Says what the interval of a difference from the baseline means.
+
+    Args:
+        low: The interval's lower end.
+        high: Its upper end.
+    """
+    if low > 0:
+        return "significantly more than the public R x F grid"
+    return (
+        "significantly less than the public R x F grid"
+        if high < 0
+        else "no significant difference from the public R x F grid"
+    )

@@ -1,0 +1,50 @@
+"""All configuration, validated, and the only reader of the environment.
+
+Later beats earlier: defaults, the preset's own settings, the settings file (TOML), the environment, `KEY=VALUE`
+overrides. In the environment a key is `SEG_PIPELINE_` and the key in capitals, dots as underscores: `models.k_max` is
+`SEG_PIPELINE_MODELS_K_MAX`. `SEG_PIPELINE_CONFIG` names the settings file. Secrets are not settings: secrets.py reads
+them where they are used.
+"""
+
+from seg_pipeline.settings.loading import load_settings, with_overrides
+from seg_pipeline.settings.model import (
+    AutomationSettings,
+    FeatureSettings,
+    ModelSettings,
+    OutputSettings,
+    Section,
+    SelectionSettings,
+    Settings,
+    SourceSettings,
+    StrategySettings,
+    TransformName,
+    flattened,
+    keys,
+)
+from seg_pipeline.settings.presets import PRESETS, preset_names, read_preset, read_toml
+from seg_pipeline.settings.secrets import OUTPUT_HASH_KEY, dagster_home, output_hash_key, source_database
+
+__all__ = [
+    "OUTPUT_HASH_KEY",
+    "PRESETS",
+    "AutomationSettings",
+    "FeatureSettings",
+    "ModelSettings",
+    "OutputSettings",
+    "Section",
+    "SelectionSettings",
+    "Settings",
+    "SourceSettings",
+    "StrategySettings",
+    "TransformName",
+    "dagster_home",
+    "flattened",
+    "keys",
+    "load_settings",
+    "output_hash_key",
+    "preset_names",
+    "read_preset",
+    "read_toml",
+    "source_database",
+    "with_overrides",
+]

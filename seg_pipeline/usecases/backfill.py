@@ -1,0 +1,38 @@
+"""Past nights, built again from the clean orders that are there."""
+
+import datetime
+import time
+
+from seg_pipeline.errors import UsageError
+from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
+from seg_pipeline.settings import Settings
+from seg_pipeline.usecases.execution import Progress, executing
+
+
+def backfill(
+    settings: Settings, progress: Progress, first: datetime.date, last: datetime.date, *, refit: bool = False
+) -> list[datetime.date]:
+    """Scores the nights from `first` to `last` again, each with its champion.
+
+    Args:
+        settings: Those that the nights were run with.
+        progress: What hears of the runs.
+        first: The first night.
+        last: The last night.
+        refit: Whether models are fitted on every night too.
+
+    Returns:
+        The nights.
+
+    Raises:
+        SegPipelineError: With the one line to show.
+    """
+    nights = [first + datetime.timedelta(days=day) for day in range((last - first).days + 1)]
+    if not nights or not (has_night(first) and has_night(last)):
+        raise UsageError(f"no nights from {first} to {last}: they go from {FIRST_DAY} to tomorrow (UTC)")
+    with executing(settings, progress) as execution:
+        for as_of in nights:
+            began = time.perf_counter()
+            execution.run("refit" if refit else "night", partition_of(as_of))
+            progress.finished(str(as_of), time.perf_counter() - began)
+    return nights

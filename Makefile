@@ -1,4 +1,4 @@
-# Every target installs what it needs: `make demo` and `make test` are all the set-up there is.
+# Every target installs what it needs: `make demo` and `make test` need no other set-up.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := data/demo_shop
@@ -14,16 +14,16 @@ help:
 	@echo "make test-unit  those of them that make no run of the whole pipeline: two minutes at most"
 	@echo "make test-spark  the same for the Spark engine; needs Java 17 or later"
 	@echo "make check  lint, formatting and types"
-	@echo "make docs   write docs/reference.md anew from the code"
-	@echo "make bench  time and memory beside a hand-written script"
-	@echo "make bench-spark both engines on the same lines"
-	@echo "make growth how time and memory grow from 1 to 50 million lines"
+	@echo "make docs   write docs/reference.md and the counts in the docs from the code"
+	@echo "make bench  compare time and memory with a hand-written script"
+	@echo "make bench-spark compare both engines on the same lines"
+	@echo "make growth measure how time and memory grow from 1 to 50 million lines"
 	@echo "make fuzz, make year, make size, make crash-test, make concurrency"
-	@echo "            long proofs: damaged input, 365 nights, file size, killed runs, two runs and a reader"
+	@echo "            long tests: damaged input, 365 nights, file size, killed runs, two runs and a reader"
 	@echo "make compare BASE=PATH  compare the results of another checkout with those of this one"
-	@echo "make lock   pin the requirements files anew"
+	@echo "make lock   pin the requirements files again"
 
-# Versions and hashes of everything are pinned, the build backend among them: nothing is left to resolve.
+# Versions and hashes are pinned for everything, including the build backend, so pip has nothing to resolve.
 .venv/installed: requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.txt
@@ -40,15 +40,15 @@ demo: .venv/installed
 	$(BIN)/python data/demo_shop.py --out $(DEMO)
 	$(BIN)/seg-pipeline run --source $(DEMO) --warehouse $(DEMO_RUN)/warehouse.duckdb --output $(DEMO_RUN)/published
 
-# The demo shop, unless a settings file or the environment names other orders.
+# Uses the demo shop unless a settings file or the environment names other orders.
 ifndef SEG_PIPELINE_CONFIG
 dev: export SEG_PIPELINE_SOURCE_PATH ?= $(DEMO)
 dev: export SEG_PIPELINE_WAREHOUSE_PATH ?= $(DEMO_RUN)/warehouse.duckdb
 dev: export SEG_PIPELINE_OUTPUT_PATH ?= $(DEMO_RUN)/published
 endif
 
-# The UI keeps its history in a home of its own; the dialog that greets a new home is marked as seen.
-# Dagster's note that another command is newer helps nobody who typed `make dev`.
+# The UI keeps its history in its own home, where the dialog for new users is marked as seen.
+# Dagster's warning that a newer command exists is no help to somebody who typed `make dev`.
 dev: export PYTHONWARNINGS = ignore:Function `dev_command` is superseded
 dev: .venv/installed
 	$(BIN)/python data/demo_shop.py --out $(DEMO)
@@ -77,7 +77,7 @@ check: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@# Not every registry tells of known holes, nor is one always reached; what it tells of fails the check.
+	@# Not every registry reports known vulnerabilities, and it may be out of reach; those it reports fail the check.
 	@rm -f .venv/audit.json
 	$(BIN)/pip-audit --require-hashes --disable-pip --progress-spinner off --timeout 15 -f json -o .venv/audit.json \
 		-r requirements.txt || ! grep -qs '"vulns": \[{' .venv/audit.json
@@ -92,7 +92,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.accuracy
 	$(BIN)/python -m seg_pipeline_tests.bench.scoring
 
-# The long proofs of ingestion and operation; their figures are in docs/operations.md. Up to an hour each.
+# Long tests of ingestion and operation, up to an hour each; docs/operations.md has their figures.
 fuzz: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.fuzz --inputs 2000 --command 50 --seed 1
 
@@ -108,24 +108,24 @@ crash-test: .venv/installed-dev
 concurrency: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.concurrency --seconds 300
 
-# BASE is another checkout, or a folder of results.
+# BASE is another checkout, or a folder of its results.
 compare: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.compare $(BASE)
 
 docs: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.reference
 
-# Some two hours, 40 GB of disk. The driver's Java is apart from the executor's, and work is cut as for 32 cores.
+# About two hours and 40 GB of disk. The driver's Java is separate from the executor's, and work is divided as for 32 cores.
 bench-spark: .venv/installed-spark
 	$(BIN)/python -m seg_pipeline_tests.bench.spark --lines 10000000 30000000 100000000 \
 		--master 'local-cluster[1,2,6144]' --set spark.config.spark.driver.memory=2g \
 		--set spark.config.spark.executor.memory=5g --set spark.config.spark.default.parallelism=32
 
-# Up to 50 million lines: some minutes, 6 GB of disk.
+# Up to 50 million lines: a few minutes and 6 GB of disk.
 growth: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.growth --plot docs/growth.png
 
-# Names, versions and hashes for every Python from 3.11 on, and no registry's address.
+# Writes names, versions and hashes for every Python from 3.11 on, but no registry's address.
 lock:
 	$(PYTHON) -m venv .venv && $(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -1,7 +1,6 @@
 """What runs by itself: the jobs, the nightly schedule, the sensor for new files, the alert when a run fails."""
 
 import datetime
-import hashlib
 import json
 import urllib.request
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from seg_pipeline.errors import MachineError, SegPipelineError
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS
 from seg_pipeline.models.tables import CANDIDATES, CORESET
 from seg_pipeline.nights import as_of_of
+from seg_pipeline.raw.sources import digest_of_files
 from seg_pipeline.wiring import Room, Shop, warehouse_of
 
 # What dg.define_asset_job returns; its type is not public.
@@ -134,7 +134,7 @@ def new_files_sensor(shop: Shop, jobs: Jobs) -> dg.SensorDefinition:
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            seen = fingerprint(shop.settings.source.path)
+            seen = digest_of_files(shop.settings.source)
         except SegPipelineError as error:
             return dg.SkipReason(str(error))
         if seen == context.cursor:
@@ -142,17 +142,6 @@ def new_files_sensor(shop: Shop, jobs: Jobs) -> dg.SensorDefinition:
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=seen)], cursor=seen)
 
     return sensor
-
-
-def fingerprint(paths: Sequence[str]) -> str:
-    """Returns a digest of the names, sizes and modification times of the source's files."""
-    from seg_pipeline.raw.sources import find_files
-
-    digest = hashlib.sha256()
-    for file in find_files(paths):
-        status = file.stat()
-        digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
-    return digest.hexdigest()
 
 
 def failure_alert(shop: Shop) -> dg.SensorDefinition:

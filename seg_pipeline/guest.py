@@ -10,6 +10,7 @@ from seg_pipeline.evaluation import assets as evaluation
 from seg_pipeline.features import assets as features
 from seg_pipeline.features.transforms import check_columns
 from seg_pipeline.models import assets as models
+from seg_pipeline.models.registry import check_algorithms
 from seg_pipeline.prepared import assets as prepared
 from seg_pipeline.publishing import assets as publishing
 from seg_pipeline.raw import assets as raw
@@ -58,6 +59,6 @@ def definitions_of(shop: Shop, loggers: Mapping[str, dg.LoggerDefinition] | None
 def check(settings: Settings) -> None:
     """Raises UsageError for what the settings name and only the rooms, or the environment, know."""
     check_columns(settings.features)
-    models.check_algorithms(settings.models)
+    check_algorithms(settings)
     read_actions(settings.strategies.actions)
     output_hash_key(settings.output)

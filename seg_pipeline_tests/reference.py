@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from seg_pipeline.guest import definitions_of, tables_of
+from seg_pipeline.guest import definitions_of, rooms_of, tables_of
 from seg_pipeline.models.tables import CANDIDATES
 from seg_pipeline.publishing.tables import PUBLISHED_TABLES
 from seg_pipeline.publishing.views import VIEWS
@@ -68,6 +68,7 @@ def counts() -> dict[str, int]:
     """Returns the counts that a page may state, by name."""
     return {
         "checks": len(definitions_of(SHOP).resolve_asset_graph().asset_check_keys),
+        "rooms": len(rooms_of(SHOP)),
         "settings": len(keys()),
         "tables": len(tables_of(SHOP)),
         "views": len(VIEWS),

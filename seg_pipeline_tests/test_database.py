@@ -13,9 +13,10 @@ import pytest
 from pydantic import SecretStr
 
 from seg_pipeline.errors import DataError, MachineError, SegPipelineError, UsageError
-from seg_pipeline.raw import database
-from seg_pipeline.raw.database import Pulled, header, pull
+from seg_pipeline.raw.sources import Pulled, postgresql
+from seg_pipeline.raw.sources.postgresql import header, pull
 from seg_pipeline.raw.tables import RAW_ORDERS
+from seg_pipeline.settings import SOURCE_DATABASE
 from seg_pipeline.warehouse import transaction
 from seg_pipeline_tests.postgres import OWNER, execute
 
@@ -239,7 +240,7 @@ def test_one_pull_sees_one_state_and_changes_nothing_on_the_server(shop, pull_li
 PULLS_A_MILLION = """
 import contextlib, json, resource, sys, duckdb
 from pydantic import SecretStr
-from seg_pipeline.raw.database import header, pull
+from seg_pipeline.raw.sources.postgresql import header, pull
 from seg_pipeline.raw.tables import RAW_ORDERS
 given = json.load(sys.stdin)
 connection = duckdb.connect(given["file"], config={"memory_limit": "300MB", "threads": 1})
@@ -376,7 +377,7 @@ def at(address):
 
 CASES = {
     **{
-        name: (at(address), kind, f"{database.VARIABLE}: no connection to the database: {reason}")
+        name: (at(address), kind, f"{SOURCE_DATABASE}: no connection to the database: {reason}")
         for name, (address, kind, reason) in CONNECTING.items()
     },
     **READING,
@@ -403,7 +404,7 @@ def test_an_error_is_one_line_without_any_part_of_the_address(
     told += traceback.TracebackException.from_exception(error, capture_locals=True).format()
     assert error.__context__ is None and error.__cause__ is None
     own = [
-        frame for frame in traceback.walk_tb(error.__traceback__) if frame[0].f_code.co_filename == database.__file__
+        frame for frame in traceback.walk_tb(error.__traceback__) if frame[0].f_code.co_filename == postgresql.__file__
     ]
     told += [repr(frame.f_locals) for frame, _ in own]
     text = "\n".join(part for part in told if __file__ not in part)
@@ -457,7 +458,7 @@ def test_what_the_address_leaves_out_comes_from_the_environment_of_libpq(shop, p
 
 
 def test_without_the_extra_the_error_says_how_to_install_it(pull_lines, monkeypatch):
-    monkeypatch.setattr(database, "find_spec", lambda name: None)
+    monkeypatch.setattr(postgresql, "find_spec", lambda name: None)
 
     with pytest.raises(UsageError, match=r"pip install 'seg-pipeline\[postgres\]'"):
         pull_lines()

@@ -118,6 +118,14 @@ def test_every_count_in_the_docs_is_of_this_code(page):
     assert TEXTS[page] == with_counts(TEXTS[page]), "make docs writes it"
 
 
+def test_every_file_that_contributing_says_to_edit_is_there():
+    table = TEXTS["CONTRIBUTING.md"].partition("## Where to add what")[2].partition("\n## ")[0]
+    rows = [line.split("|")[2] for line in table.splitlines() if line.count("|") == 3]
+    files = [re.findall(r"`([\w/]+(?:\.\w+|/))`", row) for row in rows]
+    assert max(map(len, files)) <= 4
+    assert [name for row in files for name in row if not (ROOT / "seg_pipeline" / name).exists()] == []
+
+
 def test_the_release_of_dagsters_postgresql_storage_is_that_of_the_pinned_dagster():
     pinned = re.findall(
         r"^dagster-duckdb==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE

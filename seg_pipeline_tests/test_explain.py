@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -11,12 +11,12 @@ import pytest
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
-from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
+from seg_pipeline.models.candidates import fitted_candidates
 from seg_pipeline.models.champions import Champion, append_champion, find_champion
 from seg_pipeline.models.coreset import summarise
-from seg_pipeline.models.model import model_from_labels
-from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.scoring import NO_CLUSTER, Scorer, grid_clusters
+from seg_pipeline.models.model import FitsEachK, NearestCenter, model_from_labels
+from seg_pipeline.models.registry import ALGORITHMS, BASELINE
+from seg_pipeline.models.scoring import NO_CLUSTER, Scorer
 from seg_pipeline.segments.assignment import assign_night
 from seg_pipeline.settings import load_settings
 from seg_pipeline.usecases.explain import explain
@@ -64,13 +64,11 @@ def scored_shop(clean_lines):
         buyers = warehouse.night(RFM_FEATURES, NIGHT, where="frequency > 0")
         transforms = fit_transforms(buyers, load_settings([f"features.columns={columns}"], environment={}).features)
         coreset, cells = summarise(apply_transforms(buyers, transforms))
-        if algorithm == RFM_GRID_NAME:
-            first = np.unique(cells, return_index=True)[1]
-            model = model_from_labels(algorithm, coreset, grid_clusters(buyers.iloc[first]))
-            clusters = range(10)
-        else:
-            [model] = ALGORITHMS[algorithm].fit_range(coreset, [k], seed=1, n_init=2)
-            clusters = range(model.k)
+        first = np.unique(cells, return_index=True)[1]
+        coreset = replace(coreset, rfm_segments=buyers["rfm_segment"].to_numpy(dtype=np.str_)[first])
+        [model] = ALGORITHMS[algorithm].fit_range(coreset, [k], seed=1, n_init=2)
+        model = ALGORITHMS[algorithm].as_champion(model, coreset)
+        clusters = range(len(ALGORITHMS[algorithm].cluster_names) or model.k)
         rows = [(NO_CLUSTER, 0), *((cluster, cluster + 1) for cluster in clusters)]
         segments = pd.DataFrame(rows, columns=["cluster", "segment_id"])
         segments["segment_name"] = [f"segment {one}" for one in segments["segment_id"]]
@@ -110,7 +108,7 @@ def labelled_with(warehouse, customer, feature, value):
     return int(champion.segments.set_index("cluster").loc[cluster, "segment_id"])
 
 
-@pytest.mark.parametrize("algorithm", [*ALGORITHMS, RFM_GRID_NAME])
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_what_is_computed_is_what_is_stored_with_each_algorithm(scored_shop, algorithm):
     warehouse = scored_shop(algorithm)
     for customer in ("100", "101", "117"):
@@ -118,7 +116,7 @@ def test_what_is_computed_is_what_is_stored_with_each_algorithm(scored_shop, alg
         stored = warehouse.read(f"SELECT * FROM segments.segment_assignments WHERE customer_id = '{customer}'").iloc[0]
 
         assert (decision.segment_id, decision.confidence) == (stored["segment_id"], stored["confidence"])
-        assert (algorithm == RFM_GRID_NAME) == (decision.affinities == []) == (decision.runner_up is None)
+        assert (algorithm == BASELINE) == (decision.affinities == []) == (decision.runner_up is None)
         if decision.affinities:
             assert decision.affinities[0].segment_id == stored["segment_id"]
         if "mixture" in algorithm:
@@ -143,7 +141,7 @@ def test_a_change_moves_the_customer_and_one_step_less_does_not(scored_shop, alg
 
 
 def test_the_grid_moves_at_a_score_of_the_night(scored_shop):
-    warehouse = scored_shop(RFM_GRID_NAME)
+    warehouse = scored_shop(BASELINE)
     decision = explain(warehouse, "100").decision
     cuts = {
         name: warehouse.value(
@@ -155,6 +153,37 @@ def test_the_grid_moves_at_a_score_of_the_night(scored_shop):
     assert decision.grid.startswith("R ")
     for change in decision.changes:
         assert change.to is None or {change.to, change.to - 1} & set(cuts[change.feature])
+
+
+class Halves(FitsEachK, NearestCenter):
+    """Parts the customers at the median of their first feature, whatever k."""
+
+    name = "halves"
+    title = "Halves"
+    refit_options = {"n_init": 1}  # noqa: RUF012
+    has_gap = False
+    is_random = False
+
+    def fit(self, coreset, k, *, seed, n_init):
+        above = coreset.points[:, 0] > np.median(coreset.points[:, 0])
+        return model_from_labels(self.name, coreset, above)
+
+
+def test_an_algorithm_that_is_registered_is_fitted_scores_and_explains(scored_shop, monkeypatch):
+    monkeypatch.setitem(ALGORITHMS, "halves", Halves())
+    settings = load_settings(["models.algorithms=halves,kmeans", "models.bootstraps=2"], environment={})
+
+    warehouse = scored_shop("halves", k=2)
+    decision = explain(warehouse, "100").decision
+    coreset = find_champion(warehouse, decision.model_id).scorer.coreset
+    candidates = fitted_candidates(ALGORITHMS["halves"], coreset, settings)
+
+    assert candidates[["algorithm", "k"]].to_numpy().tolist() == [["halves", 2]]
+    assert candidates["stability"].notna().all()
+    assert warehouse.value("SELECT count(DISTINCT segment_id) FROM segments.segment_assignments") == 3
+    assert decision.why == "the nearest centre"
+    assert decision.affinities[0].segment_id == decision.segment_id
+    assert [change.feature for change in decision.changes] == ["recency_days", "frequency", "monetary"]
 
 
 def test_a_missing_feature_is_told_with_what_stands_for_it(scored_shop):
@@ -209,7 +238,7 @@ def test_features_that_lead_elsewhere_than_what_is_stored_are_an_error(scored_sh
     with warehouse.get_connection() as connection:
         connection.execute(f"UPDATE {RFM_FEATURES.name} SET frequency = 40, monetary = 90000 WHERE customer_id = '100'")
 
-    with pytest.raises(DataError, match="seg-pipeline backfill 2024-07-01 scores it anew"):
+    with pytest.raises(DataError, match="seg-pipeline backfill 2024-07-01 scores it again"):
         explain(warehouse, "100")
 
 

@@ -9,7 +9,7 @@ import pytest
 from sklearn.preprocessing import PowerTransformer, RobustScaler, StandardScaler
 
 from seg_pipeline.features.night import FEATURES_QUERY
-from seg_pipeline.features.tables import FEATURES, RFM_FEATURES, RFM_GRID
+from seg_pipeline.features.tables import FEATURES, GRID_CELLS, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms, invert_transforms
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.settings import FeatureSettings
@@ -116,7 +116,7 @@ def test_equal_customers_get_equal_scores(tmp_path):
 
 
 def test_the_grid_covers_the_25_cells_once_each_and_the_sql_says_the_same(tmp_path):
-    cells = [cell for cells in RFM_GRID.values() for cell in cells]
+    cells = [cell for cells in GRID_CELLS.values() for cell in cells]
     assert sorted(cells) == [(r, f) for r in range(1, 6) for f in range(1, 6)]
 
     # Recency and frequency as in a full 5 x 5 layout: every pair of scores occurs.
@@ -127,7 +127,7 @@ def test_the_grid_covers_the_25_cells_once_each_and_the_sql_says_the_same(tmp_pa
     found = features_of(tmp_path, lines)
 
     by_table = {
-        customer: next(name for name, cells in RFM_GRID.items() if (row["r_score"], row["f_score"]) in cells)
+        customer: next(name for name, cells in GRID_CELLS.items() if (row["r_score"], row["f_score"]) in cells)
         for customer, row in found.iterrows()
     }
     assert len(set(zip(found["r_score"], found["f_score"], strict=True))) == 25

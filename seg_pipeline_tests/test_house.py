@@ -10,11 +10,14 @@ import pytest
 
 import seg_pipeline
 from seg_pipeline.guest import definitions_of, rooms_of
+from seg_pipeline.models.registry import BASELINE
+from seg_pipeline.raw.sources.registry import KINDS
 from seg_pipeline.settings import load_settings
 from seg_pipeline.wiring import Shop
 
 HOUSE = Path(seg_pipeline.__file__).parent
 FILES = sorted(HOUSE.rglob("*.py"))
+SOURCES = HOUSE / "raw" / "sources"
 TESTS = Path(__file__).parent
 TOOLS = [*sorted((TESTS / "bench").glob("*.py")), TESTS / "reference.py", TESTS / "samples.py"]
 ROOMS = ("raw", "prepared", "features", "models", "evaluation", "champions", "segments", "publishing")
@@ -147,11 +150,44 @@ def test_only_the_warehouse_knows_spark(file):
         assert not {"pyspark", "sqlglot"} & names
 
 
+def source_modules_in(file):
+    """The modules of raw/sources that a file imports, by their own names."""
+    within = {f"seg_pipeline.raw.sources.{module.stem}": module.name for module in SOURCES.glob("*.py")}
+    names = imports_of(file.read_text(encoding="utf-8"))
+    return {within[module] for name in names for module in (name, name.rpartition(".")[0]) if module in within}
+
+
+@pytest.mark.parametrize(
+    "file", [file for file in FILES if SOURCES not in file.parents], ids=lambda file: str(file.relative_to(HOUSE))
+)
+def test_nothing_outside_the_sources_knows_a_kind_of_source(file):
+    assert not source_modules_in(file)
+
+
+def test_a_kind_of_source_is_known_to_the_registry_alone():
+    kinds = {f"{type(kind).__module__.split('.')[-1]}.py" for kind in KINDS}
+
+    assert len(kinds) == len(KINDS)
+    assert {file.name for file in SOURCES.glob("*.py") if source_modules_in(file) & kinds} == {"registry.py"}
+
+
 @pytest.mark.parametrize("file", TOOLS, ids=lambda file: str(file.relative_to(TESTS)))
 def test_the_benches_and_the_reference_import_no_test_files(file):
     names = imports_of(file.read_text(encoding="utf-8"))
     parts = {part for name in names if name.startswith("seg_pipeline_tests") for part in name.split(".")}
     assert not {part for part in parts if part.startswith("test_")} | (parts & {"conftest", "whole_runs"})
+
+
+def test_the_baseline_is_named_in_its_own_file_and_the_registry_alone():
+    texts = {
+        str(file.relative_to(HOUSE)): file.read_text(encoding="utf-8")
+        for file in HOUSE.rglob("*")
+        if file.suffix in {".py", ".sql", ".j2", ".toml"}
+    }
+    naming = sorted(name for name, text in texts.items() if BASELINE in text)
+
+    assert naming == ["models/algorithms/rfm_grid.py", "models/registry.py"]
+    assert BASELINE not in texts["models/registry.py"].replace(f"models.algorithms.{BASELINE} import", "")
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -442,7 +442,7 @@ def test_rows_behind_the_cursor_are_told(pulls):
     pulls("5, 'a', 'A', '2024-01-01', 1, 1")
     shop = pulls("3, 'b', 'B', '2024-01-02', 1, 2")
     assert [row[0] for row in shop.read("SELECT reason FROM raw.deliveries")] == [
-        "1 rows of web.lines came behind the cursor line_id, and are not loaded"
+        "1 rows of postgresql:web.lines came behind the cursor line_id, and are not loaded"
     ]
 
 

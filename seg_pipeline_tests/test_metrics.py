@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silhouette_score
 
-from seg_pipeline.models.algorithms.rfm_grid import grid_model
+from seg_pipeline.errors import UsageError
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.metrics import score
 from seg_pipeline.models.model import model_from_labels
-from seg_pipeline.models.registry import ALGORITHMS
+from seg_pipeline.models.registry import ALGORITHMS, BASELINE, check_algorithms
+from seg_pipeline.settings import load_settings
 from seg_pipeline_tests.samples import (
     labelled_table,
     online_retail_rfm,
@@ -23,6 +24,8 @@ from seg_pipeline_tests.samples import (
     unsummarised,
     with_repeated_rows,
 )
+
+FITTED = {name: algorithm for name, algorithm in ALGORITHMS.items() if not algorithm.is_baseline}
 
 
 def assert_equal_to_scikit_learn(metrics, rows, labels):
@@ -37,7 +40,7 @@ def assert_equal_to_scikit_learn(metrics, rows, labels):
     assert (metrics.smallest_share, metrics.largest_share) == pytest.approx((shares.min(), shares.max()))
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", FITTED)
 @pytest.mark.parametrize("table", ["iris", "wine", "online_retail", "repeated rows"])
 def test_metrics_are_scikit_learns_on_all_rows(algorithm, table):
     if table == "online_retail":
@@ -47,7 +50,7 @@ def test_metrics_are_scikit_learns_on_all_rows(algorithm, table):
     else:
         rows = labelled_table(table)[0]
     coreset, cell_of_row = summarise(rows)
-    models = ALGORITHMS[algorithm].fit_range(coreset, [2, 5], seed=0, n_init=2)
+    models = FITTED[algorithm].fit_range(coreset, [2, 5], seed=0, n_init=2)
     for model, metrics in zip(models, score(coreset, models), strict=True):
         assert_equal_to_scikit_learn(metrics, rows, model.cell_labels[cell_of_row])
 
@@ -119,7 +122,7 @@ def test_a_customer_alone_in_its_cluster_has_silhouette_zero():
 
 def test_candidates_are_scored_as_each_would_be_alone():
     coreset = unsummarised(np.random.default_rng(0).normal(size=(1200, 3)))
-    models = [m for algorithm in ALGORITHMS.values() for m in algorithm.fit_range(coreset, [2, 4], seed=0, n_init=1)]
+    models = [m for algorithm in FITTED.values() for m in algorithm.fit_range(coreset, [2, 4], seed=0, n_init=1)]
     together = score(coreset, models)
     for model, metrics in zip(models, together, strict=True):
         assert metrics.silhouette == pytest.approx(score(coreset, [model])[0].silhouette, abs=1e-12)
@@ -159,19 +162,35 @@ def test_no_candidates_give_no_metrics():
 
 
 def test_the_grid_is_scored_as_any_clustering():
-    coreset = unsummarised(np.array([[0.0], [1.0], [9.0], [10.0]]))
-    model = grid_model(coreset, np.array(["Hibernating", "Hibernating", "Champions", "Champions"]))
+    segments = np.array(["Hibernating", "Hibernating", "Champions", "Champions"])
+    coreset = replace(unsummarised(np.array([[0.0], [1.0], [9.0], [10.0]])), rfm_segments=segments)
+    [model] = ALGORITHMS[BASELINE].fit_range(coreset, [2, 3], seed=0, n_init=1)
     assert (model.algorithm, model.k, model.cell_labels.tolist()) == ("rfm_grid", 2, [0, 0, 1, 1])
     assert score(coreset, [model])[0].inertia == 1.0
 
 
 def test_grid_labels_that_do_not_fit_the_cells_are_refused():
-    with pytest.raises(ValueError, match="3 grid labels for 4 cells"):
-        grid_model(unsummarised(np.zeros((4, 1))), np.zeros(3))
+    with pytest.raises(ValueError, match="3 grid segments for 4 cells"):
+        replace(unsummarised(np.zeros((4, 1))), rfm_segments=np.array(["Champions"] * 3))
+    with pytest.raises(ValueError, match="does not know the grid segments"):
+        ALGORITHMS[BASELINE].fit_range(unsummarised(np.zeros((4, 1))), [2], seed=0, n_init=1)
 
 
-def test_registered_names_are_the_algorithms_own():
-    assert {name: algorithm.name for name, algorithm in ALGORITHMS.items()} == {name: name for name in ALGORITHMS}
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("models.algorithms=kmean", "models.algorithms: no algorithm 'kmean'; did you mean kmeans?"),
+        (f"models.algorithms={BASELINE}", f"models.algorithms: no algorithm '{BASELINE}'"),
+        ("selection.algorithm=hdbscan", "selection.algorithm=hdbscan is not in models.algorithms"),
+    ],
+)
+def test_an_algorithm_that_cannot_be_compared_or_is_not_is_refused(override, message):
+    with pytest.raises(UsageError, match=f"^{message}"):
+        check_algorithms(load_settings([override], environment={}))
+
+
+def test_the_baseline_can_be_forced_though_it_is_not_compared():
+    check_algorithms(load_settings([f"selection.algorithm={BASELINE}"], environment={}))
 
 
 def test_reading_the_registry_loads_no_slow_library():

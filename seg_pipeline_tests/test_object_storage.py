@@ -15,13 +15,12 @@ import duckdb
 import pytest
 
 from seg_pipeline.errors import DataError, MachineError, UsageError
-from seg_pipeline.raw import object_storage
 from seg_pipeline.raw.ingestion import ingest
-from seg_pipeline.raw.object_storage import is_object, object_path, register, told
-from seg_pipeline.raw.sources import find_files
+from seg_pipeline.raw.sources import find_files, object_storage
 from seg_pipeline.settings import SourceSettings
 from seg_pipeline.warehouse import Warehouse
 
+STORAGE = object_storage.ObjectStorage()
 SECRET, KEY_ID = "sk5d0c0d1c7a", "AK5d0c0d1c7a"
 START_SECONDS = 60
 
@@ -69,13 +68,13 @@ def ask(address, method, data=None):
 @pytest.fixture
 def connection():
     with duckdb.connect() as connection:
-        register(connection)
-        register(connection)
+        STORAGE.prepare(connection)
+        STORAGE.prepare(connection)
         yield connection
 
 
 def put(name, content):
-    path = object_path(name)
+    path = STORAGE.path(name)
     path.write_bytes(content)
     return path
 
@@ -87,18 +86,18 @@ READ = "SELECT * FROM read_csv($files, header = true, all_varchar = true, filena
 def test_paths_of_objects_find_stat_and_read_as_paths_of_files_do(storage):
     put("s3://shop/found/2024/a.csv", LINES)
     put("s3://shop/found/b.csv.gz", gzip.compress(LINES))
-    prefix = object_path("s3://shop/found")
+    prefix = STORAGE.path("s3://shop/found")
 
     files = sorted(file for file in prefix.rglob("*") if file.is_file())
 
-    assert is_object(str(prefix)) and prefix.is_dir() and not prefix.is_file()
+    assert STORAGE.matches(str(prefix)) and prefix.is_dir() and not prefix.is_file()
     assert [str(file) for file in files] == ["s3://shop/found/2024/a.csv", "s3://shop/found/b.csv.gz"]
     assert [str(file) for file in prefix.glob("*/*.csv")] == ["s3://shop/found/2024/a.csv"]
     assert [file.suffix for file in files] == [".csv", ".gz"]
     assert files[0].stat().st_size == len(LINES) and abs(files[0].stat().st_mtime_ns / 1e9 - time.time()) < 60
     with gzip.open(files[1].open("rb")) as content:
         assert content.read() == LINES
-    assert not object_path("s3://shop/found/c.csv").exists()
+    assert not STORAGE.path("s3://shop/found/c.csv").exists()
 
 
 @pytest.mark.parametrize("name", ["plain.csv", "odd [1] *.csv", "café #1?.csv", "a%20b+c.csv"])
@@ -131,7 +130,7 @@ def without_secrets(error):
 def read_all(connection, name):
     """The ways in which an object is reached."""
     return [
-        lambda: object_path(name).open("rb").read(),
+        lambda: STORAGE.path(name).open("rb").read(),
         lambda: connection.execute(READ, {"files": [name], "how": "none"}).fetchall(),
     ]
 
@@ -140,7 +139,7 @@ def read_all(connection, name):
 def test_an_object_that_is_not_there_is_one_line(storage, connection, name):
     for work in read_all(connection, name):
         with pytest.raises(DataError, match=f"^{name}: not there, in this object storage$") as caught:
-            told(name, work)
+            STORAGE.guarded(name, work)
         assert without_secrets(caught.value)
 
 
@@ -148,9 +147,9 @@ def test_refused_credentials_are_one_line_without_them(storage, connection):
     path = put("s3://shop/refused/a.csv", LINES)
     ask(f"{storage}/moto-api/reset-auth", "POST", b"0")
     try:
-        for work in [*read_all(connection, str(path)), lambda: list(object_path("s3://shop/refused").rglob("*"))]:
+        for work in [*read_all(connection, str(path)), lambda: list(STORAGE.path("s3://shop/refused").rglob("*"))]:
             with pytest.raises(UsageError, match="does not accept the credentials of the environment") as caught:
-                told(str(path), work)
+                STORAGE.guarded(str(path), work)
             assert without_secrets(caught.value)
     finally:
         ask(f"{storage}/moto-api/reset-auth", "POST", b"inf")
@@ -158,9 +157,10 @@ def test_refused_credentials_are_one_line_without_them(storage, connection):
 
 def test_a_storage_that_does_not_answer_is_one_line(storage):
     code = """if True:
-        from seg_pipeline.raw.object_storage import object_path, told
+        from seg_pipeline.raw.sources.object_storage import ObjectStorage
+        storage = ObjectStorage()
         try:
-            told("s3://shop/a.csv", lambda: object_path("s3://shop/a.csv").open("rb").read())
+            storage.guarded("s3://shop/a.csv", lambda: storage.path("s3://shop/a.csv").open("rb").read())
         except Exception as error:
             print(type(error).__name__, error)"""
     environment = {**os.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
@@ -175,14 +175,14 @@ def test_what_a_file_holds_is_told_by_duckdb_as_for_files(storage, connection):
     path = put("s3://shop/broken/a.csv", b"a,b\n1,2\n\xff\xfe,2\n")
 
     with pytest.raises(duckdb.InvalidInputException, match=r"s3://shop/broken/a\.csv"):
-        told(str(path), lambda: connection.execute(READ, {"files": [str(path)], "how": "none"}).fetchall())
+        STORAGE.guarded(str(path), lambda: connection.execute(READ, {"files": [str(path)], "how": "none"}).fetchall())
 
 
 def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setattr(object_storage, "find_spec", lambda name: None)
 
     with pytest.raises(UsageError, match=r"pip install 'seg-pipeline\[s3\]'"):
-        object_path("s3://shop/a.csv")
+        STORAGE.path("s3://shop/a.csv")
 
 
 def test_objects_are_ingested_as_files_are(storage, tmp_path):
@@ -199,7 +199,7 @@ def test_objects_are_ingested_as_files_are(storage, tmp_path):
         brought.append(ingest(connection, source).loaded)
         ask(f"{storage}/shop/in/d.csv", "PUT", header + b"3,C,2024-01-03,1\n")
         brought.append(ingest(connection, SourceSettings(path=("s3://shop/in", "s3://shop/in/*.csv"))).loaded)
-        object_path("s3://shop/in/a.csv").unlink()
+        STORAGE.path("s3://shop/in/a.csv").unlink()
         brought.append(ingest(connection, source).loaded)
         lines = connection.execute("SELECT order_id, source_file FROM raw.raw_orders ORDER BY ALL").fetchall()
     assert brought == [["s3://shop/in/a.csv", "s3://shop/in/b.csv.gz"], [], ["s3://shop/in/d.csv"], []]

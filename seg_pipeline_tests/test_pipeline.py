@@ -140,7 +140,7 @@ def test_more_features_than_three_are_a_setting(run_pipeline, shop, tmp_path):
     )  # fmt: skip
 
     assert run.status == 0
-    coreset, _ = read_coreset(run.warehouse, DAY_AFTER)
+    coreset = read_coreset(run.warehouse, DAY_AFTER)
     assert coreset.points.shape[1] == 5
 
 
@@ -396,7 +396,7 @@ def test_models_of_online_retail_equal_scikit_learn_on_the_same_matrix(online_re
     features = warehouse.night(RFM_FEATURES, ONLINE_RETAIL_NIGHT)
     raw = features[["recency_days", "frequency", "monetary"]].to_numpy(dtype=float)
     matrix = StandardScaler().fit_transform(np.log1p(raw))
-    coreset, _ = read_coreset(warehouse, ONLINE_RETAIL_NIGHT)
+    coreset = read_coreset(warehouse, ONLINE_RETAIL_NIGHT)
     assert coreset.exact
     cell_of = {tuple(point): cell for cell, point in enumerate(np.round(coreset.points, 9))}
     cells = np.array([cell_of[tuple(row)] for row in np.round(matrix, 9)])

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
-from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
+from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.coreset import summarise
 from seg_pipeline.models.recount import recounted
@@ -17,7 +17,7 @@ from seg_pipeline.warehouse import Warehouse
 
 AS_OF = datetime.date(2024, 3, 1)
 COLUMNS = ("recency_days", "frequency", "monetary")
-NAMES = {"names": list(RFM_GRID)}
+NAMES = {"names": list(GRID_CELLS)}
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def warehouse(tmp_path):
             "recency_days": random.integers(1, 700, 3010),
             "frequency": np.r_[random.geometric(0.3, 3000), np.zeros(10, dtype=int)],
             "monetary": random.lognormal(4, 1, 3010).round(2),
-            "rfm_segment": random.choice(list(RFM_GRID), 3010),
+            "rfm_segment": random.choice(list(GRID_CELLS), 3010),
         }
     )
     filled = {column.name: 1 for column in RFM_FEATURES.columns if not column.nullable and column.type != "DATE"}
@@ -77,7 +77,7 @@ def test_every_buyer_is_counted_in_the_nearest_cell_of_the_sample(warehouse):
     np.testing.assert_allclose(found.points, means[order], atol=1e-9)
     spread = [((points[one] - points[one].mean(axis=0)) ** 2).sum(axis=1).mean() for one in members]
     np.testing.assert_allclose(found.spread, np.array(spread)[order], atol=1e-9)
-    places = [np.bincount(everyone["grid_place"].to_numpy()[one], minlength=len(RFM_GRID)) for one in members]
+    places = [np.bincount(everyone["grid_place"].to_numpy()[one], minlength=len(GRID_CELLS)) for one in members]
     np.testing.assert_array_equal(grid, np.array(places)[order])
     assert not found.exact
 

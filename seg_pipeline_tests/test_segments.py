@@ -10,7 +10,7 @@ import pytest
 import seg_pipeline.segments
 from seg_pipeline.champions.names import name_segments
 from seg_pipeline.errors import UsageError
-from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
+from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
 from seg_pipeline.segments.strategies import read_actions, strategies
 from seg_pipeline.segments.tables import SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import StrategySettings
@@ -53,7 +53,7 @@ def test_a_segment_that_has_lost_its_own_rhythm_counts_as_gone_however_it_scores
 def test_every_pair_of_mean_scores_has_exactly_one_name():
     scores = [(r, f, 1.0) for r in np.arange(1, 5.01, 0.25) for f in np.arange(1, 5.01, 0.25)]
 
-    assert set(name_segments(profiles(*scores))["grid_name"]) == set(RFM_GRID)
+    assert set(name_segments(profiles(*scores))["grid_name"]) == set(GRID_CELLS)
 
 
 def test_segments_of_one_cell_are_told_apart_by_what_differs_most():
@@ -99,7 +99,7 @@ def test_the_segment_without_purchases_keeps_its_own_name():
 
 
 def test_every_name_of_the_grid_has_its_actions():
-    assert set(read_actions(None)) == {*RFM_GRID, "No purchases"}
+    assert set(read_actions(None)) == {*GRID_CELLS, "No purchases"}
 
 
 MINE = """
@@ -248,7 +248,7 @@ def failed_rules(tmp_path, found, customers=1000):
 
 @pytest.mark.parametrize("settings", [{}, {"contacts": 1}, {"contact_cost": 0}, {"budget": 0}, {"budget": 123_456_789}])
 def test_every_split_keeps_the_rules_of_its_table(tmp_path, settings):
-    found = plan([70.0, 20.0, 10.0, -1.0], [0.0, 0.0, 5.0, 0.0], [*[*RFM_GRID][:3], "No purchases"], **settings)
+    found = plan([70.0, 20.0, 10.0, -1.0], [0.0, 0.0, 5.0, 0.0], [*[*GRID_CELLS][:3], "No purchases"], **settings)
 
     assert failed_rules(tmp_path, found) == []
 

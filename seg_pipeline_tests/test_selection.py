@@ -8,10 +8,10 @@ import pytest
 from seg_pipeline.evaluation.selection import (
     Candidate,
     candidates_of,
+    choice_rule,
     elbow,
     evaluate_candidates,
     judge,
-    rule_in_words,
     sensitivity,
 )
 from seg_pipeline.settings import SelectionSettings
@@ -96,7 +96,7 @@ def test_value_counts_like_the_others_and_not_where_it_was_not_tested():
 
     assert verdicts["kmeans", 4].score == pytest.approx((0.3 + 0.6 + 0.9 + 2 * 0.4) / 5)
     assert verdicts["kmeans", 5].score == pytest.approx(0.6)
-    assert "weighted 1 : 1 : 1 : 2" in rule_in_words(SelectionSettings(value_weight=2))
+    assert "weighted 1 : 1 : 1 : 2" in choice_rule(SelectionSettings(value_weight=2))
 
 
 def test_a_forced_choice_beats_the_gates_and_says_so():

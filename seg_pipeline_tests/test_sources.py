@@ -4,6 +4,7 @@ import codecs
 import csv
 import gzip
 import io
+import os
 
 import duckdb
 import pytest
@@ -147,7 +148,7 @@ def test_a_folder_gives_its_files_in_order_and_none_that_are_hidden_or_of_anothe
     for name in ("b.csv", "sub/a.csv", "a.csv.gz", "c.parquet", ".hidden.csv", ".cache/x.csv", "notes.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = [str(file.relative_to(tmp_path)) for file in find_files([str(tmp_path)])]
+    found = [os.path.relpath(file, tmp_path) for file in find_files([str(tmp_path)])]
     assert found == ["a.csv.gz", "b.csv", "c.parquet", "sub/a.csv"]
 
 
@@ -156,7 +157,7 @@ def test_a_glob_and_several_paths_name_each_file_once(tmp_path):
         (tmp_path / name).touch()
     (tmp_path / "link.csv").symlink_to(tmp_path / "a.csv")
     given = [f"{tmp_path}/*.csv", str(tmp_path / "a.csv"), f"{tmp_path}/../{tmp_path.name}/b.csv"]
-    assert sorted(file.name for file in find_files(given)) == ["a.csv", "b.csv"]
+    assert sorted(map(os.path.basename, find_files(given))) == ["a.csv", "b.csv"]
 
 
 def test_brackets_in_a_file_name_are_no_pattern(load_orders, tmp_path):

@@ -12,6 +12,7 @@ from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.stability import adjusted_rand, contingency, stability
 from seg_pipeline_tests.samples import rfm_like
+from seg_pipeline_tests.test_metrics import FITTED
 
 RANDOM = np.random.default_rng(5)
 
@@ -93,7 +94,7 @@ def test_one_real_group_stays_sure_where_the_rest_is_a_cloud():
     assert sure.jaccard[:-1].max() < 0.95
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS)
+@pytest.mark.parametrize("algorithm", FITTED.values(), ids=FITTED)
 def test_an_algorithm_labels_as_it_predicts(algorithm):
     rows, others = rfm_like(3000), rfm_like(500)
     coreset, _ = summarise(rows, 400)
@@ -103,10 +104,10 @@ def test_an_algorithm_labels_as_it_predicts(algorithm):
         np.testing.assert_array_equal(labels, algorithm.predict(model, others, coreset)[0])
 
 
-@pytest.mark.parametrize("name", [name for name in ALGORITHMS if not ALGORITHMS[name].is_random])
+@pytest.mark.parametrize("name", [name for name in FITTED if not FITTED[name].is_random])
 def test_what_says_that_nothing_is_random_takes_no_notice_of_the_seed(name):
     coreset, _ = summarise(rfm_like(3000), 400)
-    one, other = (ALGORITHMS[name].fit_range(coreset, [5], seed=seed, n_init=1) for seed in (0, 1))
+    one, other = (FITTED[name].fit_range(coreset, [5], seed=seed, n_init=1) for seed in (0, 1))
     assert one
     np.testing.assert_array_equal(one[0].cell_labels, other[0].cell_labels)
 

@@ -4,7 +4,7 @@ import datetime
 
 import pandas as pd
 
-from seg_pipeline.raw.assets import SQL
+from seg_pipeline.raw.profile import profile_query
 from seg_pipeline.tables import Column, Table
 from seg_pipeline.ui import markdown, preview, rows_built
 from seg_pipeline.warehouse import execute
@@ -79,7 +79,7 @@ def test_the_profile_of_what_was_delivered_names_no_customer(load_orders, tmp_pa
     orders = write_csv(tmp_path / "a.csv", ("customer_id", "date", "price"), ("Erika", "2024-01-01", 1), ("", "x", 2))
     raw, _ = load_orders(orders)
 
-    rows = execute(raw.connection, SQL / "profile.sql", {"files": [str(orders)]}).fetchall()
+    rows = execute(raw.connection, profile_query(), {"files": [str(orders)]}).fetchall()
 
     assert [row for row in rows if row[1]] == [
         ("customer_id", 1, 1, 1, None, None),

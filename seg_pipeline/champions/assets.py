@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from seg_pipeline.champions.appointment import appoint, rule_in_words
+from seg_pipeline.champions.appointment import appoint, takeover_rule
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
 from seg_pipeline.evaluation.tables import EVALUATION_REPORT
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
@@ -45,7 +45,7 @@ def assets_of(shop: Shop) -> Room:
             as_of,
             {
                 **verdict,
-                "rule": rule_in_words(settings),
+                "rule": takeover_rule(settings),
                 "figures": table_of(figures),
             },
             key=shop.key(CHAMPION_DECISIONS),

@@ -10,7 +10,7 @@ import math
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from seg_pipeline.features.tables import NO_PURCHASES, RFM_GRID
+from seg_pipeline.features.tables import GRID_CELLS, NO_PURCHASES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +111,7 @@ def _still_fits(profile: Mapping[Hashable, Any], grid_name: str, *, by_rhythm: b
     return any(
         abs(score - r) <= near and abs(profile["mean_f_score"] - f) <= near
         for score in recency_scores
-        for r, f in RFM_GRID.get(grid_name, ())
+        for r, f in GRID_CELLS.get(grid_name, ())
     )
 
 
@@ -127,7 +127,7 @@ def _by_grid(profile: Mapping[Hashable, Any], *, by_rhythm: bool) -> tuple[str, 
     if by_rhythm and r > LAPSED_R_SCORE and recency > LAPSED_AFTER * rhythm:
         r = LAPSED_R_SCORE
         said += f", R taken as {r} since they used to buy every {rhythm:.0f} days,"
-    name = next(name for name, cells in RFM_GRID.items() if (r, f) in cells)
+    name = next(name for name, cells in GRID_CELLS.items() if (r, f) in cells)
     return name, (
         f"{said} lie in cell {r} x {f} of the grid: {name} (median {recency:.0f} days since the last order,"
         f" {orders:.0f} {'order' if orders == 1 else 'orders'})"

@@ -126,9 +126,10 @@ def _show(screen: Screen, proposal: "Proposal") -> None:
     source = proposal.settings.source
     columns = proposal.inspection.deliveries[0].columns if proposal.inspection else source.columns
     if proposal.inspection:
-        delimiter = proposal.inspection.deliveries[0].delimiter
-        if delimiter:
-            screen.say(f"  delimiter {delimiter!r}, decimal {source.decimal!r}, dates {proposal.inspection.dates}")
+        detected = proposal.inspection.deliveries[0].shape.detected
+        if detected:
+            shown = ", ".join(f"{name} {value!r}" for name, value in detected.items())
+            screen.say(f"  {shown}, decimal {source.decimal!r}, dates {proposal.inspection.dates}")
         if proposal.inspection.returns:
             screen.say(
                 f"  returns = {proposal.settings.returns}: {proposal.inspection.returns:,} lines take money back; they"

@@ -43,10 +43,12 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _document(found: "Inspection") -> dict[str, object]:
-    from dataclasses import asdict
+    from dataclasses import asdict, fields
 
     problems = [dict(zip(("reason", "meaning", "lines", "first"), one, strict=True)) for one in found.problems]
-    return {**asdict(found), "problems": problems}
+    deliveries = [{"files": one.files, **asdict(one.shape), "columns": one.columns} for one in found.deliveries]
+    document = {field.name: getattr(found, field.name) for field in fields(found)}
+    return {**document, "deliveries": deliveries, "problems": problems}
 
 
 def show(screen: Screen, found: "Inspection") -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from seg_pipeline.evaluation.night import build_evaluation, build_value_test
-from seg_pipeline.evaluation.selection import rule_in_words
+from seg_pipeline.evaluation.selection import choice_rule
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
     EVALUATION_REPORT,
@@ -14,7 +14,7 @@ from seg_pipeline.evaluation.tables import (
     VALUE_WINDOW,
 )
 from seg_pipeline.features.tables import RFM_FEATURES
-from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
+from seg_pipeline.models.registry import BASELINE
 from seg_pipeline.models.tables import CANDIDATES, TITLES
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.ui import built, table_of
@@ -61,7 +61,7 @@ def assets_of(shop: Shop) -> Room:
         report, scenarios = build_evaluation(warehouse, settings, as_of)
         chosen = report[report["chosen"]].iloc[0]
         k_range = (settings.selection.k_min, settings.selection.k_max)
-        legend = Legend(TITLES, baseline=RFM_GRID)
+        legend = Legend(TITLES, baseline=BASELINE)
         yield built(
             warehouse,
             EVALUATION_REPORT,
@@ -69,7 +69,7 @@ def assets_of(shop: Shop) -> Room:
             {
                 "chosen": f"{chosen['algorithm']}, k = {chosen['k']}",
                 "reason": chosen["reason"],
-                "rule": rule_in_words(settings.selection),
+                "rule": choice_rule(settings.selection),
                 "silhouette": round(float(chosen["silhouette"]), 4),
                 **({"stability": round(float(chosen["stability"]), 4)} if pd.notna(chosen["stability"]) else {}),
                 "score": round(float(chosen["score"]), 4),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import seg_pipeline.features
 from seg_pipeline.features.buyers import GRID_PLACE, sampled
-from seg_pipeline.features.tables import RFM_GRID
+from seg_pipeline.features.tables import GRID_CELLS
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse, over_lines
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 # What the segments are described by, whatever features they are fitted on.
 DESCRIBED_BY = ("recency_days", "frequency", "monetary")
-RFM_FEATURES = Path(seg_pipeline.features.__file__).with_name("rfm_features.sql")
-OUTCOMES = Path(__file__).with_name("value_outcomes.sql")
+FEATURES_SQL = Path(seg_pipeline.features.__file__).with_name("rfm_features.sql")
+OUTCOMES_SQL = Path(__file__).with_name("value_outcomes.sql")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,10 @@ class Outcomes:
 
     Attributes:
         cutoff: the first day that is held back; what is known are the orders before it.
-        customers: one row per customer with a purchase before the cutoff (a sample where they are more than
-            warehouse.most_customers): the modelling features and DESCRIBED_BY as
-            of the cutoff, grid_place in the R x F grid, then orders and revenue of the window. None where there is no
-            test.
-        untested_because: why there is no test, in a sentence; None where there is one.
+        customers: one row per customer with a purchase before the cutoff (a sample if they are more than
+            warehouse.most_customers): the modelling features and DESCRIBED_BY as of the cutoff, their place in the
+            R x F grid (grid_place), then orders and revenue of the window. None if there is no test.
+        untested_because: why there is no test, in a sentence; None if there is one.
         sampled: whether the customers are a sample.
     """
 
@@ -71,12 +70,12 @@ def _read(warehouse: Warehouse, cutoff: datetime.date, as_of: datetime.date, fea
     # The night's own features, of an earlier day; only the columns asked for are worked out.
     buyers = (
         f"SELECT customer_id, {', '.join(features)}, {GRID_PLACE}"
-        f" FROM ({RFM_FEATURES.read_text(encoding='utf-8')}) AS features WHERE frequency > 0"
+        f" FROM ({FEATURES_SQL.read_text(encoding='utf-8')}) AS features WHERE frequency > 0"
     )
     known = f"CREATE OR REPLACE TEMP TABLE known AS {sampled(buyers, warehouse.most_customers)}"
     parameters: dict[str, Any] = {"cutoff": cutoff, "as_of": as_of}
     with warehouse.get_connection() as connection:
-        over_lines(connection, known, {"as_of": cutoff, "names": list(RFM_GRID)})
-        customers = over_lines(connection, OUTCOMES, parameters).df()
+        over_lines(connection, known, {"as_of": cutoff, "names": list(GRID_CELLS)})
+        customers = over_lines(connection, OUTCOMES_SQL, parameters).df()
         over_lines(connection, "DROP TABLE known")
     return customers

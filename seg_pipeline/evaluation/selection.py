@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
+from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.settings import SelectionSettings
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ class Candidate:
     @property
     def name(self) -> str:
         return f"{self.algorithm} with {self.k} segments"
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether it is the baseline: never ranked, chosen by force or as the last resort."""
+        return ALGORITHMS[self.algorithm].is_baseline
 
     def score(self, weights: Weights) -> float:
         """Weighted mean of silhouette, explained share, stability and value; what was not measured does not count."""
@@ -73,7 +78,7 @@ class Scenario:
     k: int
 
 
-def rule_in_words(selection: SelectionSettings) -> str:
+def choice_rule(selection: SelectionSettings) -> str:
     """The rule with the settings' own figures, for the report."""
     return (
         f"1. A candidate is eligible with {selection.k_min} to {selection.k_max} segments, none below"
@@ -130,7 +135,7 @@ def judge(
     """A verdict for each candidate, in their order; the grid must be among them, as the last resort."""
     sweeps: dict[str, list[Candidate]] = {}
     for candidate in candidates:
-        if candidate.algorithm != RFM_GRID:
+        if not candidate.is_baseline:
             sweeps.setdefault(candidate.algorithm, []).append(candidate)
     elbows = [elbow(sweep) for sweep in sweeps.values()]
     best_silhouettes = [_best_by_silhouette(sweep) for sweep in sweeps.values()]
@@ -141,7 +146,7 @@ def judge(
     def reason(candidate: Candidate) -> str:
         if candidate == chosen:
             return _why(chosen, ranking, selection, settled)
-        if candidate.algorithm == RFM_GRID:
+        if candidate.is_baseline:
             return "The baseline: the public R x F grid, scored for comparison."
         if candidate not in ranking:
             return candidate.refusal or f"Eligible, but not what {_forced(selection)} asks for."
@@ -201,7 +206,7 @@ def _winner(candidates: Sequence[Candidate], selection: SelectionSettings, settl
     """Within the tolerance of the best what is settled, else the fewest segments; the grid if none is admitted."""
     ranking = _ranking(candidates, selection)
     if not ranking:
-        return next(one for one in candidates if one.algorithm == RFM_GRID)
+        return next(one for one in candidates if one.is_baseline)
     weights = weights_of(selection)
     enough = ranking[0].score(weights) - selection.tolerance
     # Of as few segments the first in the ranking, which has the higher score.
@@ -220,7 +225,7 @@ def _admitted(candidates: Sequence[Candidate], selection: SelectionSettings) -> 
     asked_for = [
         one
         for one in candidates
-        if one.algorithm != RFM_GRID and selection.algorithm in (None, one.algorithm) and selection.k in (None, one.k)
+        if not one.is_baseline and selection.algorithm in (None, one.algorithm) and selection.k in (None, one.k)
     ]
     eligible = [one for one in asked_for if one.refusal is None]
     return asked_for if _forced(selection) and not eligible else eligible
@@ -229,8 +234,8 @@ def _admitted(candidates: Sequence[Candidate], selection: SelectionSettings) -> 
 def _why(chosen: Candidate, ranking: Sequence[Candidate], selection: SelectionSettings, settled: Settled | None) -> str:
     """Why this candidate was chosen."""
     forced = _forced(selection)
-    if chosen.algorithm == RFM_GRID:
-        if selection.algorithm == RFM_GRID:
+    if chosen.is_baseline:
+        if selection.algorithm == chosen.algorithm:
             return "Forced by selection.algorithm."
         what = f"The buyers are too few for {forced}" if forced else "No fitted candidate is good enough"
         return f"{what}, so the public R x F grid is used."

@@ -2,8 +2,7 @@
 
 from seg_pipeline.evaluation.value import RANDOM, Figures
 from seg_pipeline.features.tables import AS_OF
-from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
-from seg_pipeline.models.registry import ALGORITHMS
+from seg_pipeline.models.registry import ALGORITHMS, BASELINE
 from seg_pipeline.models.tables import METRICS
 from seg_pipeline.tables import Column, Rule, Table
 
@@ -14,7 +13,7 @@ EVALUATION_REPORT = Table(
     key=("algorithm", "k"),
     columns=(
         AS_OF,
-        Column("algorithm", "VARCHAR", "Algorithm; rfm_grid is the public R x F grid, the baseline"),
+        Column("algorithm", "VARCHAR", f"Algorithm; {BASELINE} is the public R x F grid, the baseline"),
         Column("k", "INTEGER", "Number of segments", min_value=1),
         *METRICS,
         Column(
@@ -50,7 +49,7 @@ EVALUATION_REPORT = Table(
         Rule(
             "a_fitted_model_chosen",
             "A fitted model is good enough: the grid is not the fallback.",
-            "SELECT algorithm, reason FROM {batch} WHERE chosen AND algorithm = 'rfm_grid'",
+            f"SELECT algorithm, reason FROM {{batch}} WHERE chosen AND algorithm = '{BASELINE}'",
             "warning",
         ),
     ),
@@ -136,8 +135,8 @@ SEGMENTATION = (
     Column(
         "algorithm",
         "VARCHAR",
-        "Algorithm; rfm_grid is the public R x F grid, random as many segments by chance, in random order",
-        values=(*ALGORITHMS, RFM_GRID, RANDOM),
+        f"Algorithm; {BASELINE} is the public R x F grid, random as many segments by chance, in random order",
+        values=(*ALGORITHMS, RANDOM),
     ),
     Column("k", "INTEGER", "Number of segments", min_value=1),
 )
@@ -163,7 +162,7 @@ VALUE_TEST = Table(
             "SELECT random.explained_share AS by_chance, fitted.explained_share AS fitted FROM"
             f" (SELECT * FROM {{batch}} WHERE algorithm = '{RANDOM}') AS random,"
             " (SELECT max(explained_share) AS explained_share FROM {batch}"
-            f" WHERE algorithm NOT IN ('{RANDOM}', '{RFM_GRID}')) AS fitted"
+            f" WHERE algorithm NOT IN ('{RANDOM}', '{BASELINE}')) AS fitted"
             " WHERE random.explained_share >= fitted.explained_share",
             "warning",
         ),

@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from seg_pipeline.evaluation.outcomes import DESCRIBED_BY, Outcomes
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
-from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, summarise
 from seg_pipeline.models.model import ClusterModel
-from seg_pipeline.models.registry import ALGORITHMS
+from seg_pipeline.models.registry import ALGORITHMS, BASELINE
 from seg_pipeline.models.side_by_side import side_by_side
 from seg_pipeline.settings import Settings
 
@@ -120,7 +119,7 @@ def segmentations(customers: "pd.DataFrame", groups: IntArray, settings: Setting
     # As many random segments as the grid has, in random order: what so many explain, and reach, by chance. By spend,
     # the one that happens to hold the largest customers would come first.
     chance = dealt(int(groups.max()) + 1, k)[groups]
-    return [*found, Segmentation(RFM_GRID, k, by_spend(grid, spend)), Segmentation(RANDOM, k, chance)]
+    return [*found, Segmentation(BASELINE, k, by_spend(grid, spend)), Segmentation(RANDOM, k, chance)]
 
 
 def _fitted(coreset: Coreset, ks: Sequence[int], seed: int, n_init: int, algorithm: str) -> list[ClusterModel]:
@@ -238,7 +237,7 @@ def value_test(
         else figures(one.labels, terms, groups, weights)
         for one in found
     ]
-    grid = next(figure for one, figure in zip(found, measured, strict=True) if one.algorithm == RFM_GRID)
+    grid = next(figure for one, figure in zip(found, measured, strict=True) if one.algorithm == BASELINE)
     rows = []
     for one, figure in zip(found, measured, strict=True):
         row: dict[str, object] = {"algorithm": one.algorithm, "k": one.k}

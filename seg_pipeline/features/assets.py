@@ -27,7 +27,7 @@ def assets_of(shop: Shop) -> Room:
             {
                 "customers": int(grid["customers"].sum()),
                 "first_rows": preview(warehouse, RFM_FEATURES, as_of),
-                "rfm_grid": table_of(grid),
+                "customers_by_rfm_segment": table_of(grid),
             },
             revenue="monetary",
         )

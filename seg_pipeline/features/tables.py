@@ -4,8 +4,9 @@ from seg_pipeline.tables import Column, Rule, Table
 
 NO_PURCHASES = "No purchases"
 
-# Name -> the cells (r_score, f_score) it covers. rfm_features.sql says the same in SQL; a test holds them equal.
-RFM_GRID: dict[str, frozenset[tuple[int, int]]] = {
+# The public R x F grid: name -> the cells (r_score, f_score) it covers. rfm_features.sql says the same in SQL; a test
+# holds them equal.
+GRID_CELLS: dict[str, frozenset[tuple[int, int]]] = {
     name: frozenset((r, f) for r in recency for f in frequency)
     for name, recency, frequency in (
         ("Champions", (5,), (4, 5)),
@@ -131,7 +132,9 @@ RFM_FEATURES = Table(
             max_value=5,
             title="Monetary score",
         ),
-        Column("rfm_segment", "VARCHAR", "Name of the cell in the public R x F grid", values=(*RFM_GRID, NO_PURCHASES)),
+        Column(
+            "rfm_segment", "VARCHAR", "Name of the cell in the public R x F grid", values=(*GRID_CELLS, NO_PURCHASES)
+        ),
     ),
     rules=(
         Rule(

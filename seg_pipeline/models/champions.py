@@ -115,6 +115,15 @@ def find_champion_of(warehouse: Warehouse, as_of: datetime.date) -> Champion | N
     )
 
 
+def comparable_champion(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> Champion | None:
+    """The champion that scores a night if it was fitted with the same settings; else None.
+
+    With other settings customers look different though nothing has happened to them.
+    """
+    champion = find_champion_of(warehouse, as_of)
+    return champion if champion and champion.settings_digest == settings_digest(settings) else None
+
+
 def champion_of(warehouse: Warehouse, as_of: datetime.date) -> Champion:
     """The same, where there must be one.
 

@@ -21,27 +21,23 @@ IntArray = npt.NDArray[np.int64]
 class Coreset:
     """Weighted cells that stand for all customers.
 
-    Attributes
-    ----------
-    points : (cells, features)
-        Mean of each cell's customers, in transformed units.
-    weights : (cells,)
-        Customers in each cell, above zero.
-    exact : bool
-        Every distinct row is a cell of its own, so nothing was lost.
-    spread : (cells,)
-        Mean squared distance of each cell's customers to their mean, squared transformed units; zeros unless given.
+    Attributes:
+        points: Mean (cells, features) of each cell's customers, in transformed units.
+        weights: Customers (cells,) in each cell, above zero.
+        exact: Whether every distinct row is a cell of its own, so that nothing was lost.
+        spread: Mean squared distance (cells,) of each cell's customers to their mean, squared transformed units; zeros
+            unless given.
+        rfm_segments: The commonest R x F grid segment (cells,) of each cell's customers; None if it is not known.
 
-    Raises
-    ------
-    ValueError
-        The arrays do not fit together, or a weight is not above zero (drop such cells first).
+    Raises:
+        ValueError: The arrays do not fit together, or a weight is not above zero (drop such cells first).
     """
 
     points: FloatArray
     weights: FloatArray
     exact: bool
     spread: FloatArray = field(default=None)  # type: ignore[arg-type]  # zeros: __post_init__ knows how many
+    rfm_segments: npt.NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         if self.spread is None:
@@ -49,6 +45,8 @@ class Coreset:
         if self.points.ndim != 2 or not self.weights.shape == self.spread.shape == self.points.shape[:1]:
             shapes = f"points {self.points.shape}, weights {self.weights.shape} and spread {self.spread.shape}"
             raise ValueError(f"{shapes} do not fit together")
+        if self.rfm_segments is not None and self.rfm_segments.shape != self.weights.shape:
+            raise ValueError(f"{len(self.rfm_segments)} grid segments for {len(self.weights)} cells")
         if not np.all(self.weights > 0):
             raise ValueError(f"cell {int(np.argmin(self.weights > 0))} has no weight: every cell needs one above zero")
 

@@ -1,4 +1,4 @@
-"""What a candidate model is, and what an algorithm has to offer: the record and the protocol all algorithms share.
+"""What a model is, what an algorithm has to answer, and the answers that algorithms of one kind share.
 
 Nothing here knows a particular algorithm.
 """
@@ -16,44 +16,40 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from seg_pipeline.features.transforms import apply_transforms, invert_transforms
+from seg_pipeline.models.answers import Comparison, Fifths, Variations
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means
 
 if TYPE_CHECKING:
+    import pandas as pd
     from threadpoolctl import ThreadpoolController
 
 # Rows handled at once where every customer is labelled: bounds memory, whatever the number of customers.
 ROWS_AT_ONCE = 65_536
+# Values tried of a feature besides those of the cells, which may lie far apart.
+EVEN_VALUES = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterModel:
     """A fitted model as plain numbers.
 
-    Fitted clusters are numbered by the first coordinate of their centre, then the next, so that the same fit always
-    carries the same numbers.
+    Clusters are numbered by the first coordinate of their centre, then the next, so that the same fit always carries
+    the same numbers.
 
-    Attributes
-    ----------
-    algorithm : str
-    k : int
-        Number of clusters; of a mixture, some may be nobody's most likely one.
-    centers : (k, features)
-        Mean of each cluster by customers, of a mixture the mean of each component, of k-medoids the medoid; transformed
-        units.
-    weights : (k,)
-        Share of customers in each cluster, of a mixture the weight of each component.
-    covariances : (k, features, features) or None
-        Of a mixture only.
-    cell_labels : (cells,)
-        Cluster of each cell of the coreset.
-    log_likelihood : float or None
-        Mean per customer, of a mixture only.
-    bic : float or None
-        Bayesian information criterion, lower is better, of a mixture only.
-    fit_seconds : float
-        Where one tree serves every k, the time of the tree; of mixtures, fitted side by side, an even part of theirs.
-    noise : int or None
-        Number of the cluster that holds whom density left in none of the others; None where there is no such cluster.
+    Attributes:
+        algorithm: Name of the algorithm.
+        k: Number of clusters; a component of a mixture may be no customer's most probable one.
+        centers: Mean (k, features) of each cluster's customers in transformed units; the mean of each component of a
+            mixture, and the medoids of k-medoids.
+        weights: Share (k,) of customers in each cluster; the weight of each component of a mixture.
+        covariances: Covariances (k, features, features) of a mixture; else None.
+        cell_labels: Cluster (cells,) of each cell of the coreset.
+        log_likelihood: Mean per customer, of a mixture; else None.
+        bic: Bayesian information criterion of a mixture, lower is better; else None.
+        fit_seconds: Time of the fit. If one tree serves every k, that of the tree; if mixtures are fitted side by side,
+            an even part of their time.
+        noise: Number of the cluster of noise points (customers HDBSCAN put in no dense cluster); None without one.
     """
 
     algorithm: str
@@ -69,13 +65,25 @@ class ClusterModel:
 
 
 class Algorithm(Protocol):
-    """A way of clustering, able to fit a range of k on a coreset and to label any points afterwards."""
+    """A way of clustering: it fits a range of k on a coreset, labels any customers afterwards and explains its labels.
+
+    Algorithms that find their clusters in the modelling features share the answers of `Clustering`.
+    """
 
     name: str
     # As people write it.
     title: str
-    # What a refit that measures stability passes to `fit_range`, and the "cells" at most that it runs on: as much
-    # effort as it takes that it is the customers drawn that are measured, not the starts or the cells, and no more.
+    # What computes it, as the UI shows it.
+    kind: str
+    # Whether it is what the others must beat: always there, never ranked, chosen by force or as the last resort, and
+    # held to no gate.
+    is_baseline: bool
+    # Names of its clusters, by their numbers, if they are settled before any customer is seen; else empty.
+    cluster_names: tuple[str, ...]
+    # Whether other customers would give other clusters, which is what stability measures.
+    has_stability: bool
+    # What a refit that measures stability passes to `fit_range`, and the most "cells" that it runs on: just enough
+    # effort for the figure to measure the customers drawn and neither the starts nor the cells.
     refit_options: ClassVar[Mapping[str, Any]]
     # Whether it minimises the dispersion within clusters, which is what the gap statistic compares.
     has_gap: bool
@@ -83,22 +91,46 @@ class Algorithm(Protocol):
     is_random: bool
 
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model for each k, in the order of `ks`; a k that the cells cannot fill is left out.
+        """Fits one model for each k, in the order of `ks`; a k that the cells cannot fill is left out.
 
-        All k at once, because one tree may serve every k. `seed` and `n_init` (starts for each k) matter only to
-        algorithms that start at random.
+        An algorithm that finds its own number of clusters returns one model whatever `ks`. All k come at once, because
+        one tree may serve every k. `seed` and `n_init` (starts for each k) matter only to algorithms that start at
+        random.
         """
         ...
 
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
-        """Cluster of each of `points` (rows, features) and the confidence in it, 0 to 1; both (rows,).
+        """Returns the cluster of each of `points` (rows, features) and the confidence in it, 0 to 1; both (rows,).
 
         `coreset` is the one that the model was fitted on.
         """
         ...
 
     def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
-        """The clusters (rows,) that `predict` finds with each of `models`, all fitted on `coreset`."""
+        """Returns the clusters (rows,) that `predict` finds with each of `models`, all fitted on `coreset`."""
+        ...
+
+    def columns(self, transforms: pd.DataFrame) -> list[str]:
+        """Returns the columns of rfm_features that a customer's cluster follows from.
+
+        `transforms` are the rows of feature_transforms.
+        """
+        ...
+
+    def points_of(self, customers: pd.DataFrame, transforms: pd.DataFrame) -> FloatArray:
+        """Returns the points that `predict` takes for customers; `customers` has the columns named by `columns`."""
+        ...
+
+    def as_champion(self, model: ClusterModel, coreset: Coreset) -> ClusterModel:
+        """Returns the model with its cells labelled by the numbers that `predict` gives."""
+        ...
+
+    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+        """Explains why `predict` puts one customer's point (1, features) where it does."""
+        ...
+
+    def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
+        """Returns what could be different about a customer, so that `predict` might put them elsewhere."""
         ...
 
 
@@ -110,14 +142,14 @@ def model_from_labels(
     *,
     centers: FloatArray | None = None,
 ) -> ClusterModel:
-    """The model that a hard clustering of the cells amounts to, numbered canonically.
+    """Makes a model from a hard clustering of the cells.
 
-    Parameters
-    ----------
-    labels : (cells,)
-        Numbers or names; k is how many there are.
-    centers : (labels, features) or None
-        Centre of each label, which is then a number; the means if None.
+    Args:
+        algorithm: Name of the algorithm.
+        coreset: The cells.
+        labels: Number or name (cells,) of each cell's cluster; k is how many different ones there are.
+        fit_seconds: Time of the fit.
+        centers: Centre (labels, features) of each label, which is then a number; the means if None.
     """
     found, clusters = np.unique(labels, return_inverse=True)
     weights, means = group_means(clusters, coreset.weights, coreset.points)
@@ -137,12 +169,12 @@ def model_from_labels(
 
 
 def canonical_order(centers: FloatArray) -> IntArray:
-    """Order (k,) of the centres (k, features) by their first coordinate, then the next."""
+    """Returns the order (k,) of the centres (k, features) by their first coordinate, then the next."""
     return np.lexsort(centers.T[::-1])
 
 
 def feasible(ks: Sequence[int], coreset: Coreset) -> list[int]:
-    """Those of `ks` that the cells can fill."""
+    """Returns those of `ks` that the cells can fill."""
     if any(k < 1 for k in ks):
         raise ValueError(f"a clustering has at least one cluster, asked for k = {min(ks)}")
     return [k for k in ks if k <= len(coreset.points)]
@@ -165,14 +197,46 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
+class Clustering:
+    """The answers of algorithms that find their clusters in the modelling features."""
+
+    kind = "scikitlearn"
+    is_baseline = False
+    cluster_names: tuple[str, ...] = ()
+    has_stability = True
+
+    def columns(self, transforms: pd.DataFrame) -> list[str]:
+        """Returns the modelling features."""
+        return [str(feature) for feature in transforms["feature"]]
+
+    def points_of(self, customers: pd.DataFrame, transforms: pd.DataFrame) -> FloatArray:
+        """Returns the customers in transformed units."""
+        return apply_transforms(customers, transforms)
+
+    def as_champion(self, model: ClusterModel, coreset: Coreset) -> ClusterModel:
+        """Returns the model as it is."""
+        return model
+
+    def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
+        """Returns the values of the modelling features at the cells, and evenly spaced ones between them."""
+        cells = invert_transforms(coreset.points, transforms)
+        return Variations(
+            {
+                str(name): np.append(values, np.linspace(values.min(), values.max(), EVEN_VALUES))
+                for name, values in cells.items()
+            },
+            lambda rows: rows,
+        )
+
+
 class FitsEachK(ABC):
-    """How algorithms fit whose models for different k have nothing in common."""
+    """Fits each k by itself, for algorithms whose models for different k have nothing in common."""
 
     name: str
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model for each k; a k is left out if the cells are too few, or too close, to fill as many clusters."""
+        """Fits one model for each k that the cells can fill; they may be too few, or too close together."""
         models = []
         for k in feasible(ks, coreset):
             started = time.perf_counter()
@@ -183,46 +247,78 @@ class FitsEachK(ABC):
 
     @abstractmethod
     def fit(self, coreset: Coreset, k: int, *, seed: int, n_init: int) -> ClusterModel:
-        """The model for one k, of fewer clusters where the cells fill no more."""
+        """Fits the model for one k, with fewer clusters if the cells fill no more."""
 
 
-class NearestCenter:
-    """How algorithms label whose clusters are the regions around their centres."""
+class NearestCenter(Clustering):
+    """The answers of algorithms whose clusters are the regions around their centres."""
 
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
-        """The nearest centre, and its margin over the second nearest (see `center_margin`)."""
+        """Returns the nearest centre, and its margin over the second nearest (see `center_margin`)."""
         return center_margin(points, model.centers)
 
     @single_threaded()
     def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
-        """The nearest centre by each model."""
+        """Returns the nearest centre by each model."""
         return [nearest_centers(points, model.centers) for model in models]
 
+    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+        """Compares the distances to the centres, which decide."""
+        distances = center_distances(model, point)
+        return Comparison(
+            "the nearest centre",
+            order=np.argsort(distances, kind="stable"),
+            distances=distances,
+            wording="its centre is {:.3f} away",
+        )
 
-class NearestCell:
-    """How algorithms label whose clusters may have any shape."""
+
+class NearestCell(Clustering):
+    """The answers of algorithms whose clusters may have any shape."""
 
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
-        """The cluster of the nearest cell, and the margin of that cluster's centre (see `center_margin`).
+        """Returns the cluster of the nearest cell, and the margin of that cluster's centre (see `center_margin`).
 
-        Where another cluster's centre is nearer, confidence is 0.
+        If the centre of another cluster is nearer, confidence is 0.
         """
         [labels] = self.label([model], points, coreset)
         return center_margin(points, model.centers, labels)
 
     @single_threaded()
     def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
-        """The cluster of the nearest cell by each model; the cell is looked for once."""
+        """Returns the cluster of the nearest cell by each model; the cell is looked up once."""
         from scipy.spatial import cKDTree
 
         nearest_cell = cKDTree(coreset.points).query(points)[1]
         return [model.cell_labels[nearest_cell] for model in models]
 
+    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+        """Compares the distances to the nearest cell of each cluster, which decide, beside those to the centres."""
+        from scipy.spatial.distance import cdist
+
+        to_cells = cdist(point, coreset.points)[0]
+        nearest = np.array([to_cells[model.cell_labels == cluster].min(initial=np.inf) for cluster in range(model.k)])
+        return Comparison(
+            "the cluster of the nearest cell",
+            order=np.argsort(nearest, kind="stable"),
+            distances=center_distances(model, point),
+            nearest_cells=nearest,
+            wording="its nearest cell is {:.3f} away",
+        )
+
+
+def center_distances(model: ClusterModel, point: FloatArray) -> FloatArray:
+    """Returns the distance (k,) of one point (1, features) to each centre."""
+    from scipy.spatial.distance import cdist
+
+    distances: FloatArray = cdist(point, model.centers)[0]
+    return distances
+
 
 def nearest_centers(points: FloatArray, centers: FloatArray) -> IntArray:
-    """Index (rows,) of the centre nearest to each of `points` (rows, features)."""
+    """Returns the index (rows,) of the centre nearest to each of `points` (rows, features)."""
     from scipy.spatial.distance import cdist
 
     labels = np.empty(len(points), dtype=np.int64)
@@ -235,11 +331,11 @@ def nearest_centers(points: FloatArray, centers: FloatArray) -> IntArray:
 def center_margin(
     points: FloatArray, centers: FloatArray, labels: IntArray | None = None
 ) -> tuple[IntArray, FloatArray]:
-    """Labels (rows,), the nearest centres if None, and a confidence (rows,) in them: max(0, 1 - own / other).
+    """Returns labels (rows,), the nearest centres unless given, and the confidence (rows,) in them.
 
-    It comes from the distances to the own centre and to the nearest other one: 1 at the own centre, 0 halfway to
-    another and beyond; it is the simplified silhouette (centres in place of members; Hruschka, Campello & de Castro
-    2006) without its negative side. With a single cluster, 1.
+    Confidence is max(0, 1 - own / other), from the distances to the own centre and to the nearest other one: 1 at the
+    own centre, 0 halfway to another and beyond. It is the simplified silhouette (centres in place of members; Hruschka,
+    Campello & de Castro 2006) without its negative side. With a single cluster it is 1.
     """
     from scipy.spatial.distance import cdist
 

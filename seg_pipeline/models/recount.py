@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seg_pipeline.features.buyers import GRID_PLACE
-from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
+from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
 from seg_pipeline.warehouse import map_rows, over_lines
@@ -22,25 +22,17 @@ if TYPE_CHECKING:
 def recounted(
     connection: duckdb.DuckDBPyConnection, sample: Coreset, transforms: pd.DataFrame, as_of: datetime.date
 ) -> tuple[Coreset, IntArray]:
-    """The coreset of a night with every buyer in the cell of a sample's that is nearest.
+    """Counts every buyer of a night in the nearest cell of a sample's coreset.
 
-    Parameters
-    ----------
-    connection
-        Of the warehouse; customers are assigned where its engine works.
-    sample : Coreset
-        Cells of a sample of the buyers.
-    transforms
-        Rows of feature_transforms.
-    as_of
-        The night.
+    Args:
+        connection: To the warehouse, whose engine assigns the customers.
+        sample: The coreset of a sample of the buyers.
+        transforms: The rows of feature_transforms.
+        as_of: The night.
 
-    Returns
-    -------
-    coreset : Coreset
-        Cells that have a buyer, with all of theirs: mean, number and spread; in lexicographic order of their points.
-    grid : (cells, grid)
-        Buyers of each cell in each place of the R x F grid.
+    Returns:
+        The cells that have a buyer, with the mean, number and spread of all their buyers, in lexicographic order of
+        their points; and the buyers (cells, places) of each cell in each place of the R x F grid.
     """
     features = [f"x{number}" for number in range(sample.points.shape[1])]
     sums = [*features, "squares"]
@@ -48,7 +40,7 @@ def recounted(
         connection,
         f"SELECT {', '.join(transforms['feature'])}, {GRID_PLACE} FROM {RFM_FEATURES.name}"
         " WHERE as_of = $as_of AND frequency > 0",
-        {"as_of": as_of, "names": list(RFM_GRID)},
+        {"as_of": as_of, "names": list(GRID_CELLS)},
         partial(_sums, sample.points, transforms),
         "counted",
         "cell INTEGER, grid_place INTEGER, customers BIGINT, " + ", ".join(f"{name} DOUBLE" for name in sums),
@@ -80,8 +72,9 @@ def _coreset(found: pd.DataFrame, features: list[str]) -> tuple[Coreset, IntArra
     weights = cells["customers"].to_numpy(dtype=np.float64)
     points = cells[features].to_numpy() / weights[:, None]
     spread = np.maximum(cells["squares"].to_numpy() / weights - (points**2).sum(axis=1), 0.0)
-    grid = np.zeros((len(cells), len(RFM_GRID)), dtype=np.int64)
+    in_places = np.zeros((len(cells), len(GRID_CELLS)), dtype=np.int64)
     rows = np.searchsorted(cells.index.to_numpy(), found["cell"].to_numpy())
-    np.add.at(grid, (rows, found["grid_place"].to_numpy(dtype=np.int64)), found["customers"].to_numpy(dtype=np.int64))
+    place, customers = (found[name].to_numpy(dtype=np.int64) for name in ("grid_place", "customers"))
+    np.add.at(in_places, (rows, place), customers)
     order = np.lexsort(points.T[::-1])
-    return Coreset(points[order], weights[order], exact=False, spread=spread[order]), grid[order]
+    return Coreset(points[order], weights[order], exact=False, spread=spread[order]), in_places[order]

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg_pipeline.features.tables import RFM_FEATURES, RFM_GRID
-from seg_pipeline.features.transforms import apply_transforms
-from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
+from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.models.answers import Comparison, Fifths, Variations
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
-from seg_pipeline.models.model import ClusterModel
+from seg_pipeline.models.model import Algorithm, ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.warehouse import map_rows, over_lines, place_of
 
@@ -25,24 +24,36 @@ NO_CLUSTER = -1
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A model with all that labelling takes: `transforms` as rows of feature_transforms, and the model's coreset."""
+    """A model with all that labelling takes: the rows of feature_transforms, and the model's coreset."""
 
     model: ClusterModel
     transforms: "pd.DataFrame"
     coreset: Coreset
 
     @property
+    def algorithm(self) -> Algorithm:
+        """The algorithm that fitted the model."""
+        return ALGORITHMS[self.model.algorithm]
+
+    @property
     def columns(self) -> list[str]:
-        """What of rfm_features it looks at."""
-        return ["rfm_segment"] if self.model.algorithm == RFM_GRID_NAME else self.transforms["feature"].to_list()
+        """The columns of rfm_features that a customer's cluster follows from."""
+        return self.algorithm.columns(self.transforms)
 
     def label(self, buyers: "pd.DataFrame") -> tuple[IntArray, FloatArray]:
-        """Cluster and confidence, both (buyers,). The R x F grid is a rule, not distances: its confidence is 1."""
-        if self.model.algorithm == RFM_GRID_NAME:
-            return grid_clusters(buyers), np.ones(len(buyers))
-        points = apply_transforms(buyers, self.transforms)
-        clusters, confidence = ALGORITHMS[self.model.algorithm].predict(self.model, points, self.coreset)
+        """Returns the cluster of each buyer and the confidence in it, 0 to 1; both (buyers,)."""
+        points = self.algorithm.points_of(buyers, self.transforms)
+        clusters, confidence = self.algorithm.predict(self.model, points, self.coreset)
         return clusters, np.clip(confidence, 0.0, 1.0)
+
+    def compare(self, buyer: "pd.DataFrame") -> Comparison:
+        """Explains why `label` puts a buyer, a row of rfm_features, where it does."""
+        point = self.algorithm.points_of(buyer, self.transforms)
+        return self.algorithm.compare(self.model, point, self.coreset)
+
+    def variations(self, fifths: Fifths) -> Variations:
+        """Returns what could be different about a buyer, so that `label` might put them elsewhere."""
+        return self.algorithm.variations(self.transforms, self.coreset, fifths)
 
 
 def label_customers(
@@ -50,8 +61,8 @@ def label_customers(
 ) -> None:
     """Makes a temporary table of a night, for `over_lines`: customer_id, cluster, confidence, a row per customer.
 
-    Who has bought nothing is in cluster -1 with confidence 1. Customers pass through Python some at a time, so memory
-    does not grow with them.
+    Customers without a purchase are in cluster -1 with confidence 1. Customers pass through Python some at a time, so
+    memory does not grow with their number.
     """
     place = place_of(connection, "customer_id")
     map_rows(
@@ -78,9 +89,3 @@ def _labels(scorer: Scorer, buyers: "pd.DataFrame") -> "pd.DataFrame":
 
     clusters, confidence = scorer.label(buyers)
     return pd.DataFrame({"place": buyers["place"], "cluster": clusters, "confidence": confidence})
-
-
-def grid_clusters(rows: "pd.DataFrame") -> IntArray:
-    """The grid as cluster numbers (rows,): the place of rfm_segment in the list of the grid's names."""
-    place = {name: number for number, name in enumerate(RFM_GRID)}
-    return np.asarray(rows["rfm_segment"].map(place), dtype=np.int64)

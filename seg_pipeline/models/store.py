@@ -13,7 +13,7 @@ from seg_pipeline.models.gates import failed_gate
 from seg_pipeline.models.metrics import score
 from seg_pipeline.models.model import ClusterModel
 from seg_pipeline.models.stability import Stability
-from seg_pipeline.models.tables import CANDIDATES, CORESET
+from seg_pipeline.models.tables import CANDIDATE_COLUMNS, CANDIDATES, CORESET
 from seg_pipeline.settings import SelectionSettings
 from seg_pipeline.warehouse import Warehouse
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def coreset_rows(coreset: Coreset, grid_segments: Sequence[str]) -> "pd.DataFrame":
-    """The rows of models.coreset; `grid_segments` is the R x F grid segment of each cell."""
+def coreset_rows(coreset: Coreset) -> "pd.DataFrame":
+    """The rows of models.coreset."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -32,22 +32,22 @@ def coreset_rows(coreset: Coreset, grid_segments: Sequence[str]) -> "pd.DataFram
             "point": list(coreset.points),
             "spread": coreset.spread,
             "exact": coreset.exact,
-            "rfm_segment": list(grid_segments),
+            "rfm_segment": coreset.rfm_segments,
         }
     )
 
 
-def read_coreset(warehouse: Warehouse, as_of: datetime.date) -> tuple[Coreset, "pd.DataFrame"]:
-    """The coreset of a night, and the rows it was read from."""
+def read_coreset(warehouse: Warehouse, as_of: datetime.date) -> Coreset:
+    """The coreset of a night."""
     rows = warehouse.night(CORESET, as_of)
     points = np.vstack(rows["point"].to_list()).astype(np.float64)
-    coreset = Coreset(
+    return Coreset(
         points,
         rows["customers"].to_numpy(dtype=np.float64),
         bool(rows["exact"].iloc[0]),
         rows["spread"].to_numpy(dtype=np.float64),
+        rows["rfm_segment"].to_numpy(dtype=np.str_),
     )
-    return coreset, rows
 
 
 def candidate_rows(
@@ -86,9 +86,7 @@ def candidate_rows(
                 "noise_cluster": model.noise,
             }
         )
-    return pd.DataFrame(
-        rows, columns=[column.name for column in CANDIDATES["kmeans"].columns if column.name != "as_of"]
-    )
+    return pd.DataFrame(rows, columns=[column.name for column in CANDIDATE_COLUMNS if column.name != "as_of"])
 
 
 def read_model(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.date) -> ClusterModel:

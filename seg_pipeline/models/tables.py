@@ -1,8 +1,8 @@
 """The tables of this room. All candidates of one algorithm stand in one table; these tables have the same columns."""
 
-from seg_pipeline.features.tables import AS_OF, RFM_GRID
-from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID_NAME
-from seg_pipeline.models.algorithms.rfm_grid import TITLE as RFM_GRID_TITLE
+from dataclasses import replace
+
+from seg_pipeline.features.tables import AS_OF, GRID_CELLS
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.tables import Column, Rule, Table
 
@@ -23,7 +23,7 @@ CORESET = Table(
             min_value=0,
         ),
         Column("exact", "BOOLEAN", "Every distinct customer is a cell, so nothing was lost"),
-        Column("rfm_segment", "VARCHAR", "Most common R x F grid segment of its customers", values=tuple(RFM_GRID)),
+        Column("rfm_segment", "VARCHAR", "Most common R x F grid segment of its customers", values=tuple(GRID_CELLS)),
     ),
     rules=(
         Rule(
@@ -80,6 +80,34 @@ METRICS = (
 )
 
 
+CANDIDATE_COLUMNS = (
+    AS_OF,
+    Column("algorithm", "VARCHAR", "Algorithm"),
+    Column("k", "INTEGER", "Number of clusters", min_value=1),
+    *METRICS,
+    Column(
+        "jaccard",
+        "DOUBLE[]",
+        "Of each cluster, its mean best overlap with one of a bootstrap draw",
+        nullable=True,
+    ),
+    Column("eligible", "BOOLEAN", "Passes the gates of the selection settings"),
+    Column("ineligible_because", "VARCHAR", "The first gate it fails", nullable=True),
+    Column("log_likelihood", "DOUBLE", "Mean log-likelihood per customer of a mixture", nullable=True),
+    Column("centers", "DOUBLE[][]", "Cluster means in transformed units"),
+    Column("weights", "DOUBLE[]", "Share of customers, of a mixture the component's weight"),
+    Column("covariances", "DOUBLE[][][]", "Covariance matrices of a mixture", nullable=True),
+    Column("cell_labels", "INTEGER[]", "Cluster of each cell of the coreset"),
+    Column(
+        "noise_cluster",
+        "INTEGER",
+        "Cluster that holds whom density left in none of the others",
+        nullable=True,
+        min_value=0,
+    ),
+)
+
+
 def candidates_table(algorithm: str, title: str) -> Table:
     """The table of one algorithm's candidates."""
     return Table(
@@ -89,31 +117,9 @@ def candidates_table(algorithm: str, title: str) -> Table:
         key=("k",),
         # No rows where the algorithm is not compared, or the buyers are too few.
         may_be_empty=True,
-        columns=(
-            AS_OF,
-            Column("algorithm", "VARCHAR", "Algorithm", values=(algorithm,)),
-            Column("k", "INTEGER", "Number of clusters", min_value=1),
-            *METRICS,
-            Column(
-                "jaccard",
-                "DOUBLE[]",
-                "Of each cluster, its mean best overlap with one of a bootstrap draw",
-                nullable=True,
-            ),
-            Column("eligible", "BOOLEAN", "Passes the gates of the selection settings"),
-            Column("ineligible_because", "VARCHAR", "The first gate it fails", nullable=True),
-            Column("log_likelihood", "DOUBLE", "Mean log-likelihood per customer of a mixture", nullable=True),
-            Column("centers", "DOUBLE[][]", "Cluster means in transformed units"),
-            Column("weights", "DOUBLE[]", "Share of customers, of a mixture the component's weight"),
-            Column("covariances", "DOUBLE[][][]", "Covariance matrices of a mixture", nullable=True),
-            Column("cell_labels", "INTEGER[]", "Cluster of each cell of the coreset"),
-            Column(
-                "noise_cluster",
-                "INTEGER",
-                "Cluster that holds whom density left in none of the others",
-                nullable=True,
-                min_value=0,
-            ),
+        columns=tuple(
+            replace(column, values=(algorithm,)) if column.name == "algorithm" else column
+            for column in CANDIDATE_COLUMNS
         ),
         rules=(
             Rule(
@@ -126,8 +132,7 @@ def candidates_table(algorithm: str, title: str) -> Table:
     )
 
 
-# The grid is scored beside the fitted algorithms, as the baseline that they must beat.
-TITLES = {**{name: algorithm.title for name, algorithm in ALGORITHMS.items()}, RFM_GRID_NAME: RFM_GRID_TITLE}
+TITLES = {name: algorithm.title for name, algorithm in ALGORITHMS.items()}
 CANDIDATES = {name: candidates_table(name, title) for name, title in TITLES.items()}
 
 CHAMPIONS = Table(

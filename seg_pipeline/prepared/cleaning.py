@@ -17,7 +17,7 @@ import duckdb
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.prepared.dates import OFFSET, Reading, count_read, date_reading
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REJECTED_ORDERS
-from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT
+from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import create, delete, insert, over_lines, replace_table, transaction
 
@@ -99,7 +99,7 @@ def clean(connection: duckdb.DuckDBPyConnection, settings: Settings) -> Reading:
 def _policies(settings: Settings) -> dict[str, Any]:
     """What the SQL binds, but for the dates."""
     return {
-        "blanks": BLANKS,
+        **CUSTOMER_ID,
         "offset": OFFSET,
         "comma_number": COMMA_NUMBER if settings.source.decimal == "," else None,
         "cancellations": one_regex(settings.cancellations),
@@ -177,7 +177,7 @@ def _find_touched(
         FROM raw.raw_orders
         WHERE source_file IN (SELECT unnest($new)) OR {touched}
         """,
-        {"new": list(new) or [""], "old": list(old) or [""], "blanks": BLANKS},
+        {"new": list(new) or [""], "old": list(old) or [""], **CUSTOMER_ID},
     )
 
 

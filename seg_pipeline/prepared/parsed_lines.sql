@@ -59,7 +59,7 @@ parsed AS (
             WHEN
                 contains(customer_text, '.')
                 AND (length(customer_text) <= 17 OR coalesce(try_cast(customer_text AS DOUBLE) < 9007199254740992, true))
-                THEN regexp_replace(customer_text, '^([0-9]+)\.0+\z', '\1')
+                THEN regexp_replace(customer_text, $spreadsheet_id, '\1')
             ELSE customer_text
         END AS customer_text,
         -- DuckDB form: try_strptime with a list of formats.

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg_pipeline.evaluation.selection import rule_in_words
+from seg_pipeline.evaluation.selection import choice_rule
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
     EVALUATION_REPORT,
@@ -79,7 +79,7 @@ def report_of(warehouse: Warehouse, settings: Settings, champion: Champion, as_o
         settings={key: value for key, value in flattened(settings).items() if key.split(".")[0] in SHOWN_SETTINGS},
         model_id=champion.model_id,
         versions={name: version(name) for name in PACKAGES},
-        rule=rule_in_words(settings.selection),
+        rule=choice_rule(settings.selection),
         sensitivity=warehouse.night(CHOICE_SENSITIVITY, fitted),
         value_window=warehouse.night(VALUE_WINDOW, fitted),
         value_test=warehouse.night(VALUE_TEST, fitted),

@@ -3,17 +3,16 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import dagster as dg
 
 from seg_pipeline import loading
 from seg_pipeline.raw.ingestion import Entry, ingest, read_ledger
+from seg_pipeline.raw.profile import profile_query
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.ui import table_of
 from seg_pipeline.wiring import Room, Shop
 
-SQL = Path(__file__).parent
 FILES_SHOWN = 20
 
 
@@ -35,7 +34,7 @@ def assets_of(shop: Shop) -> Room:
         loaded = [entry for entry in ledger if entry.is_loaded]
         new_lines = sum(entry.lines for entry in ledger if entry.source_file in set(ingested.loaded))
         # A night does not read again what it has already profiled.
-        profile = warehouse.read(SQL / "profile.sql", {"files": ingested.loaded}) if new_lines else None
+        profile = warehouse.read(profile_query(), {"files": ingested.loaded}) if new_lines else None
         yield dg.MaterializeResult(
             asset_key=shop.key(RAW_ORDERS),
             metadata={

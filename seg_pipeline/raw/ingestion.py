@@ -1,30 +1,36 @@
-"""Loading what is new: the files of the source against raw.deliveries, the ledger of what was delivered.
+"""Loading what is new: compares the source with raw.deliveries, the ledger of what was delivered.
 
-A file is known by its content. What was loaded once is not read again, a changed file replaces what it brought
-before, and a file that cannot be read is set aside with the reason while the others load. Ledger and lines change in
-one transaction.
+A file is known by its content. A file that was loaded once is not read again, a changed file replaces the lines of its
+version before, and a file that cannot be read is set aside with the reason while the others load. A table that grows
+continues where its last load ended. Ledger and lines change in one transaction.
 """
 
-import fnmatch
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
-from pathlib import Path
 
 import duckdb
 
 from seg_pipeline.errors import DataError, SegPipelineError
-from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT, ORDER_COLUMNS, column_names
-from seg_pipeline.raw.object_storage import is_object
-from seg_pipeline.raw.sources import Delivery, Found, deliveries, find_files, load, path_of
+from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
+from seg_pipeline.raw.sources import (
+    Delivery,
+    Found,
+    content_hash,
+    continuation,
+    deliveries,
+    digest_of_settings,
+    files_of,
+    find_files,
+    fingerprint,
+    is_named,
+    tables_of,
+)
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
-from seg_pipeline.settings import SourceSettings, read_preset, source_database
+from seg_pipeline.settings import SourceSettings
 from seg_pipeline.warehouse import create, delete, execute, tables_with, transaction
 
-# What was pulled from a database is named by this, its table and a number.
-PULL = "postgresql:"
-# Without one of these a line is still read, and means something else: it is one unit, or an order of its day.
+# A line without one of these is still read, but means something else: it is one unit, or an order of its day.
 NEVER_DROPPED = ("order_id", "quantity")
 
 
@@ -48,14 +54,10 @@ class Entry:
     def is_loaded(self) -> bool:
         return self.status in ("loaded", "kept")
 
-    @property
-    def is_pull(self) -> bool:
-        return self.source_file.startswith(PULL)
-
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What a night brought: files whose lines are new in raw_orders, and files whose lines are gone from it."""
+    """What a load changed: deliveries whose lines are new in raw_orders, and files whose lines are gone from it."""
 
     loaded: list[str]
     dropped: list[str]
@@ -63,7 +65,7 @@ class Ingested:
 
 @dataclass(slots=True)
 class _Plan:
-    """What becomes of each file: entries that stay as they are, files to load, and files whose lines go."""
+    """What a load does: entries that stay as they are, files to load, and files whose lines are deleted."""
 
     stay: dict[str, Entry]
     load: dict[str, Entry]
@@ -73,14 +75,18 @@ class _Plan:
 def ingest(
     connection: duckdb.DuckDBPyConnection, source: SourceSettings, deliveries_days: int | None = None
 ) -> Ingested:
-    """Brings raw_orders and deliveries up to date with the files and the table of the source.
+    """Brings raw_orders and deliveries up to date with the source.
 
-    Deliveries whose last order is more than `deliveries_days` before the newest expire.
+    Args:
+        connection: Of the warehouse.
+        source: Says where the orders are and how they are read.
+        deliveries_days: A delivery expires when its last order is more than so many days older than the newest of all;
+            None for never.
 
     Raises:
-        UsageError: no such path or preset; no file to read; see also `database.pull`.
-        DataError: no file at all can be read.
-        MachineError: the database cannot be reached.
+        UsageError: There is no such path, preset or table, or no file to read.
+        DataError: No file at all can be read, or a table cannot.
+        MachineError: A source cannot be reached.
     """
     for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
         create(connection, table, or_replace=False)
@@ -89,27 +95,27 @@ def ingest(
     for name in _expired(connection, deliveries_days) & plan.stay.keys():
         plan.stay[name] = replace(plan.stay[name], status="expired", lines=0)
         plan.drop.add(name)
-    found = deliveries(map(path_of, plan.load), source)
+    found = deliveries(plan.load, source)
     refused = dict(found.refused)
     wanted = _without_lost_columns(found.deliveries, plan.stay.values(), refused)
     while True:
-        loading = [str(file) for delivery in wanted for file in delivery.files]
-        rejected = {str(file) for file in refused if not _stays(ledger.get(str(file)), plan.load[str(file)])}
+        loading = [file for delivery in wanted for file in delivery.files]
+        rejected = {file for file in refused if not _stays(ledger.get(file), plan.load[file])}
         if rejected == plan.load.keys() and rejected and not any(entry.is_loaded for entry in plan.stay.values()):
             raise refused[min(refused)]
         current: Delivery | None = None
         try:
             with transaction(connection):
-                # What is replaced goes; of what cannot be read the version before stays.
+                # The lines of a file that is replaced go; if its new version cannot be read, they stay.
                 gone = plan.drop | (ledger.keys() & (rejected | set(loading)))
                 if any(entry.is_loaded for name, entry in ledger.items() if name not in gone):
                     _forget(connection, gone)
                 else:
                     create(connection, RAW_ORDERS)
                 for current in wanted:
-                    load(connection, current, RAW_ORDERS.name)
+                    current.load(connection, RAW_ORDERS.name)
                 current = None
-                pulled = _pull(connection, plan, source) if source.table else []
+                pulled = [name for table in tables_of(source) for name in _continue(connection, plan, source, table)]
                 _forget_erased(connection, [*loading, *pulled])
                 _write_ledger(connection, _entries(connection, plan, ledger, wanted, refused))
             return Ingested([*loading, *pulled], sorted(gone - set(loading)))
@@ -121,11 +127,11 @@ def ingest(
 
 
 def sample(connection: duckdb.DuckDBPyConnection, source: SourceSettings, lines: int) -> Found:
-    """Loads the first lines of each shape of file only, into tables that are new; gives what there is to load.
+    """Loads only the first lines of each shape of file, into new tables, and returns what there is to load.
 
     Raises:
-        UsageError: no such path or preset; no file to read.
-        DataError: no file at all can be read.
+        UsageError: There is no such path or preset, or no file to read.
+        DataError: No file at all can be read.
     """
     for table in (RAW_ORDERS, DELIVERIES):
         create(connection, table)
@@ -133,14 +139,14 @@ def sample(connection: duckdb.DuckDBPyConnection, source: SourceSettings, lines:
     if not found.deliveries:
         raise found.refused[min(found.refused)]
     for delivery in found.deliveries:
-        load(connection, delivery, RAW_ORDERS.name, limit=lines)
-    entries = [_loaded(Entry(str(file), "loaded"), of) for of in found.deliveries for file in of.files]
+        delivery.load(connection, RAW_ORDERS.name, limit=lines)
+    entries = [_loaded(Entry(file, "loaded"), of) for of in found.deliveries for file in of.files]
     _write_ledger(connection, entries)
     return found
 
 
 def read_ledger(connection: duckdb.DuckDBPyConnection) -> list[Entry]:
-    """The rows of raw.deliveries."""
+    """Returns the rows of raw.deliveries."""
     names = ", ".join(f'"{field.name}"' for field in fields(Entry))
     return [
         Entry(*row)
@@ -149,8 +155,8 @@ def read_ledger(connection: duckdb.DuckDBPyConnection) -> list[Entry]:
 
 
 def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> _Plan:
-    read_with = _reading(source)
-    present = {str(file): _seen(file, ledger.get(str(file)), read_with) for file in _files_there(source, ledger)}
+    read_with = digest_of_settings(source)
+    present = {name: _seen(name, ledger.get(name), read_with) for name in files_of(source, ledger.keys())}
     known_well = {name: entry for name, entry in ledger.items() if entry.read_with == read_with}
     found = {name: _staying(entry, present.get(name), source) for name, entry in known_well.items()}
     stay = {name: entry for name, entry in found.items() if entry is not None}
@@ -175,14 +181,17 @@ def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> _Plan:
 
 
 def _staying(entry: Entry, now: Entry | None, source: SourceSettings) -> Entry | None:
-    """What is loaded as it is in the ledger after this night; None where its file must be read, or its lines go.
+    """Returns the entry that the ledger keeps for a delivery; None if its file must be read, or its lines go.
 
-    `now` is the file as it is now, None where it is gone.
+    Args:
+        entry: Of the ledger, read with the settings of this load.
+        now: The file as it is now; None if it is gone.
+        source: Says what there is.
     """
-    if entry.is_pull:
+    if any(entry.source_file.startswith(_prefix(table)) for table in tables_of(source)):
         return entry
     if now is None:
-        if entry.is_loaded and source.removed_files == "keep" and _within(source.path, entry.source_file):
+        if entry.is_loaded and source.removed_files == "keep" and is_named(entry.source_file, source.path):
             gone = "no longer there; its lines stay"
             return replace(entry, status="kept", reason=gone, seen_hash=None, seen_bytes=None)
         return entry if entry.status == "expired" else None
@@ -196,70 +205,31 @@ def _staying(entry: Entry, now: Entry | None, source: SourceSettings) -> Entry |
 
 
 def _bare(entry: Entry) -> Entry:
-    """The same file without what belongs to loaded lines."""
+    """Returns the entry without what belongs to loaded lines."""
     return replace(entry, lines=0, columns=None, unused=None, content_hash=None)
 
 
-def _reading(source: SourceSettings) -> str:
-    """A digest of the settings that say how a file becomes lines."""
-    says = [read_preset(source.preset).get("columns"), source.columns, source.delimiter, source.encoding, ORDER_COLUMNS]
-    says += [source.table, source.cursor] if source.table else []
-    return hashlib.sha256(json.dumps(says, sort_keys=True).encode()).hexdigest()
-
-
-def _files_there(source: SourceSettings, ledger: Mapping[str, Entry]) -> list[Path]:
-    """The files of the source. A folder that somebody has emptied is none of them, and no error."""
-    emptied = {
-        word
-        for word in source.path
-        if path_of(word).is_dir() and any(_is_below(name, word) for name in ledger) and not _has_files(word)
-    }
-    words = [word for word in source.path if word not in emptied]
-    return find_files(words) if words or not (emptied or source.table) else []
-
-
-def _has_files(folder: str) -> bool:
-    try:
-        return bool(find_files([folder]))
-    except SegPipelineError:
-        return False
-
-
-def _within(words: Iterable[str], name: str) -> bool:
-    """Whether one of the source's paths stands for the file, were it there."""
-    return any(_is_below(name, word) if path_of(word).is_dir() else fnmatch.fnmatchcase(name, word) for word in words)
-
-
-def _is_below(name: str, folder: str) -> bool:
-    return name.startswith(folder.rstrip("/") + "/") if is_object(folder) else Path(name).is_relative_to(folder)
-
-
-def _seen(file: Path, known: Entry | None, read_with: str) -> Entry:
-    """The file as it is now. It is read only where its size or its time of change is not what it was."""
-    status = file.stat()
-    entry = replace(known or Entry(str(file), "loaded"), read_with=read_with)
-    if (entry.seen_bytes, entry.seen_modified_ns) == (status.st_size, status.st_mtime_ns) and entry.seen_hash:
+def _seen(name: str, known: Entry | None, read_with: str) -> Entry:
+    """Returns the file as it is now. Its content is read only if its fingerprint is not what it was."""
+    now = fingerprint(name)
+    entry = replace(known or Entry(name, "loaded"), read_with=read_with)
+    if (entry.seen_bytes, entry.seen_modified_ns) == (now.bytes, now.modified_ns) and entry.seen_hash:
         return entry
-    try:
-        with file.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError:
-        digest = None  # reading it says why
-    return replace(entry, seen_hash=digest, seen_bytes=status.st_size, seen_modified_ns=status.st_mtime_ns)
+    return replace(entry, seen_hash=content_hash(name), seen_bytes=now.bytes, seen_modified_ns=now.modified_ns)
 
 
 def _without_lost_columns(
-    wanted: Iterable[Delivery], staying: Iterable[Entry], refused: dict[Path, SegPipelineError]
+    wanted: Iterable[Delivery], staying: Iterable[Entry], refused: dict[str, SegPipelineError]
 ) -> list[Delivery]:
-    """The deliveries that have the columns that the others have, as far as numbers depend on them; the rest is refused.
+    """Returns the deliveries that have the NEVER_DROPPED columns that the others have; adds the rest to `refused`.
 
-    The others are those that are loaded; on a first night, the shape that most files have.
+    The others are the deliveries that are loaded; in a first load, the shape that most files have.
     """
     wanted = list(wanted)
     others = [(entry.source_file, json.loads(entry.columns)) for entry in staying if entry.is_loaded and entry.columns]
     if not others and wanted:
         most = max(wanted, key=lambda delivery: len(delivery.files))
-        others = [(str(most.files[0]), most.columns)]
+        others = [(most.files[0], most.columns)]
     fine = []
     for delivery in wanted:
         lost = [
@@ -281,21 +251,21 @@ def _without_lost_columns(
 
 
 def _stays(before: Entry | None, now: Entry) -> bool:
-    """Whether the lines that a file brought before stay, now that it cannot be read."""
+    """Returns whether the lines of a file's version before stay, now that the file cannot be read."""
     return before is not None and before.is_loaded and before.read_with == now.read_with
 
 
-def _without(delivery: Delivery, refused: Mapping[Path, SegPipelineError]) -> Delivery:
+def _without(delivery: Delivery, refused: Mapping[str, SegPipelineError]) -> Delivery:
     return replace(delivery, files=tuple(file for file in delivery.files if file not in refused))
 
 
-def _unreadable(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> dict[Path, SegPipelineError]:
-    """Those files of a delivery that cannot be read, each with its error: read one by one, into nothing."""
-    failed: dict[Path, SegPipelineError] = {}
+def _unreadable(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> dict[str, SegPipelineError]:
+    """Returns the files of a delivery that cannot be read, each with its error, by reading them one by one."""
+    failed: dict[str, SegPipelineError] = {}
     for file in delivery.files:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE tried_lines ({RAW_ORDERS.ddl})")
         try:
-            load(connection, replace(delivery, files=(file,)), "tried_lines")
+            replace(delivery, files=(file,)).load(connection, "tried_lines")
         except DataError as error:
             failed[file] = error
     connection.execute("DROP TABLE IF EXISTS tried_lines")
@@ -303,7 +273,7 @@ def _unreadable(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> di
 
 
 def _expired(connection: duckdb.DuckDBPyConnection, days: int | None) -> set[str]:
-    """Deliveries whose last clean order is more than so many days before the newest of all."""
+    """Returns the deliveries whose last clean order is more than so many days older than the newest of all."""
     if days is None or "prepared.clean_orders" not in tables_with(connection, "source_file"):
         return set()
     rows = connection.execute(
@@ -314,35 +284,33 @@ def _expired(connection: duckdb.DuckDBPyConnection, days: int | None) -> set[str
     return {name for (name,) in rows}
 
 
-def _pull(connection: duckdb.DuckDBPyConnection, plan: _Plan, source: SourceSettings) -> list[str]:
-    """Appends what is new in source.table, and its entry to those that stay; the name of the pull if it has lines."""
-    from seg_pipeline.raw import database
+def _prefix(table: str) -> str:
+    """Returns how the names of a table's deliveries begin; a number follows."""
+    return f"{table}#"
 
-    table, cursor, address = source.table or "", source.cursor or "", source_database()
-    before = sorted(name for name, entry in plan.stay.items() if entry.is_pull)
-    names = column_names(source.preset, read_preset(source.preset), source.columns)
-    header = database.header(address, table)
-    columns = names.find_in(header, table)
-    name = f"{PULL}{table}#{len(before) + 1:06}"
-    after = plan.stay[before[-1]].content_hash if before else None
-    pulled = database.pull(connection, address, table, columns, cursor, after, RAW_ORDERS.name, name)
+
+def _continue(connection: duckdb.DuckDBPyConnection, plan: _Plan, source: SourceSettings, table: str) -> list[str]:
+    """Appends what is new in a table, and its entry to those that stay; returns its name, if there are lines."""
+    before = sorted(name for name in plan.stay if name.startswith(_prefix(table)))
+    name = f"{_prefix(table)}{len(before) + 1:06}"
+    delivery = continuation(table, name, plan.stay[before[-1]].content_hash if before else None, source)
+    pulled = delivery.load(connection, RAW_ORDERS.name)
+    assert pulled is not None  # a table always says what it brought
     known = sum(plan.stay[one].lines for one in before)
-    # Of what has expired it is no longer known how many rows it was.
+    # For a delivery that has expired, the ledger no longer knows how many rows it was.
     if before and pulled.behind > known and all(plan.stay[one].is_loaded for one in before):
-        reason = f"{pulled.behind - known:,} rows of {table} came behind the cursor {cursor}, and are not loaded"
+        reason = f"{pulled.behind - known:,} rows of {table} came behind the cursor {source.cursor}, and are not loaded"
         plan.stay[before[-1]] = replace(plan.stay[before[-1]], reason=reason)
     if not pulled.lines:
         return []
-    entry = _loaded(
-        Entry(name, "loaded", seen_hash=pulled.last_cursor, read_with=_reading(source)),
-        Delivery((), header, None, columns),
-    )
+    read_with = digest_of_settings(source)
+    entry = _loaded(Entry(name, "loaded", seen_hash=pulled.last_cursor, read_with=read_with), delivery)
     plan.stay[name] = replace(entry, lines=pulled.lines)
     return [name]
 
 
 def _forget_erased(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) -> None:
-    """Deletes the lines of customers who were erased from deliveries that were just loaded."""
+    """Deletes the lines of erased customers from deliveries that were just loaded."""
     if not connection.execute(f"SELECT count(*) FROM {ERASED_CUSTOMERS.name}").fetchall()[0][0]:
         return
     delete(
@@ -350,7 +318,7 @@ def _forget_erased(connection: duckdb.DuckDBPyConnection, names: Iterable[str]) 
         RAW_ORDERS.name,
         "source_file IN (SELECT unnest($names::VARCHAR[]))"
         f" AND sha256({CUSTOMER_TEXT}) IN (SELECT customer_hash FROM {ERASED_CUSTOMERS.name})",
-        {"names": list(names), "blanks": BLANKS},
+        {"names": list(names), **CUSTOMER_ID},
     )
 
 
@@ -366,27 +334,27 @@ def _entries(
     plan: _Plan,
     ledger: Mapping[str, Entry],
     loaded: Iterable[Delivery],
-    refused: Mapping[Path, SegPipelineError],
+    refused: Mapping[str, SegPipelineError],
 ) -> Iterator[Entry]:
-    """The ledger as it is after a load."""
+    """Yields the entries of the ledger after a load."""
     lines = dict(
         connection.execute(f"SELECT source_file, count(*) FROM {RAW_ORDERS.name} GROUP BY source_file").fetchall()
     )
     after = dict(plan.stay)
-    after |= {str(file): _loaded(plan.load[str(file)], of) for of in loaded for file in of.files}
+    after |= {file: _loaded(plan.load[file], of) for of in loaded for file in of.files}
     for file, error in refused.items():
-        now, before = plan.load[str(file)], ledger.get(str(file))
+        now, before = plan.load[file], ledger.get(file)
         reason = " ".join(str(error).split())
         if _stays(before, now):
-            after[str(file)] = replace(now, status="kept", reason=f"its new version cannot be read: {reason}")
+            after[file] = replace(now, status="kept", reason=f"its new version cannot be read: {reason}")
         else:
-            after[str(file)] = replace(_bare(now), status="set_aside", reason=reason)
+            after[file] = replace(_bare(now), status="set_aside", reason=reason)
     for name, entry in after.items():
         yield replace(entry, lines=lines.get(name, 0) if entry.is_loaded else 0)
 
 
 def _loaded(entry: Entry, delivery: Delivery) -> Entry:
-    """A file whose lines are loaded as one of a delivery."""
+    """Returns the entry of a file that was loaded as part of a delivery."""
     return replace(
         entry,
         status="loaded",

@@ -2,7 +2,7 @@
 
 import datetime
 
-from seg_pipeline.champions.appointment import PROFILES
+from seg_pipeline.champions.new_segments import PROFILES_SQL
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.scoring import label_customers
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
@@ -23,7 +23,7 @@ def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date)
         # Outside the transaction: what it has not committed yet is read by one thread only.
         label_customers(connection, champion.scorer, as_of)
         temporary(connection, "numbered", champion.segments)
-        profiles = PROFILES.read_text(encoding="utf-8")
+        profiles = PROFILES_SQL.read_text(encoding="utf-8")
         over_lines(connection, f"CREATE OR REPLACE TEMP TABLE profiled AS {profiles}", {"as_of": as_of})
         with transaction(connection):
             replace_night(

@@ -1,7 +1,7 @@
 """The tables of this room."""
 
 from seg_pipeline.champions.tables import SEGMENT_ID, SEGMENT_NAME
-from seg_pipeline.features.tables import AS_OF, NO_PURCHASES, RFM_GRID
+from seg_pipeline.features.tables import AS_OF, GRID_CELLS, NO_PURCHASES
 from seg_pipeline.tables import Column, Rule, Table
 
 # Features whose median a profile shows.
@@ -71,7 +71,10 @@ SEGMENT_PROFILES = Table(
         SEGMENT_ID,
         SEGMENT_NAME,
         Column(
-            "grid_name", "VARCHAR", "Cell of the R x F grid that the name starts from", values=(*RFM_GRID, NO_PURCHASES)
+            "grid_name",
+            "VARCHAR",
+            "Cell of the R x F grid that the name starts from",
+            values=(*GRID_CELLS, NO_PURCHASES),
         ),
         Column("cluster", "INTEGER", "Number of its cluster in the model, from 0; -1 of segment 0"),
         Column("customers", "BIGINT", "Customers in the segment", min_value=1),

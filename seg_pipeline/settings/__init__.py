@@ -22,11 +22,18 @@ from seg_pipeline.settings.model import (
     keys,
 )
 from seg_pipeline.settings.presets import PRESETS, preset_names, read_preset, read_toml
-from seg_pipeline.settings.secrets import OUTPUT_HASH_KEY, dagster_home, output_hash_key, source_database
+from seg_pipeline.settings.secrets import (
+    OUTPUT_HASH_KEY,
+    SOURCE_DATABASE,
+    dagster_home,
+    output_hash_key,
+    source_database,
+)
 
 __all__ = [
     "OUTPUT_HASH_KEY",
     "PRESETS",
+    "SOURCE_DATABASE",
     "AutomationSettings",
     "FeatureSettings",
     "ModelSettings",

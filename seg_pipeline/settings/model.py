@@ -416,9 +416,6 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Self:
-        forced = self.selection.algorithm
-        if forced and forced not in (*self.models.algorithms, "rfm_grid"):
-            raise ValueError(f"selection.algorithm={forced} is not in models.algorithms {list(self.models.algorithms)}")
         if self.selection.k and not self.models.k_min <= self.selection.k <= self.models.k_max:
             raise ValueError(
                 f"selection.k={self.selection.k} is outside models.k_min..k_max"

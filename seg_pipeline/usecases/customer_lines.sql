@@ -1,5 +1,4 @@
--- The raw lines of one customer, each with what became of it. Ids compare as parsed_lines.sql reads them: blanks around
--- them and a spreadsheet's .0 are no part of them.
+-- The raw lines of one customer, each with what became of it.
 WITH
 found AS (
     SELECT
@@ -17,8 +16,7 @@ found AS (
         NULL,
         reason,
         false
-    FROM prepared.rejected_orders
-    WHERE regexp_replace(trim(customer_id, $blanks), '^([0-9]+)\.0+$', '\1') = $customer_id
+    FROM customer_rejections
 )
 SELECT raw_orders.*, found.* EXCLUDE (source_file, source_row)
 FROM raw.raw_orders

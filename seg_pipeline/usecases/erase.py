@@ -8,7 +8,7 @@ import duckdb
 
 from seg_pipeline.guest import check
 from seg_pipeline.publishing.sets import LATEST, SETS, published_as_of
-from seg_pipeline.raw.columns import BLANKS, CUSTOMER_TEXT
+from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.backfill import backfill
@@ -55,7 +55,7 @@ def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> E
 def _delete(connection: duckdb.DuckDBPyConnection, customers: Sequence[str]) -> dict[str, int]:
     for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
         create(connection, table, or_replace=False)
-    ids = {"ids": list(customers), "blanks": BLANKS}
+    ids = {"ids": list(customers), **CUSTOMER_ID}
     rows: dict[str, int] = {}
     for name in tables_with(connection, "customer_id"):
         customer = CUSTOMER_TEXT if name in AS_DELIVERED else "customer_id"

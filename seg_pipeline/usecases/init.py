@@ -13,18 +13,9 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from seg_pipeline.errors import DataError, SegPipelineError, UsageError
-from seg_pipeline.raw.columns import NEEDED, ColumnNames, column_names, plain
-from seg_pipeline.raw.database import header as table_header
-from seg_pipeline.raw.object_storage import is_object
-from seg_pipeline.raw.sources import find_files, header_of
-from seg_pipeline.settings import (
-    Settings,
-    flattened,
-    load_settings,
-    preset_names,
-    read_preset,
-    source_database,
-)
+from seg_pipeline.raw.columns import NEEDED, ColumnNames, plain
+from seg_pipeline.raw.sources import columns_of, find_files, header_of, relative_to, tables_of
+from seg_pipeline.settings import Settings, flattened, load_settings, preset_names
 from seg_pipeline.usecases.inspect import NEVER_MIXED, Inspection, inspect, mixture
 
 NO_COLUMN = "-"
@@ -109,14 +100,14 @@ def propose(given: Sequence[str], ask: Ask) -> Proposal:
         SegPipelineError: with the one line that says how to go on.
     """
     choices = _Choices(list(given), ask)
-    if choices.settings().source.table:
-        table = choices.settings().source.table or ""
-        _choose_columns(choices, table_header(source_database(), table), table)
+    source = choices.settings().source
+    if tables := tables_of(source):
+        _choose_columns(choices, header_of(tables[0], source), tables[0])
         return Proposal(choices.settings(), choices.decisions, choices.given, None)
-    files = find_files(choices.settings().source.path)
-    _choose_preset(choices, files[0])
-    header = _choose_text(choices, files[0])
-    _choose_columns(choices, header, str(files[0]))
+    file = find_files(source.path)[0]
+    _choose_preset(choices, file)
+    header = _choose_text(choices, file)
+    _choose_columns(choices, header, file)
     _choose_values(choices)
     found = _choose_decimal(choices)
     if not found.clean:
@@ -156,7 +147,7 @@ class _Choices:
         return answer
 
 
-def _choose_preset(choices: _Choices, file: Path) -> None:
+def _choose_preset(choices: _Choices, file: str) -> None:
     """A preset other than the general one whose names are just those of the file."""
     if not choices.is_open("source.preset"):
         return
@@ -164,10 +155,10 @@ def _choose_preset(choices: _Choices, file: Path) -> None:
         if preset == Settings().source.preset:
             continue
         source = choices.settings(f"source.preset={preset}").source
-        names = column_names(preset, read_preset(preset), source.columns)
+        names = columns_of(source)
         try:
             header = header_of(file, source)
-            names.find_in(header, str(file))
+            names.find_in(header, file)
         except SegPipelineError:
             continue
         if set(header) <= {name for known in names.names.values() for name in known}:
@@ -175,7 +166,7 @@ def _choose_preset(choices: _Choices, file: Path) -> None:
             return
 
 
-def _choose_text(choices: _Choices, file: Path) -> tuple[str, ...]:
+def _choose_text(choices: _Choices, file: str) -> tuple[str, ...]:
     """Encoding and delimiter of a text file; returns its header."""
     try:
         header = header_of(file, choices.settings().source)
@@ -193,7 +184,7 @@ def _choose_text(choices: _Choices, file: Path) -> tuple[str, ...]:
     return header
 
 
-def _readable_encoding(choices: _Choices, file: Path) -> str | None:
+def _readable_encoding(choices: _Choices, file: str) -> str | None:
     if choices.is_open("source.encoding"):
         for encoding in ("latin-1", "utf-16"):
             try:
@@ -206,8 +197,7 @@ def _readable_encoding(choices: _Choices, file: Path) -> str | None:
 
 def _choose_columns(choices: _Choices, header: Sequence[str], where: str) -> None:
     """The columns that the preset's names do not find, or find twice."""
-    source = choices.settings().source
-    names = column_names(source.preset, read_preset(source.preset), source.columns)
+    names = columns_of(choices.settings().source)
     try:
         found = names.find_in(header, where)
     except DataError as error:
@@ -217,8 +207,7 @@ def _choose_columns(choices: _Choices, header: Sequence[str], where: str) -> Non
         except NotAskedError:
             # It names the columns that are there, and the option that tells.
             raise error from None
-        told = choices.settings().source.columns
-        found = column_names(source.preset, read_preset(source.preset), told).find_in(header, where)
+        found = columns_of(choices.settings().source).find_in(header, where)
     for column in ("order_id", "quantity", "product_id"):
         # Without one of these the lines still count: so they are asked for, and nothing is taken without an answer.
         if column not in found:
@@ -234,7 +223,7 @@ def _choose_one_of(choices: _Choices, columns: Sequence[str], names: ColumnNames
         column: [name for name in header if plain(name) in map(plain, names.names.get(column, ()))]
         for column in columns
     }
-    if any(column in names.told or len(likely[column]) == 1 for column in columns):
+    if any(column in names.given or len(likely[column]) == 1 for column in columns):
         return
     for column in columns:
         answers = likely[column] or header
@@ -307,8 +296,9 @@ def settings_text(proposal: Proposal, path: Path) -> str:
         # Every column of the one shape that there is, so that the next file is read alike or set aside.
         (delivery,) = proposal.inspection.deliveries
         values["source.columns"] = delivery.columns
-        if delivery.delimiter and values["source.delimiter"] == "auto":
-            why["source.delimiter"] = f"found {delivery.delimiter!r}"
+        for name, value in delivery.shape.detected.items():
+            if values[f"source.{name}"] == "auto":
+                why[f"source.{name}"] = f"found {value!r}"
     if proposal.inspection and values["source.date_format"] == "auto":
         why["source.date_format"] = f"found {proposal.inspection.dates}"
     given = [one.partition("=")[0].strip() for one in proposal.given]
@@ -354,16 +344,10 @@ def _description(key: str) -> str:
 
 
 def _placed(key: str, value: Any, folder: Path) -> Any:
-    """Paths as the settings file means them: relative to its folder where they lie below it, else absolute."""
+    """Returns a value as the settings file has it: a path below the file's folder is relative to it."""
     if key == "source.path":
-        return [word if is_object(word) else _relative(word, folder) for word in value]
-    return _relative(value, folder) if isinstance(value, Path) else value
-
-
-def _relative(word: str | Path, folder: Path) -> str:
-    # A glob is a path as well; links stay as they are named.
-    whole = Path.cwd() / word
-    return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
+        return [relative_to(word, folder) for word in value]
+    return relative_to(str(value), folder) if isinstance(value, Path) else value
 
 
 def _toml(value: Any) -> str:

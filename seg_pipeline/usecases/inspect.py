@@ -165,6 +165,6 @@ def _readings(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 def _first_line(connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> dict[str, str | None]:
     first = connection.execute(
         f"SELECT {', '.join(ORDER_COLUMNS)} FROM raw.raw_orders WHERE source_file = $file ORDER BY source_row LIMIT 1",
-        {"file": str(delivery.files[0])},
+        {"file": delivery.files[0]},
     ).fetchone()
     return dict(zip(ORDER_COLUMNS, first, strict=True)) if first else dict.fromkeys(ORDER_COLUMNS)

@@ -13,7 +13,7 @@ from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.models.champions import champion_of, newest_champion
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
 from seg_pipeline.publishing.sets import LATEST, published_as_of
-from seg_pipeline.raw.object_storage import is_object
+from seg_pipeline.raw.sources import needs_library
 from seg_pipeline.segments.tables import SEGMENT_PROFILES
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.execution import Progress, executing
@@ -70,8 +70,8 @@ def run(settings: Settings, progress: Progress, *, refit: bool = False) -> Done:
         raise UsageError(f"as_of: {settings.as_of} is no night: nights go from {FIRST_DAY} to tomorrow (UTC)")
     with executing(settings, progress) as execution:
         warehouse = execution.warehouse
-        # A table or objects are read by libraries that must be loaded then.
-        if not settings.source.table and not any(map(is_object, settings.source.path)):
+        # While other modules load, nothing else may be imported.
+        if not needs_library(settings.source):
             loading.start()
         execution.run("ingest")
         progress.end_run()

@@ -22,7 +22,7 @@ from seg_pipeline.evaluation.tables import (
     VALUE_TEST,
     VALUE_WINDOW,
 )
-from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES, RFM_GRID
+from seg_pipeline.features.tables import FEATURE_TRANSFORMS, GRID_CELLS, RFM_FEATURES
 from seg_pipeline.guest import definitions_of
 from seg_pipeline.models.tables import CANDIDATES, CHAMPIONS, CORESET
 from seg_pipeline.nights import partition_of
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 {"day": NIGHT - datetime.timedelta(days=1)},
             )
             create(connection, RFM_FEATURES, or_replace=False)
-            connection.execute(SHOP, {"night": NIGHT, "customers": given.customers, "names": list(RFM_GRID)})
+            connection.execute(SHOP, {"night": NIGHT, "customers": given.customers, "names": list(GRID_CELLS)})
 
         settings = load_settings([f"warehouse.path={database}"], environment={})
 

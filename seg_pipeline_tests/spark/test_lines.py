@@ -75,7 +75,7 @@ def test_dates_are_detected_alike(both, tmp_path, times):
 
 
 def test_files_of_every_kind_are_read_alike(both, tmp_path, monkeypatch):
-    monkeypatch.setattr("seg_pipeline.raw.sources.LINES_IN_A_PART", 1000)
+    monkeypatch.setattr("seg_pipeline.raw.sources.parquet.LINES_IN_A_PART", 1000)
     folder = tmp_path / "orders"
     month = folder / "year=2024" / "month=02"
     month.mkdir(parents=True)

@@ -14,15 +14,24 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from seg_pipeline.models.algorithms.kmeans import kmeans_labels
+from seg_pipeline.models.answers import Comparison
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
-from seg_pipeline.models.model import ROWS_AT_ONCE, ClusterModel, canonical_order, feasible, single_threaded
+from seg_pipeline.models.model import (
+    ROWS_AT_ONCE,
+    Clustering,
+    ClusterModel,
+    canonical_order,
+    center_distances,
+    feasible,
+    single_threaded,
+)
 
 MAX_STARTS = 5
 
 CovarianceType = Literal["full", "diag"]
 
 
-class GaussianMixtureAlgorithm:
+class GaussianMixtureAlgorithm(Clustering):
     """The likeliest mixture of those that EM reaches from `n_init` KMeans clusterings."""
 
     name = "gaussian_mixture"
@@ -64,18 +73,29 @@ class GaussianMixtureAlgorithm:
 
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
-        """The component of the highest posterior probability, and that probability."""
+        """Returns the component of the highest posterior probability, and that probability."""
         posteriors = self.posteriors(model, points)
         return posteriors.argmax(axis=1), posteriors.max(axis=1)
 
     @single_threaded()
     def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
-        """The component of the highest posterior probability by each model."""
+        """Returns the component of the highest posterior probability by each model."""
         return [self.posteriors(model, points).argmax(axis=1) for model in models]
+
+    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+        """Compares the posterior probabilities, which decide, beside the distances to the centres."""
+        probabilities = self.posteriors(model, point)[0]
+        return Comparison(
+            "the most probable component of the mixture",
+            order=np.argsort(-probabilities, kind="stable"),
+            distances=center_distances(model, point),
+            probabilities=probabilities,
+            wording="probability {:.3f}",
+        )
 
     @staticmethod
     def posteriors(model: ClusterModel, points: FloatArray) -> FloatArray:
-        """Posterior probability (rows, k) of each component."""
+        """Returns the posterior probability (rows, k) of each component."""
         return _posteriors_of(points, _parameters_of(model))
 
 

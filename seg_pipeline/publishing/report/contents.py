@@ -10,14 +10,14 @@ from typing import Any
 import pandas as pd
 
 from seg_pipeline.evaluation.value import RANDOM, tested_k
-from seg_pipeline.models.algorithms.rfm_grid import NAME as RFM_GRID
+from seg_pipeline.models.registry import BASELINE
 from seg_pipeline.models.tables import TITLES
 from seg_pipeline.plotting.candidates import Legend
 from seg_pipeline.plotting.figures import segment_styles
 from seg_pipeline.plotting.notation import Notation
 from seg_pipeline.plotting.segments import by_revenue
 
-LEGEND = Legend(TITLES, baseline=RFM_GRID)
+LEGEND = Legend(TITLES, baseline=BASELINE)
 
 Row = dict[Any, Any]
 

@@ -1,23 +1,25 @@
-"""Order lines from a table of a PostgreSQL server, through ADBC, a pull at a time: what came since the pull before.
+"""Order lines from a table of a PostgreSQL server, read through ADBC. Each pull loads what came since the pull before.
 
-A cursor column that only grows says what is new. Its values must never come behind one that is pulled already, and
-three things make them do so all the same:
+A cursor column that only grows says which rows are new. A row whose value lies behind the last pull would never be
+loaded, and there are three ways in which that can happen:
 
-- Two transactions at once: the one with the smaller value commits last. A pull therefore ends at the newest value that
-  is there when it begins, and first waits for every transaction that had written by then, or was inserting into the
-  table. Those that begin later get later values.
-- Rows of equal value, where the column is not unique: more may come of the newest value, so it is left to a later pull.
-- Values drawn early and used late: sequences with a cache, blocks of ids that a program hands out, clocks of several
-  machines, a transaction that reads for long before its first write and then stamps its rows with its beginning; and,
-  where the server is a standby, transactions on its primary, which it does not see. Nothing can wait for these.
-  `Pulled.behind` counts what is there now of what was pulled before: more than was pulled means that such rows came.
+- Two transactions run at once, and the one with the smaller value commits last. A pull therefore ends at the newest
+  value that is there when it begins, and first waits for every transaction that had written by then or was inserting
+  into the table. Transactions that begin later get later values.
+- Several rows have the same value, because the column is not unique. More rows may get the newest value, so its rows
+  are left to a later pull.
+- Values are drawn early and used late: by sequences with a cache, by programs that hand out blocks of ids, by clocks of
+  several machines, by a transaction that reads for long before its first write and then stamps its rows with the time
+  it began; and, if the server is a standby, by transactions on its primary, which it does not see. Nothing can wait for
+  these. `Pulled.behind` counts the rows that are there now up to the last pull: more than were pulled means that some
+  came behind the cursor.
 
-Rows without a value in the column are an error. A row that is changed or deleted after its pull stays as it was, and
-under a column that changes with the row, such as updated_at, it comes once more, as a further line: the table must be
-one that is only added to, as order lines are.
+Rows without a value in the column are an error. A row that is changed or deleted after its pull stays as it was; under
+a column that changes with the row, such as updated_at, it would come again as a further line. So rows may only be added
+to the table, as order lines are.
 
-The address of the server holds a password. It comes as a SecretStr, is shown to the driver alone, and what the driver
-complains of, which quotes it, is told in words of this module.
+The address of the server holds a password. It comes as a SecretStr and is shown to the driver alone. The driver's error
+messages quote it, so they are replaced by words of this module.
 """
 
 import re
@@ -26,27 +28,30 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import duckdb
 from pydantic import SecretStr
 
 from seg_pipeline.errors import DataError, MachineError, SegPipelineError, UsageError, did_you_mean
+from seg_pipeline.raw.sources.source import Delivery, Pulled, Shape
+from seg_pipeline.settings import SOURCE_DATABASE, SourceSettings, source_database
 from seg_pipeline.warehouse import append_rows, quoted
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
 
-VARIABLE = "SEG_PIPELINE_SOURCE_DATABASE"
+# How the names of its tables begin, in the ledger and in source_file.
+SCHEME = "postgresql:"
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.2
 
-# Given to the server as settings of the session: the statement that streams its rows can bind no parameters.
+# Passed to the server as settings of the session, since the statement that streams rows can bind no parameters.
 AFTER = "current_setting('seg_pipeline.after')"
 UPTO = "current_setting('seg_pipeline.upto')"
 
-# Dates as ISO writes them and numbers in full, whatever the server's or the user's own settings are. The time zone is
-# left as the database has it: the shop's own time counts.
+# Dates in ISO form and numbers in full, whatever the server's or the user's own settings are. The time zone stays as
+# the database has it: the shop's own time counts.
 SESSION = """SELECT set_config('client_encoding', 'UTF8', false) AS encoding,
     set_config('DateStyle', 'ISO, YMD', false) AS dates, set_config('extra_float_digits', '3', false) AS digits"""
 
@@ -61,12 +66,12 @@ COLUMNS = """SELECT attrelid::bigint::text, format('%I.%I', nspname, relname), a
     WHERE cardinality(part) = 2
     ORDER BY attnum"""
 
-# Whoever has written holds a lock on its own number. An insert holds one on the table before it draws its first value.
+# A transaction that has written holds a lock on its own number. An insert locks the table before it draws a value.
 WRITERS = """SELECT DISTINCT coalesce(transactionid::text, virtualtransaction) FROM pg_locks
     WHERE granted AND (locktype = 'transactionid' AND mode = 'ExclusiveLock'
         OR locktype = 'relation' AND mode = 'RowExclusiveLock' AND relation = $1::oid)"""
 
-# What the driver says, and what of it can be told: never its own words.
+# A pattern of the driver's message, and the error that replaces it: the message itself is never shown.
 REFUSALS: tuple[tuple[str, type[SegPipelineError], str], ...] = (
     ("password|authenticat|pg_hba|role .* does not exist", UsageError, "it refuses the user or the password"),
     ("database .* does not exist", UsageError, "it has no database of that name"),
@@ -82,18 +87,44 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
-    """What a pull brought."""
+class TableShape(Shape):
+    """How a table is read: its name as the server knows it, and the column that says which rows are new."""
 
-    lines: int
-    last_cursor: str | None  # where the next pull goes on; that of the pull before where there are no lines
-    waiting: int = 0  # rows left to a later pull: of the newest value, or newer than the beginning of this one
-    behind: int = 0  # rows up to `after` that are there now; more than pulls brought means that some came behind it
+    table: str = ""
+    cursor: str = ""
+
+
+class PostgreSQL:
+    """A table of a PostgreSQL server, pulled again and again."""
+
+    endings = ()
+    library = "adbc_driver_postgresql"
+
+    def matches(self, name: str) -> bool:
+        return name.startswith(SCHEME)
+
+    def tables(self, source: SourceSettings) -> list[str]:
+        return [SCHEME + source.table] if source.table else []
+
+    def shape(self, name: str, source: SourceSettings) -> TableShape:
+        table = name.removeprefix(SCHEME)
+        return TableShape(header(source_database(), table), table=table, cursor=source.cursor or "")
+
+    def fingerprint(self, name: str) -> None:
+        return None
+
+    def content_hash(self, name: str) -> None:
+        return None
+
+    def load(self, connection: duckdb.DuckDBPyConnection, delivery: Delivery, into: str, limit: int | None) -> Pulled:
+        shape, [name] = cast(TableShape, delivery.shape), delivery.files
+        address, columns = source_database(), delivery.columns
+        return pull(connection, address, shape.table, columns, shape.cursor, delivery.after, into, name)
 
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A table of the server; its name as SQL text."""
+    """A table of the server, with its name as SQL text."""
 
     oid: str
     name: str
@@ -102,21 +133,21 @@ class _Table:
 
 
 def header(uri: SecretStr, table: str) -> tuple[str, ...]:
-    """The columns of a table or view, in their order.
+    """Returns the columns of a table or view, in their order.
 
     Args:
-        uri: A postgresql:// address. What it leaves out, libpq takes from PGHOST, PGUSER, PGPASSWORD and so on.
+        uri: A postgresql:// address. libpq takes what it leaves out from PGHOST, PGUSER, PGPASSWORD and so on.
         table: SCHEMA.TABLE, as SQL writes it.
 
     Raises:
-        UsageError: the extra is not installed; no address; wrong user, password, database or table.
-        MachineError: the server cannot be reached.
+        UsageError: The extra is not installed, or the address, user, password, database or table is wrong.
+        MachineError: The server cannot be reached.
     """
 
     def work(server: "_Server") -> tuple[str, ...]:
         return tuple(server.table(table).types)
 
-    return _told(uri, table, work)
+    return _with_server(uri, table, work)
 
 
 def pull(
@@ -132,7 +163,7 @@ def pull(
 ) -> Pulled:
     """Appends the rows whose cursor is past `after` to a table of the warehouse: all of them or, on an error, none.
 
-    Every value is text as PostgreSQL writes it, an empty one NULL as in files. The rows are those of one snapshot, in
+    Every value is text as PostgreSQL writes it; an empty one is NULL, as in files. The rows come from one snapshot, in
     the order of the cursor, and pass through in batches.
 
     Args:
@@ -147,9 +178,9 @@ def pull(
         wait_seconds: How long to wait for transactions that could still bring rows behind the cursor.
 
     Raises:
-        UsageError: as in `header`; no such column, no right to read, a cursor without an order.
-        DataError: rows without a value of the cursor; the server cannot give a row.
-        MachineError: the server cannot be reached or goes away; a transaction does not end in time.
+        UsageError: As in `header`; or there is no such column, no right to read it, or the cursor has no order.
+        DataError: Rows have no value in the cursor, or the server cannot give a row.
+        MachineError: The server cannot be reached or goes away, or a transaction does not end in time.
     """
 
     def work(server: "_Server") -> Pulled:
@@ -157,7 +188,7 @@ def pull(
         for setting, name in (("cursor", cursor), *((f"columns.{key}", name) for key, name in columns.items())):
             if name not in found.types:
                 raise UsageError(f"source.{setting}: {table} has no column {name!r}{did_you_mean(name, found.types)}")
-        # With the table's name before it: by the bare name the server would sort the text that is selected from it.
+        # Qualified, since the bare name would mean the text that is selected from the column.
         by, kind, rows = f"line.{quoted(cursor)}", found.types[cursor], f"{found.name} AS line"
         newest = server.value(f"SELECT {by}::text FROM {rows} WHERE {by} IS NOT NULL ORDER BY {by} DESC LIMIT 1")
         if newest is not None and newest != after:
@@ -195,11 +226,11 @@ def pull(
             raise DataError(f"{table}: the server could not give every row; SELECT * FROM {table} says why")
         return Pulled(lines, last_cursor, waiting, behind)
 
-    return _told(uri, table, work)
+    return _with_server(uri, table, work)
 
 
 class _Server:
-    """A session of the server. DuckDB reads its answers and makes its parameters, so that nobody needs pyarrow."""
+    """A session of the server. DuckDB reads its answers and makes its parameters, so that pyarrow is not needed."""
 
     def __init__(self, connection: "Connection", reader: duckdb.DuckDBPyConnection):
         self._connection = connection
@@ -217,17 +248,17 @@ class _Server:
             yield server
 
     def run(self, statement: str) -> None:
-        """A statement that has no answer."""
+        """Runs a statement that has no answer."""
         with closing(self._connection.cursor()) as cursor:
             cursor.execute(statement)
 
     def rows(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
-        """A small answer. No two columns of it share a name: pyarrow, where it is installed, looks for them by name."""
+        """Returns a small answer. Its columns need different names: pyarrow, if installed, finds them by name."""
         bound = None
         if parameters:
             values = ", ".join("?::VARCHAR" for _ in parameters)
             bound = self._reader.sql(f"SELECT {values}", params=list(parameters))
-        # Read as a whole, so that an error comes with its SQLSTATE, and not out of the middle of a stream.
+        # Read as a whole, so that an error comes with its SQLSTATE and not from the middle of a stream.
         with closing(self._connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.use_copy": "false"})) as cursor:
             cursor.execute(query, bound)
             self._reader.register("answer", cursor.fetch_arrow())
@@ -245,7 +276,7 @@ class _Server:
         return _Table(rows[0][0], rows[0][1], {name: kind for _, _, name, kind, _ in rows}, unique)
 
     def append(self, query: str, connection: duckdb.DuckDBPyConnection, into: str, source_file: str) -> int | None:
-        """Streams an answer into a table of the warehouse; None where it broke off, and then nothing is appended."""
+        """Streams an answer into a table of the warehouse; returns None, with nothing appended, if it broke off."""
         with closing(self._connection.cursor()) as cursor:
             cursor.execute(query)
             connection.register("pulled_lines", cursor.fetch_arrow())
@@ -253,12 +284,12 @@ class _Server:
                 lines = "SELECT *, $source_file AS source_file FROM pulled_lines"
                 return append_rows(connection, into, lines, {"source_file": source_file})
             except duckdb.InvalidInputException:
-                return None  # all others are the warehouse's own, which knows no address
+                return None  # any other error is the warehouse's own, which knows no address
             finally:
                 connection.unregister("pulled_lines")
 
     def is_there(self) -> bool:
-        """Whether the server still answers, be it that the transaction is aborted."""
+        """Returns whether the server still answers, even if only to say that the transaction is aborted."""
         from adbc_driver_manager import Error
 
         try:
@@ -269,7 +300,7 @@ class _Server:
 
 
 def _wait_for_writers(server: _Server, table: _Table, seconds: float) -> None:
-    """Waits until the transactions have ended that may hold values which they have not committed."""
+    """Waits for the transactions that may have drawn values and not committed them yet."""
     deadline = time.monotonic() + seconds
     at_first = set(server.rows(WRITERS, table.oid))
     while at_first & set(server.rows(WRITERS, table.oid)):
@@ -281,46 +312,48 @@ def _wait_for_writers(server: _Server, table: _Table, seconds: float) -> None:
         time.sleep(POLL_SECONDS)
 
 
-def _told(uri: SecretStr, table: str, work: Callable[[_Server], Result]) -> Result:
-    """Does work on the server; what goes wrong is told in one line that holds nothing of the address."""
+def _with_server(uri: SecretStr, table: str, work: Callable[[_Server], Result]) -> Result:
+    """Returns what `work` does on the server; turns its errors into one line that holds nothing of the address."""
     if find_spec("adbc_driver_postgresql") is None:
         raise UsageError("source.table: reading from PostgreSQL needs: pip install 'seg-pipeline[postgres]'")
     from adbc_driver_manager import Error
 
     if not re.match("postgres(ql)?://", uri.get_secret_value()):
-        raise UsageError(f"source.table: set {VARIABLE} to postgresql://USER:PASSWORD@HOST/DATABASE, or postgresql://")
+        raise UsageError(
+            f"source.table: set {SOURCE_DATABASE} to postgresql://USER:PASSWORD@HOST/DATABASE, or postgresql://"
+        )
     connected = False
     try:
         with _Server.session(uri) as server:
             connected = True
             return work(server)
     except (Error, UnicodeError) as error:
-        told = _complaint(table, error) if connected else _refusal(error)
-    # Raised here and not where it is caught: the driver's error, which quotes the address, must not hang on to it.
-    raise told
+        failure = _complaint(table, error) if connected else _refusal(error)
+    # Raised here and not where the driver's error is caught: that quotes the address, and must not hang on to this one.
+    raise failure
 
 
 def _refusal(error: Exception) -> SegPipelineError:
-    """Why there is no connection."""
+    """Returns the error that says why there is no connection."""
     for words, kind, reason in REFUSALS:
         if re.search(words, str(error), re.IGNORECASE):
-            return kind(f"{VARIABLE}: no connection to the database: {reason}")
-    return MachineError(f"{VARIABLE}: no connection to the database")
+            return kind(f"{SOURCE_DATABASE}: no connection to the database: {reason}")
+    return MachineError(f"{SOURCE_DATABASE}: no connection to the database")
 
 
 def _complaint(table: str, error: Exception) -> SegPipelineError:
-    """Why a query failed."""
+    """Returns the error that says why a query failed."""
     state = getattr(error, "sqlstate", None)
     if state is None or state.startswith(("08", "57P")):
         return MachineError(f"{table}: the server went away in mid-pull; none of its rows were loaded")
-    told: dict[str, SegPipelineError] = {
+    errors: dict[str, SegPipelineError] = {
         "22023": UsageError(f"source.table: {table!r} is not SCHEMA.TABLE"),
         "42501": UsageError(f"source.table: the database does not let its user read {table}"),
         "42883": UsageError(f"source.cursor: the column of {table} is of a type that has no order"),
         "57014": MachineError(f"{table}: the server cancelled the query, perhaps by a time limit of its own"),
     }
-    if state in told:
-        return told[state]
+    if state in errors:
+        return errors[state]
     if state.startswith("22"):
         return DataError(
             f"{table}: the server cannot read a value (SQLSTATE {state}); was source.cursor another column before?"

@@ -1,0 +1,66 @@
+"""What an algorithm answers when a person asks why a customer is in a cluster and what would move them.
+
+`seg-pipeline explain` shows it; the algorithms themselves know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from seg_pipeline.models.coreset import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A feature of the night -> the cut points (4,) of the fifths of its buyers.
+Fifths = Callable[[str], FloatArray]
+
+
+def _nothing_compared() -> FloatArray:
+    return np.empty(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What decided on a customer's cluster, and how near the customer is to every cluster.
+
+    Attributes:
+        why: What decided, in words.
+        order: The clusters (k,), the customer's own first; empty if the algorithm is a rule that compares nothing.
+        distances: Distance (k,) to each centre, transformed units.
+        nearest_cells: Distance (k,) to the nearest cell of each cluster, infinite for a cluster without a cell; None
+            unless the nearest cell decides.
+        probabilities: Posterior probability (k,) of each component; None unless the model is a mixture.
+        wording: How the figure that decided is written about another cluster, such as "its centre is {:.3f} away".
+    """
+
+    why: str
+    order: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    distances: FloatArray = field(default_factory=_nothing_compared)
+    nearest_cells: FloatArray | None = None
+    probabilities: FloatArray | None = None
+    wording: str = ""
+
+    @property
+    def deciding(self) -> FloatArray:
+        """The figure (k,) that decided: probabilities, distances to cells, or else distances to centres."""
+        if self.probabilities is not None:
+            return self.probabilities
+        return self.distances if self.nearest_cells is None else self.nearest_cells
+
+
+@dataclass(frozen=True, slots=True)
+class Variations:
+    """What could be different about a customer, one feature at a time.
+
+    Attributes:
+        values: The values of each feature that are worth trying.
+        completed: Takes rows with a changed feature and returns them with the columns that follow from it.
+    """
+
+    values: Mapping[str, FloatArray]
+    completed: Callable[[pd.DataFrame], pd.DataFrame]

@@ -1,0 +1,85 @@
+"""Which files source.path stands for, and whether it still does if they are gone."""
+
+import fnmatch
+from collections.abc import Collection, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from seg_pipeline.errors import SegPipelineError, UsageError
+from seg_pipeline.raw.sources import registry
+from seg_pipeline.raw.sources.places import path_of, place_of
+
+
+def find_files(paths: Iterable[str]) -> list[str]:
+    """Returns the files that paths, folders (with what is below them) and globs stand for, in order of their names.
+
+    Raises:
+        UsageError: Nothing is given, nothing is there, or nothing of a kind that can be read.
+        MachineError: The object storage cannot be reached.
+    """
+    given = list(paths)
+    if not given:
+        raise UsageError("source.path: no order files given; name a file, a folder or a glob")
+    # A file that is named twice, in whatever words, is one delivery.
+    by_identity: dict[str, str] = {}
+    for name in given:
+        for file, identity in place_of(name).guarded(name, partial(_files_of, name)):
+            by_identity[identity] = min(by_identity.get(identity, file), file)
+    return sorted(by_identity.values())
+
+
+def files_there(paths: Sequence[str], known: Collection[str]) -> list[str]:
+    """Returns the files that paths stand for. A folder that somebody has emptied has none, and is no error.
+
+    Args:
+        paths: Files, folders and globs.
+        known: Files that were there once: a folder that never had one is an error.
+
+    Raises:
+        UsageError: As `find_files`.
+    """
+    folders = [path for path in paths if path_of(path).is_dir()]
+    had_files = [path for path in folders if any(place_of(path).is_below(name, path) for name in known)]
+    emptied = {path for path in had_files if not _has_files(path)}
+    left = [path for path in paths if path not in emptied]
+    return find_files(left) if left or not emptied else []
+
+
+def is_named(name: str, paths: Iterable[str]) -> bool:
+    """Returns whether one of the paths would stand for a file, were the file there."""
+    return any(
+        place_of(path).is_below(name, path) if path_of(path).is_dir() else fnmatch.fnmatchcase(name, path)
+        for path in paths
+    )
+
+
+def _has_files(folder: str) -> bool:
+    try:
+        return bool(find_files([folder]))
+    except SegPipelineError:
+        return False
+
+
+def _files_of(name: str) -> list[tuple[str, str]]:
+    """Returns the files that one path, folder or glob stands for, each with its identity."""
+    place, endings = place_of(name), ", ".join(ending for kind in registry.KINDS for ending in kind.endings)
+    path = place.path(name)
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.is_file() and _is_order_file(file, path)]
+        if not files:
+            raise UsageError(f"{name}: no file in this folder ends in {endings}")
+    elif path.is_file():
+        if registry.kind_of(str(path)) is None:
+            raise UsageError(f"{name}: not a kind of file that can be read; it must end in {endings}")
+        files = [path]
+    else:
+        files = [file for file in place.glob(name) if file.is_file() and registry.kind_of(str(file))]
+        if not files:
+            raise UsageError(f"{name}: no such file or folder, and no file matches it")
+    return [(str(file), place.identity(file)) for file in files]
+
+
+def _is_order_file(file: Path, folder: Path) -> bool:
+    """Returns whether a file found in a folder is meant: hidden files and folders belong to some program."""
+    below = str(file).removeprefix(str(folder)).split("/")
+    return registry.kind_of(str(file)) is not None and not any(part.startswith(".") for part in below)

@@ -1,0 +1,54 @@
+"""Parquet files. Their values of any type become text."""
+
+import glob
+
+import duckdb
+
+from seg_pipeline.errors import DataError
+from seg_pipeline.raw.sources.files import FileKind, Part, files_parameter, message_of, values_of
+from seg_pipeline.raw.sources.places import place_of
+from seg_pipeline.raw.sources.source import Delivery, Shape
+from seg_pipeline.settings import SourceSettings
+from seg_pipeline.warehouse import quoted
+
+# Bytes are text if the file does not say so: for the types of columns and for their values alike.
+OPTIONS = "binary_as_string = true"
+# How many rows of a file a worker reads at once.
+LINES_IN_A_PART = 1_000_000
+
+
+class Parquet(FileKind):
+    """Parquet files. Files whose columns have other types are read apart, or they would be cast to the first file's."""
+
+    endings = (".parquet", ".pq")
+
+    def shape(self, name: str, source: SourceSettings) -> Shape:
+        try:
+            with duckdb.connect() as connection:
+                place_of(name).prepare(connection)
+                columns = connection.execute(
+                    f"DESCRIBE SELECT * FROM read_parquet($file, {OPTIONS})", {"file": glob.escape(name)}
+                ).fetchall()
+        except duckdb.Error as error:
+            raise DataError(f"{name}: not a parquet file, or a damaged one: {message_of(error)}") from None
+        return Shape(tuple(column[0] for column in columns), tuple(column[1] for column in columns))
+
+    def query(self, delivery: Delivery) -> str:
+        values = values_of(delivery, lambda name: f"nullif(CAST({quoted(name)} AS VARCHAR), '')")
+        return (
+            f"SELECT {values}, source_file, file_row_number + 1 AS source_row"
+            f" FROM read_parquet($files, filename = 'source_file', file_row_number = true, {OPTIONS})"
+        )
+
+    def parts(self, connection: duckdb.DuckDBPyConnection, delivery: Delivery) -> list[Part]:
+        with self.refused({file: file for file in delivery.files}):
+            query = "SELECT file_name, num_rows FROM parquet_file_metadata($files)"
+            rows = dict(connection.execute(query, files_parameter(delivery.files)).fetchall())
+        return [
+            self.part(delivery, file, f"file_row_number >= {first} AND file_row_number < {first + LINES_IN_A_PART}")
+            for file in delivery.files
+            for first in range(0, rows[file], LINES_IN_A_PART)
+        ]
+
+    def message(self, file: str, error: duckdb.Error) -> str:
+        return super().message(f"{file}: damaged", error)

@@ -1,0 +1,138 @@
+"""What would have to change about a customer for the champion to put them in another segment, one feature at a time."""
+
+import datetime
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.models.champions import Champion
+from seg_pipeline.models.coreset import FloatArray, IntArray
+from seg_pipeline.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SegmentsOf = Callable[["pd.DataFrame"], IntArray]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The smallest change of one feature, the others as they are, that moves the customer; None if no value does."""
+
+    feature: str
+    now: float
+    to: float | None
+    segment_id: int | None
+    segment_name: str | None
+
+
+def changes_of(warehouse: Warehouse, champion: Champion, row: "pd.DataFrame", as_of: datetime.date) -> list[Change]:
+    """Finds for each feature alone the smallest change that moves the customer.
+
+    The champion's own labelling says what a value leads to. Its algorithm says which values are worth trying; between
+    two of them the border is found by halving.
+
+    Args:
+        warehouse: The warehouse.
+        champion: The champion that scored the night.
+        row: The customer's row of rfm_features.
+        as_of: The night.
+    """
+
+    def fifths(feature: str) -> FloatArray:
+        cuts = warehouse.value(
+            f"SELECT quantile_disc({feature}, [0.2, 0.4, 0.6, 0.8]) FROM {RFM_FEATURES.name}"
+            " WHERE as_of = $as_of AND frequency > 0",
+            {"as_of": as_of},
+        )
+        return np.array(cuts, dtype=np.float64)
+
+    variations = champion.scorer.variations(fifths)
+    transforms = champion.scorer.transforms
+    fills = dict(zip(transforms["feature"], transforms["fill"], strict=True))
+    names = dict(zip(champion.segments["segment_id"], champion.segments["segment_name"], strict=True))
+    changes = []
+    for name, values in variations.values.items():
+        known = number_of(row, name)
+        now = fills[name] if known is None else known
+        moved = _nearest_change(
+            row, name, now, values, lambda rows: segments_given(champion, variations.completed(rows))
+        )
+        to, segment_id = moved or (None, None)
+        changes.append(Change(name, now, to, segment_id, None if segment_id is None else names[segment_id]))
+    return changes
+
+
+def segments_given(champion: Champion, rows: "pd.DataFrame") -> IntArray:
+    """The segment (rows,) that the champion puts each row of rfm_features in."""
+    segment_of = dict(zip(champion.segments["cluster"], champion.segments["segment_id"], strict=True))
+    return np.array([segment_of[cluster] for cluster in champion.scorer.label(rows)[0]])
+
+
+def _nearest_change(
+    row: "pd.DataFrame", name: str, now: float, values: FloatArray, segments_of: SegmentsOf
+) -> tuple[float, int] | None:
+    """Returns the value nearest to `now`, in whole steps of the feature's unit, that leads elsewhere, and where to."""
+    decimals = _decimals(name, values)
+    steps_per_unit = 10.0**decimals
+
+    def segments_at(steps: IntArray) -> IntArray:
+        rows = row.loc[row.index.repeat(len(steps))].assign(**{name: np.round(steps / steps_per_unit, decimals)})
+        return segments_of(rows)
+
+    [own] = segments_of(row)
+    at = now * steps_per_unit
+    tried = np.unique(np.round(values * steps_per_unit).astype(np.int64))
+    elsewhere = segments_at(tried) != own
+    borders = []
+    # Upwards, then downwards, each from the nearest value on.
+    for places, nearest in (
+        (np.flatnonzero(tried > at), math.floor(at)),
+        (np.flatnonzero(tried < at)[::-1], math.ceil(at)),
+    ):
+        first = next((number for number, place in enumerate(places) if elsewhere[place]), None)
+        if first is None:
+            continue
+        near = int(tried[places[first - 1]]) if first else nearest
+        far = int(tried[places[first]])
+        while abs(far - near) > 1:
+            middle = (near + far) // 2
+            if segments_at(np.array([middle]))[0] == own:
+                near = middle
+            else:
+                far = middle
+        borders.append(far)
+    if not borders:
+        return None
+    best = min(borders, key=lambda border: abs(border - at))
+    return round(best / steps_per_unit, decimals), int(segments_at(np.array([best]))[0])
+
+
+def _decimals(name: str, values: FloatArray) -> int:
+    """Decimals of a value to act on: none for counts, two for money, else a thousandth of the range."""
+    [type_] = [column.type for column in RFM_FEATURES.columns if column.name == name]
+    if type_ != "DOUBLE":
+        return 0 if type_ == "INTEGER" else 2
+    span = float(np.ptp(values))
+    return max(0, 3 - math.floor(math.log10(span))) if span > 0 else 3
+
+
+def number_of(row: "pd.DataFrame", name: str) -> float | None:
+    """The number in a column of a single row; None if it is missing."""
+    value = plain(row[name].iloc[0])
+    return None if value is None else float(value)
+
+
+def plain(value: Any) -> Any:
+    """Returns a cell of a frame as a Python value: None if it is missing, a date if it is a day."""
+    import pandas as pd
+
+    if pd.isna(value):
+        return None
+    if isinstance(value, pd.Timestamp):
+        return value.date()
+    return value.item() if isinstance(value, np.generic) else value

@@ -6,11 +6,12 @@ DEMO_RUN := demo
 DAGSTER_HOME := $(CURDIR)/.dagster_home
 PORT ?= 3000
 
-.PHONY: help install demo dev test test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency compare lock clean
+.PHONY: help install demo dev test test-unit test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency compare lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
 	@echo "make test   install and run the tests"
+	@echo "make test-unit  those of them that make no run of the whole pipeline: two minutes at most"
 	@echo "make test-spark  the same for the Spark engine; needs Java 17 or later"
 	@echo "make check  lint, formatting and types"
 	@echo "make docs   write docs/reference.md and the counts in the docs from the code"
@@ -56,8 +57,14 @@ dev: .venv/installed
 	@echo "seen: 1" > $(DAGSTER_HOME)/.nux/nux.yaml
 	DAGSTER_HOME=$(DAGSTER_HOME) $(BIN)/dagster dev -w workspace.yaml -h 127.0.0.1 -p $(PORT)
 
+# A worker per core and no more than four: each run fits its models on all cores already.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadgroup
+
 test: .venv/installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
+
+test-unit: .venv/installed-dev
+	$(BIN)/pytest $(PARALLEL) -m "not whole_run"
 
 .venv/installed-spark: .venv/installed-dev requirements-spark.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-spark.txt

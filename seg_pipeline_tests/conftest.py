@@ -13,13 +13,44 @@ from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import Connection, Warehouse
-from seg_pipeline_tests.whole_runs import online_retail_night, online_retail_run, shop, shop_run, week_after
+from seg_pipeline_tests.whole_runs import (
+    made_once,
+    online_retail_night,
+    online_retail_run,
+    run_once,
+    run_pipeline_fixture,
+    scored_nights,
+    shop,
+    shop_run,
+    week_after,
+)
 
 # A shell without job control starts what is to run in the background with Ctrl-C ignored, and so would be all that the
 # tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-__all__ = ["online_retail_night", "online_retail_run", "shop", "shop_run", "week_after"]
+__all__ = [
+    "made_once",
+    "online_retail_night",
+    "online_retail_run",
+    "run_once",
+    "run_pipeline_fixture",
+    "scored_nights",
+    "shop",
+    "shop_run",
+    "week_after",
+]  # fmt: skip
+
+
+def pytest_itemcollected(item):
+    """Marks a test that makes or reads a whole run, and keeps the others of a module together in one worker.
+
+    So what a module's quick tests share is made once, while whole runs go to whichever worker is free.
+    """
+    if "run_pipeline" in item.fixturenames:
+        item.add_marker("whole_run")
+    if item.get_closest_marker("whole_run") is None and item.get_closest_marker("xdist_group") is None:
+        item.add_marker(pytest.mark.xdist_group(item.path.stem.removeprefix("test_")))
 
 
 @dataclass(frozen=True)

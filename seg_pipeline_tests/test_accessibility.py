@@ -5,6 +5,9 @@ from axe_playwright_python.sync_playwright import Axe
 
 from seg_pipeline_tests.whole_runs import Run
 
+# One browser serves all of these tests.
+pytestmark = pytest.mark.xdist_group("accessibility")
+
 
 @pytest.fixture(scope="module")
 def report(shop_run: Run) -> str:

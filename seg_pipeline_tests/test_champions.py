@@ -11,7 +11,6 @@ import pytest
 
 from seg_pipeline.champions.cadence import refit_due
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
-from seg_pipeline.cli import main
 from seg_pipeline.definitions import defs
 from seg_pipeline.models.champions import champion_of, champions_overview, newest_champion
 from seg_pipeline.models.tables import FEATURE_DRIFT
@@ -22,34 +21,17 @@ from seg_pipeline.segments.tables import (
     SEGMENT_PROFILES,
 )
 from seg_pipeline.settings import load_settings
-from seg_pipeline.warehouse import Warehouse
-from seg_pipeline_tests.whole_runs import DEMO_UNTIL, Run, published_bytes, run_pipeline
+from seg_pipeline_tests.whole_runs import LAST, SCORED, command, night, published_bytes
 
-LAST = DEMO_UNTIL + datetime.timedelta(days=1)
-# What run_pipeline sets, which shapes the model.
-QUICK = ("--set", "models.bootstraps=3", "--set", "models.gap_references=2")
+# A fit that is made quickly.
+FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=6")
 BY_NIGHT = (SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_MIGRATION, SEGMENT_MOVES, FEATURE_DRIFT)
-
-
-def night(back):
-    return LAST - datetime.timedelta(days=back)
 
 
 @pytest.fixture
 def run(shop_run, tmp_path):
     """A copy of the finished run of the shop, to go on with."""
-    shutil.copy(shop_run.warehouse.database, tmp_path / "warehouse.duckdb")
-    shutil.copytree(shop_run.output, tmp_path / "published", symlinks=True)
-    return Run(0, Warehouse(database=str(tmp_path / "warehouse.duckdb")), tmp_path / "published")
-
-
-def command(run, *words):
-    """The command line on that warehouse."""
-    verb, *options = map(str, words)
-    place = ["--warehouse", run.warehouse.database]
-    if verb != "champions":
-        place += ["--output", str(run.output), *QUICK]
-    return main([verb, *options, *place])
+    return shop_run.copied(tmp_path)
 
 
 def nights_of(warehouse, *as_ofs):
@@ -99,8 +81,7 @@ def test_the_stored_champion_labels_as_the_plain_numbers_say(shop_run):
 def test_on_real_orders_unchanged_customers_keep_their_segment_unless_recency_crosses_a_border(
     online_retail_run, tmp_path
 ):
-    shutil.copy(online_retail_run.warehouse.database, tmp_path / "warehouse.duckdb")
-    run = Run(0, Warehouse(database=str(tmp_path / "warehouse.duckdb")), tmp_path / "published")
+    run = online_retail_run.copied(tmp_path)
     nights = [datetime.date(2011, 12, day) for day in (7, 8, 9)]
     assert command(run, "backfill", nights[0], nights[-1]) == 0
 
@@ -136,10 +117,9 @@ def test_a_later_night_scores_and_fits_nothing(shop, shop_run, run):
     assert len(run.warehouse.night(FEATURE_DRIFT, later)) == 3
 
 
-def test_backfilled_nights_are_what_they_were_and_move_nothing(shop, run, tmp_path):
+def test_backfilled_nights_are_what_they_were_and_move_nothing(shop, scored_nights, tmp_path):
     """Orders dated on or after a night are planted between the two: they must not count."""
-    nights = [night(back) for back in (12, 11, 10, 3)]
-    command(run, "backfill", nights[0], nights[-1])
+    run, nights = scored_nights.copied(tmp_path), SCORED
     then, latest, known = nights_of(run.warehouse, *nights), published_bytes(run), champions(run)
     planted = tmp_path / "planted"
     shutil.copytree(shop, planted)
@@ -152,7 +132,8 @@ def test_backfilled_nights_are_what_they_were_and_move_nothing(shop, run, tmp_pa
 
     assert command(run, "run", "--source", planted, "--as-of", nights[0]) == 0
     assert run.warehouse.value("SELECT count(*) FROM prepared.clean_orders WHERE customer_id = 'NEW1'") == 1
-    assert command(run, "backfill", nights[0], nights[-1]) == 0
+    assert command(run, "backfill", nights[0], nights[1]) == 0
+    assert command(run, "backfill", nights[2]) == 0
 
     assert nights_of(run.warehouse, *nights) == then
     assert published_bytes(run) == latest
@@ -172,7 +153,7 @@ def test_changed_settings_replace_the_champion_and_segments_keep_their_ids(shop,
     first = newest_champion(run.warehouse)
     other = 5 if first.scorer.model.k != 5 else 6
 
-    assert command(run, "run", "--source", shop, "--set", f"selection.k={other}") == 0
+    assert command(run, "run", "--source", shop, "--set", f"selection.k={other}", *FEW) == 0
 
     champion = newest_champion(run.warehouse)
     decision = run.warehouse.night(CHAMPION_DECISIONS, LAST, where=f"challenger_id = '{champion.model_id}'").iloc[0]
@@ -187,7 +168,7 @@ def test_changed_settings_replace_the_champion_and_segments_keep_their_ids(shop,
     assert decision["kept_share"] >= decision["kept_share_unmatched"]
     # Once more the same: nothing is appended, nothing moves.
     then = published_bytes(run)
-    assert command(run, "run", "--source", shop, "--set", f"selection.k={other}", "--refit") == 0
+    assert command(run, "run", "--source", shop, "--set", f"selection.k={other}", "--refit", *FEW) == 0
     assert len(champions(run)) == 2
     assert published_bytes(run) == then
 
@@ -195,7 +176,7 @@ def test_changed_settings_replace_the_champion_and_segments_keep_their_ids(shop,
 def test_a_pinned_champion_stays_until_it_is_unpinned(shop, run, capsys):
     [first] = champions(run)
     assert command(run, "champions", "--pin", first) == 0
-    settings = ("--set", "selection.k=5")
+    settings = ("--set", "selection.k=5", *FEW)
 
     assert command(run, "run", "--source", shop, "--refit", *settings) == 0
 
@@ -216,7 +197,7 @@ def test_a_pinned_champion_stays_until_it_is_unpinned(shop, run, capsys):
 def test_a_fit_of_a_past_night_does_not_move_the_champion(run):
     known = champions(run)
 
-    assert command(run, "backfill", night(20), "--refit") == 0
+    assert command(run, "backfill", night(20), "--refit", *FEW) == 0
 
     assert champions(run) == known
     assert run.warehouse.night(CHAMPION_DECISIONS, night(20))["decision"].to_list() == ["past"]
@@ -246,22 +227,23 @@ def test_a_challenge_that_was_lost_is_not_repeated_every_night(shop, run):
     assert run.warehouse.night(CHAMPION_DECISIONS, later)["decision"].to_list() == ["kept"]
 
 
-def test_a_fit_of_a_night_before_the_last_scored_one_moves_nothing(shop, tmp_path):
-    early = run_pipeline(tmp_path, shop, "--as-of", night(20))
-    run_pipeline(tmp_path, shop)
+def test_a_later_run_scores_and_a_fit_of_a_night_before_it_moves_nothing(run_pipeline, shop, tmp_path, capsys):
+    early = run_pipeline(tmp_path, shop, "--as-of", night(20), *FEW)
+    capsys.readouterr()
+    run_pipeline(tmp_path, shop, *FEW)
+    assert "fitted anew" not in capsys.readouterr().out
+    assert early.warehouse.value("SELECT count(DISTINCT model_id) FROM segments.segment_assignments") == 1
     then, known = published_bytes(early), champions(early)
 
-    assert command(early, "backfill", night(10), "--refit", "--set", "champions.margin=-1") == 0
+    assert command(early, "backfill", night(10), "--refit", "--set", "champions.margin=-1", *FEW) == 0
 
     assert champions(early) == known
     assert published_bytes(early) == then
     assert early.warehouse.night(CHAMPION_DECISIONS, night(10))["decision"].to_list() == ["past"]
 
 
-def test_migration_adds_up_and_the_lists_name_who_moved(run):
-    nights = [night(back) for back in (9, 8, 1)]
-    for one in nights:
-        assert command(run, "backfill", one) == 0
+def test_migration_adds_up_and_the_lists_name_who_moved(scored_nights, tmp_path):
+    run, nights = scored_nights.copied(tmp_path), SCORED
 
     migration = run.warehouse.night(SEGMENT_MIGRATION, nights[-1])
     moves = run.warehouse.night(SEGMENT_MOVES, nights[-1])
@@ -353,13 +335,3 @@ def test_the_schedule_leaves_out_the_fit_where_none_is_due():
 
     assert "segments/segment_assignments" in keys and "features/rfm_features" in keys
     assert not keys & {"models/coreset", "models/champions", "evaluation/evaluation_report"}
-
-
-def test_run_pipeline_fits_once_and_scores_the_next_night(shop, tmp_path, capsys):
-    run_pipeline(tmp_path, shop, "--as-of", night(5))
-    capsys.readouterr()
-
-    again = run_pipeline(tmp_path, shop, "--as-of", night(4))
-
-    assert "fitted anew" not in capsys.readouterr().out
-    assert again.warehouse.value("SELECT count(DISTINCT model_id) FROM segments.segment_assignments") == 1

@@ -1,6 +1,5 @@
 """Whole runs beside analysts, readers and other runs, all of them processes; and runs on what the machine left."""
 
-import shutil
 import subprocess
 import sys
 
@@ -8,10 +7,10 @@ import pytest
 
 from seg_pipeline.cli import main
 from seg_pipeline.usecases.explain import explain
-from seg_pipeline.warehouse import GRACE_SECONDS, Warehouse
+from seg_pipeline.warehouse import GRACE_SECONDS
 from seg_pipeline_tests.bench.concurrency import watch
 from seg_pipeline_tests.conftest import write_csv
-from seg_pipeline_tests.whole_runs import run_pipeline
+from seg_pipeline_tests.whole_runs import Run
 
 SECONDS = 20
 ANALYST = """
@@ -25,35 +24,42 @@ FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4", "--set", 
 
 
 @pytest.fixture(scope="module")
-def orders(tmp_path_factory):
+def orders(made_once):
     """400 order lines of 40 customers."""
     lines = [(f"o{n}", f"c{n % 40}", f"2024-{n % 6 + 1:02}-{n % 28 + 1:02}", "p", 1, n % 17 + 1) for n in range(400)]
     header = ("order_id", "customer_id", "order_date", "product", "quantity", "unit_price")
-    return write_csv(tmp_path_factory.mktemp("orders") / "orders.csv", header, *lines)
+    return made_once("orders", lambda folder: write_csv(folder / "orders.csv", header, *lines)) / "orders.csv"
 
 
 @pytest.fixture(scope="module")
-def first_night(orders, tmp_path_factory):
-    run = run_night(tmp_path_factory.mktemp("first"), orders, 1)
-    assert run.status == 0
-    return run
+def run_night(run_pipeline, orders):
+    """A function: runs the pipeline on these orders for a day of June."""
+
+    def run_of(folder, day, *options):
+        return run_pipeline(folder, orders, "--as-of", f"2024-06-{day:02}", *FEW, *options, bootstraps=0)
+
+    return run_of
+
+
+@pytest.fixture(scope="module")
+def first_night(run_night, made_once):
+    def make(folder):
+        assert run_night(folder, 1).status == 0
+
+    return Run.in_folder(made_once("first_night", make))
 
 
 @pytest.fixture
 def ran(first_night, tmp_path):
     """The warehouse of a first night, to do harm to."""
-    shutil.copy(first_night.warehouse.database, tmp_path)
-    return Warehouse(database=str(tmp_path / "warehouse.duckdb"))
-
-
-def run_night(folder, orders, day, *options):
-    return run_pipeline(folder, orders, "--as-of", f"2024-06-{day:02}", *FEW, *options, bootstraps=0)
+    return first_night.copied(tmp_path).warehouse
 
 
 def warnings_of(capsys):
     return [line for line in capsys.readouterr().err.splitlines() if "warning: warehouse" in line]
 
 
+@pytest.mark.whole_run
 def test_readers_see_whole_nights_while_two_writers_run_in_turns(tmp_path):
     seen = watch(tmp_path, SECONDS, read_seconds=(GRACE_SECONDS + 2,))
 
@@ -66,7 +72,7 @@ def test_readers_see_whole_nights_while_two_writers_run_in_turns(tmp_path):
 
 
 @pytest.mark.parametrize(("mode", "keeps"), [("read", "the file as it is now"), ("write", "it as {}.1")])
-def test_a_run_beside_an_analyst_warns_and_neither_disturbs_the_other(ran, orders, tmp_path, capsys, mode, keeps):
+def test_a_run_beside_an_analyst_warns_and_neither_disturbs_the_other(ran, run_night, tmp_path, capsys, mode, keeps):
     warehouse = ran.database
     capsys.readouterr()
     analyst = subprocess.Popen(
@@ -74,7 +80,7 @@ def test_a_run_beside_an_analyst_warns_and_neither_disturbs_the_other(ran, order
     )
     with analyst:
         assert analyst.stdout.readline() == "[(40,)]\n"
-        status = run_night(tmp_path, orders, 2, "--set", "warehouse.wait_seconds=3").status
+        status = run_night(tmp_path, 2, "--set", "warehouse.wait_seconds=3").status
         analyst.stdin.write("\n")
         analyst.stdin.flush()
         assert analyst.stdout.readline() == "[(40,)]\n"
@@ -101,12 +107,12 @@ def test_a_customer_is_explained_beside_an_analyst(ran):
     assert analyst.returncode == 0
 
 
-def test_a_run_on_a_damaged_warehouse_rebuilds_it(ran, orders, tmp_path, capsys):
+def test_a_run_on_a_damaged_warehouse_rebuilds_it(ran, run_night, tmp_path, capsys):
     warehouse = tmp_path / "warehouse.duckdb"
     warehouse.write_bytes(warehouse.read_bytes()[:100_000])
     capsys.readouterr()
 
-    assert run_night(tmp_path, orders, 2).status == 0
+    assert run_night(tmp_path, 2).status == 0
 
     (said,) = warnings_of(capsys)
     assert said.startswith(f"warning: warehouse {warehouse} is damaged: Could not read enough bytes")
@@ -119,7 +125,7 @@ def test_a_run_on_a_damaged_warehouse_rebuilds_it(ran, orders, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("table", ["prepared.clean_orders", "features.rfm_features", "models.champions"])
-def test_a_run_that_meets_damage_ends_in_one_line_and_the_next_one_rebuilds(ran, orders, tmp_path, capsys, table):
+def test_a_run_that_meets_damage_ends_in_one_line_and_the_next_one_rebuilds(ran, run_night, tmp_path, capsys, table):
     warehouse = tmp_path / "warehouse.duckdb"
     block = ran.value(f"SELECT min(block_id) FROM pragma_storage_info('{table}') WHERE block_id >= 0")
     content = bytearray(warehouse.read_bytes())
@@ -127,18 +133,18 @@ def test_a_run_that_meets_damage_ends_in_one_line_and_the_next_one_rebuilds(ran,
     warehouse.write_bytes(content)
     capsys.readouterr()
 
-    status = run_night(tmp_path, orders, 2).status
+    status = run_night(tmp_path, 2).status
 
     said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning: ")]
     assert status == 3
     assert len(said) == 1
     assert said[0].startswith(f"seg-pipeline: warehouse {warehouse} is damaged: ")
     assert f"; it is set aside as {warehouse}.damaged; running again rebuilds from the source, and " in said[0]
-    assert run_night(tmp_path, orders, 2).status == 0
+    assert run_night(tmp_path, 2).status == 0
 
 
-def test_a_run_with_too_little_memory_is_one_line_and_status_3(orders, tmp_path, capsys):
-    run = run_night(tmp_path, orders, 1, "--set", "warehouse.memory_limit=1MB")
+def test_a_run_with_too_little_memory_is_one_line_and_status_3(run_night, tmp_path, capsys):
+    run = run_night(tmp_path, 1, "--set", "warehouse.memory_limit=1MB")
 
     (said,) = capsys.readouterr().err.splitlines()
     assert run.status == 3

@@ -50,6 +50,7 @@ def test_every_command_in_the_docs_is_one(page):
         assert is_understood(given), " ".join(words)
 
 
+@pytest.mark.whole_run
 def test_the_commands_of_the_tutorial_lead_from_a_file_to_a_customers_segment(shop, tmp_path, monkeypatch, capsys):
     begin, _, look_closer = TEXTS["docs/tutorial.md"].partition("## 3.")
     first = commands(begin)[0]

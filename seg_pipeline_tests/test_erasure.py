@@ -1,12 +1,8 @@
 """An erased customer is in no table, night or published file, and old files do not bring them back."""
 
-import datetime
 import shutil
 
-import pytest
-
-from seg_pipeline.cli import main
-from seg_pipeline_tests.whole_runs import DEMO_UNTIL, run_pipeline
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command
 
 FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4")
 
@@ -33,25 +29,19 @@ def files_with(folder, customer):
     return {str(path.relative_to(folder)) for path in folder.rglob("*.csv") if f"{customer}," in path.read_text()}
 
 
-@pytest.fixture
-def run(shop, tmp_path):
+def test_an_erased_customer_is_nowhere_and_does_not_come_back(run_pipeline, shop, tmp_path, capsys):
     source = tmp_path / "source"
     shutil.copytree(shop, source)
-    for night in (DEMO_UNTIL, DEMO_UNTIL + datetime.timedelta(days=1)):
+    for night in (DEMO_UNTIL, LAST):
         run = run_pipeline(tmp_path, source, "--as-of", night, *FEW)
         assert run.status == 0
-    return run
-
-
-def test_an_erased_customer_is_nowhere_and_does_not_come_back(run, tmp_path, capsys):
     [(customer,)] = run.warehouse.read(
         "SELECT customer_id FROM prepared.clean_orders GROUP BY ALL ORDER BY count(*) DESC, customer_id LIMIT 1"
     ).to_numpy()
     assert tables_with(run, customer) >= {"raw.raw_orders", "prepared.clean_orders", "segments.segment_assignments"}
     others = run.warehouse.value("SELECT count(DISTINCT customer_id) FROM prepared.clean_orders") - 1
 
-    options = ["--warehouse", run.warehouse.database, "--output", str(run.output), *FEW]
-    assert main(["erase", customer, *options]) == 0
+    assert command(run, "erase", customer, *FEW) == 0
 
     said = capsys.readouterr().out
     assert "rows of raw.raw_orders" in said
@@ -65,20 +55,20 @@ def test_an_erased_customer_is_nowhere_and_does_not_come_back(run, tmp_path, cap
     assert len(list((run.output / "sets").iterdir())) == 1
 
     # A file of theirs is delivered again, changed, and a new one comes.
-    first = sorted((tmp_path / "source").glob("*.csv"))[0]
+    first = sorted(source.glob("*.csv"))[0]
     first.write_text(first.read_text() + f"999999999,{customer},2026-02-01 10:00,1,x,1,1.00,UK\n")
-    assert run_pipeline(tmp_path, tmp_path / "source", *FEW).status == 0
+    assert run_pipeline(tmp_path, source, *FEW).status == 0
     assert tables_with(run, customer) == set()
     assert run.warehouse.value("SELECT count(DISTINCT customer_id) FROM prepared.clean_orders") == others
 
 
-def test_nights_past_the_retention_leave_every_table(run, tmp_path):
-    late = run_pipeline(tmp_path, tmp_path / "source", *FEW, "--set", "retention.nights=1")
-    assert late.status == 0
-    newest = DEMO_UNTIL + datetime.timedelta(days=1)
-    with run.warehouse.get_connection() as connection:
-        nights = connection.execute(
-            "SELECT DISTINCT as_of FROM features.rfm_features"
-            " UNION SELECT DISTINCT as_of FROM segments.segment_profiles ORDER BY ALL"
-        ).fetchall()
-    assert nights == [(newest - datetime.timedelta(days=1),), (newest,)]
+def test_nights_past_the_retention_leave_every_table(shop, scored_nights, tmp_path):
+    run = scored_nights.copied(tmp_path)
+
+    assert command(run, "run", "--source", shop, "--set", "retention.nights=3") == 0
+
+    nights = run.warehouse.read(
+        "SELECT DISTINCT as_of FROM features.rfm_features"
+        " UNION SELECT DISTINCT as_of FROM segments.segment_profiles ORDER BY ALL"
+    )
+    assert nights["as_of"].dt.date.to_list() == [SCORED[2], LAST]

@@ -31,6 +31,7 @@ def test_whatever_is_delivered_is_loaded_as_another_reader_reads_it_or_refused_i
     assert endings.values_compared > INPUTS * 50
 
 
+@pytest.mark.whole_run
 @pytest.mark.parametrize(("number", "status"), [(0, 0), (8, 1)], ids=["fine", "no text"])
 def test_the_command_ends_with_a_status_of_the_data_and_one_line(tmp_path, number, status):
     assert run_command(source(SEED, number, lines=400), tmp_path)[0] == status

@@ -266,6 +266,7 @@ def own_shop(tmp_path_factory):
     return folder
 
 
+@pytest.mark.whole_run
 def test_init_runs_and_the_next_night_goes_by_the_file(own_shop, monkeypatch, capsys):
     monkeypatch.chdir(own_shop)
     assert main(["init", "orders.csv", *GERMAN, "--column=quantity=Menge", *QUICK]) == 0

@@ -23,8 +23,10 @@ from seg_pipeline.models.store import read_coreset, read_model
 from seg_pipeline.publishing.sets import TIMINGS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
 from seg_pipeline.usecases.execution import Progress
-from seg_pipeline_tests.whole_runs import DEMO_UNTIL, published_bytes, real_data, run_pipeline
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, published_bytes, real_data
 
+# One algorithm and few clusters, for a run whose models nobody looks at.
+FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4")
 DAY_AFTER = DEMO_UNTIL + datetime.timedelta(days=1)
 RAW = {"raw.raw_orders", "raw.deliveries", "raw.erased_customers"}
 ALL_TABLES = (
@@ -90,15 +92,15 @@ def test_the_timings_beside_the_report_name_each_step_from_loading_on_in_the_ord
     assert (timings["seconds"] > 0).all()
 
 
-def test_the_same_command_twice_gives_the_same_bytes(shop, shop_run, tmp_path):
-    again = run_pipeline(tmp_path, shop, "--set", "warehouse.threads=1")
+def test_the_same_command_twice_gives_the_same_bytes(run_pipeline, shop, shop_run, tmp_path):
+    again = run_pipeline(tmp_path, shop, "--set", "warehouse.threads=1", pictures=True)
 
     assert published_data(again) == published_data(shop_run)
 
 
-def test_an_earlier_night_gives_that_nights_numbers_and_moves_nothing_published(shop, tmp_path):
+def test_an_earlier_night_gives_that_nights_numbers_and_moves_nothing_published(run_pipeline, shop, shop_run, tmp_path):
     early = datetime.date(2025, 12, 1)
-    before = published_data(run_pipeline(tmp_path, shop))
+    before = published_data(shop_run.copied(tmp_path))
     run = run_pipeline(tmp_path, shop, "--as-of", early)
 
     assert run.status == 0
@@ -110,16 +112,19 @@ def test_an_earlier_night_gives_that_nights_numbers_and_moves_nothing_published(
     assert run.warehouse.value("SELECT count(DISTINCT as_of) FROM segments.segment_assignments") == 2
 
 
-def test_a_forced_choice_is_made(shop, tmp_path):
-    run = run_pipeline(tmp_path, shop, "--set", "selection.algorithm=hierarchical", "--set", "selection.k=4")
+def test_a_forced_choice_is_made(run_pipeline, shop, tmp_path):
+    run = run_pipeline(
+        tmp_path, shop,
+        "--set", "models.k_max=5", "--set", "selection.algorithm=hierarchical", "--set", "selection.k=4",
+    )  # fmt: skip
 
     chosen = run.warehouse.night(EVALUATION_REPORT, DAY_AFTER, where="chosen").iloc[0]
     assert (chosen["algorithm"], chosen["k"]) == ("hierarchical", 4)
     assert set(run.warehouse.night(SEGMENT_ASSIGNMENTS, DAY_AFTER)["segment_id"]) - {0} == {1, 2, 3, 4}
 
 
-def test_without_an_eligible_model_the_grid_is_used_with_a_warning(shop, tmp_path, capsys):
-    run = run_pipeline(tmp_path, shop, "--set", "selection.smallest_share=0.49")
+def test_without_an_eligible_model_the_grid_is_used_with_a_warning(run_pipeline, shop, tmp_path, capsys):
+    run = run_pipeline(tmp_path, shop, "--set", "models.k_max=5", "--set", "selection.smallest_share=0.49")
 
     assert run.status == 0
     assert "a_fitted_model_chosen" in capsys.readouterr().err
@@ -128,7 +133,7 @@ def test_without_an_eligible_model_the_grid_is_used_with_a_warning(shop, tmp_pat
     assert assigned["segment_name"].to_list() == features["rfm_segment"].to_list()
 
 
-def test_more_features_than_three_are_a_setting(shop, tmp_path):
+def test_more_features_than_three_are_a_setting(run_pipeline, shop, tmp_path):
     run = run_pipeline(
         tmp_path, shop,
         "--set", "features.columns=recency_days,frequency,monetary,days_between_orders,return_rate",
@@ -155,17 +160,22 @@ def some_orders(days=40):
     ]
 
 
-def failing_run(tmp_path, capsys, lines, *options):
-    """Status, the one line on stderr, and the tables built, of a run that fails."""
-    run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", lines), *options)
-    lines_said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning")]
-    assert len(lines_said) == 1
-    assert not (run.output / "latest").exists()
-    return run.status, lines_said[0], built(run)
+@pytest.fixture
+def failing_run(run_pipeline, tmp_path, capsys):
+    """A function: status, the one line on stderr, and the tables built, of a run that fails."""
+
+    def run_of(lines, *options):
+        run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", lines), *options)
+        lines_said = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("warning")]
+        assert len(lines_said) == 1
+        assert not (run.output / "latest").exists()
+        return run.status, lines_said[0], built(run)
+
+    return run_of
 
 
-def test_one_mistyped_year_stops_the_run_before_features(tmp_path, capsys):
-    status, line, tables = failing_run(tmp_path, capsys, [*some_orders(), ("x", "c1", "2099-01-01", "p", 1, "1.00")])
+def test_one_mistyped_year_stops_the_run_before_features(failing_run):
+    status, line, tables = failing_run([*some_orders(), ("x", "c1", "2099-01-01", "p", 1, "1.00")])
 
     assert status == 1
     assert "critical check failed: prepared.clean_orders: no_order_day_far_ahead" in line
@@ -173,33 +183,31 @@ def test_one_mistyped_year_stops_the_run_before_features(tmp_path, capsys):
     assert tables == {*RAW, "prepared.clean_orders", "prepared.rejected_orders", "prepared.cleaned_files"}
 
 
-def test_orders_without_any_customer_stop_the_run_before_cleaning(tmp_path, capsys):
-    status, line, tables = failing_run(tmp_path, capsys, [(o, "", *rest) for o, _, *rest in some_orders()])
+def test_orders_without_any_customer_stop_the_run_before_cleaning(failing_run):
+    status, line, tables = failing_run([(o, "", *rest) for o, _, *rest in some_orders()])
 
     assert status == 1
     assert "raw.raw_orders: customers_named" in line
     assert tables == RAW
 
 
-def test_returns_alone_stop_the_run_before_models(tmp_path, capsys):
-    status, line, tables = failing_run(tmp_path, capsys, [(o, c, d, p, -q, u) for o, c, d, p, q, u in some_orders()])
+def test_returns_alone_stop_the_run_before_models(failing_run):
+    status, line, tables = failing_run([(o, c, d, p, -q, u) for o, c, d, p, q, u in some_orders()])
 
     assert status == 1
     assert "features.rfm_features: some_buyers" in line
     assert "models.coreset" not in tables
 
 
-def test_a_night_before_the_first_order_is_refused(tmp_path, capsys):
-    status, line, _ = failing_run(tmp_path, capsys, some_orders(), "--as-of", "2024-01-01")
+def test_a_night_before_the_first_order_is_refused(failing_run):
+    status, line, _ = failing_run(some_orders(), "--as-of", "2024-01-01")
 
     assert status == 1
     assert line == "seg-pipeline: no orders before 2024-01-01: the first clean one is on 2024-01-01"
 
 
-def test_prices_that_cannot_be_read_name_the_reason_and_the_first_line(tmp_path, capsys):
-    status, line, tables = failing_run(
-        tmp_path, capsys, [(o, c, d, p, q, f"${u}") for o, c, d, p, q, u in some_orders()]
-    )
+def test_prices_that_cannot_be_read_name_the_reason_and_the_first_line(failing_run):
+    status, line, tables = failing_run([(o, c, d, p, q, f"${u}") for o, c, d, p, q, u in some_orders()])
 
     assert status == 1
     assert "rejected_share_bearable" in line
@@ -214,42 +222,45 @@ def at(monkeypatch, moment):
     monkeypatch.setattr("dagster._time._mockable_get_current_timestamp", moment.timestamp)
 
 
-def test_a_clock_that_was_set_back_is_one_line_and_costs_nothing_once_it_is_right(tmp_path, capsys, monkeypatch):
+def test_a_clock_that_was_set_back_is_one_line_and_costs_nothing_once_it_is_right(
+    run_pipeline, failing_run, tmp_path, monkeypatch
+):
     with monkeypatch.context() as wrong:
         at(wrong, datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
-        status, line, tables = failing_run(tmp_path, capsys, some_orders())
+        status, line, tables = failing_run(some_orders())
         assert status == 1
         assert ": the last order is of 2024-" in line
         assert ", and nights go from 1990-01-01 to tomorrow (UTC);" in line
         assert "features.rfm_features" not in tables
-        status, line, _ = failing_run(tmp_path, capsys, some_orders(), "--as-of", "2024-12-01")
+        status, line, _ = failing_run(some_orders(), "--as-of", "2024-12-01")
         assert status == 2
         assert line.endswith("as_of: 2024-12-01 is no night: nights go from 1990-01-01 to tomorrow (UTC)")
     at(monkeypatch, datetime.datetime(2034, 1, 1, tzinfo=datetime.UTC))
-    assert run_pipeline(tmp_path, tmp_path / "orders.csv", "--set", "models.algorithms=kmeans").status == 0
+    assert run_pipeline(tmp_path, tmp_path / "orders.csv", *FEW).status == 0
 
 
-def test_a_night_that_does_not_exist_is_refused_before_anything_is_loaded(tmp_path, capsys):
-    status, line, tables = failing_run(tmp_path, capsys, some_orders(), "--as-of", "2199-01-01")
+def test_a_night_that_does_not_exist_is_refused_before_anything_is_loaded(failing_run):
+    status, line, tables = failing_run(some_orders(), "--as-of", "2199-01-01")
 
     assert (status, tables) == (2, set())
     assert line == "seg-pipeline: as_of: 2199-01-01 is no night: nights go from 1990-01-01 to tomorrow (UTC)"
 
 
-def test_two_mistyped_years_are_named_with_their_row(tmp_path, capsys):
+def test_two_mistyped_years_are_named_with_their_row(failing_run):
     typos = [("x", "c1", "2099-01-01", "p", 1, "1.00"), ("y", "c2", "2099-02-01", "p", 1, "1.00")]
 
-    status, line, _ = failing_run(tmp_path, capsys, [*some_orders(), *typos])
+    status, line, _ = failing_run([*some_orders(), *typos])
 
     assert status == 1
     assert "orders.csv row 402: the last order is of 2099-02-01" in line
 
 
+@pytest.mark.whole_run
 def test_two_runs_on_one_warehouse_never_mix_their_orders(tmp_path):
     source = orders_file(tmp_path / "orders.csv", some_orders())
     command = [
         sys.executable, "-m", "seg_pipeline.cli", "run", "--warehouse", str(tmp_path / "w.duckdb"),
-        "--set", "models.bootstraps=0", "--set", "models.gap_references=0",
+        *FEW, "--set", "models.bootstraps=0", "--set", "models.gap_references=0",
     ]  # fmt: skip
     first = subprocess.Popen(
         [*command, "--source", str(source), "--output", str(tmp_path / "a")], stdout=subprocess.PIPE
@@ -272,6 +283,7 @@ def test_two_runs_on_one_warehouse_never_mix_their_orders(tmp_path):
     )
 
 
+@pytest.mark.whole_run
 def test_an_interrupted_run_says_so_in_one_line(tmp_path):
     source = orders_file(tmp_path / "orders.csv", some_orders())
     run = subprocess.Popen(
@@ -307,7 +319,9 @@ def test_an_interrupt_is_seen_though_python_drops_what_its_handler_raises(capsys
 
 
 @pytest.mark.parametrize("in_step", ["features__rfm_features", "models__coreset", "segments__published_files"])
-def test_an_interrupt_that_was_dropped_ends_the_run_at_the_next_step(tmp_path, monkeypatch, capsys, in_step):
+def test_an_interrupt_that_was_dropped_ends_the_run_at_the_next_step(
+    run_pipeline, tmp_path, monkeypatch, capsys, in_step
+):
     started = Progress.on_event
 
     def interrupting(progress, event):
@@ -316,7 +330,7 @@ def test_an_interrupt_that_was_dropped_ends_the_run_at_the_next_step(tmp_path, m
             Interrupting()
 
     monkeypatch.setattr(Progress, "on_event", interrupting)
-    run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", some_orders()))
+    run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", some_orders()), *FEW)
 
     assert run.status == 130
     assert capsys.readouterr().err.splitlines()[-1:] == [
@@ -325,16 +339,16 @@ def test_an_interrupt_that_was_dropped_ends_the_run_at_the_next_step(tmp_path, m
 
 
 @pytest.mark.parametrize("customers", [1, 2, 3, 9])
-def test_a_handful_of_customers_still_gets_segments(tmp_path, customers):
+def test_a_handful_of_customers_still_gets_segments(run_pipeline, tmp_path, customers):
     lines = [(f"o{n}", f"c{n % customers}", f"2024-01-{n + 1:02}", "p", 1, n + 1) for n in range(20)]
 
-    run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", lines))
+    run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", lines), pictures=True)
 
     assert run.status == 0
     assert len(run.warehouse.night(SEGMENT_ASSIGNMENTS, datetime.date(2024, 1, 21))) == customers
 
 
-def test_a_busy_warehouse_is_one_clear_line_and_status_3(tmp_path, capsys):
+def test_a_busy_warehouse_is_one_clear_line_and_status_3(run_pipeline, tmp_path, capsys):
     source = orders_file(tmp_path / "orders.csv", some_orders())
     holder = subprocess.Popen(
         [sys.executable, "-c", "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); input()",
@@ -351,9 +365,9 @@ def test_a_busy_warehouse_is_one_clear_line_and_status_3(tmp_path, capsys):
 
 
 @pytest.fixture(scope="module")
-def online_retail_dropping_returns(tmp_path_factory):
-    return run_pipeline(
-        tmp_path_factory.mktemp("published_figures"), real_data("online_retail"), "--preset", "online_retail",
+def online_retail_dropping_returns(run_once):
+    return run_once(
+        "published_figures", real_data("online_retail"), "--preset", "online_retail",
         "--set", "returns=drop", "--set", "duplicates=keep",
     )  # fmt: skip
 
@@ -416,7 +430,7 @@ def test_online_retail_with_default_settings_conserves_rows_and_customers(online
     assert found["assigned"] == 4371
 
 
-def test_cdnow_runs_without_order_ids_prices_or_products(tmp_path):
+def test_cdnow_runs_without_order_ids_prices_or_products(run_pipeline, tmp_path):
     run = run_pipeline(tmp_path, real_data("cdnow") / "CDNOW_master.txt", "--preset", "cdnow")
 
     assert run.status == 0

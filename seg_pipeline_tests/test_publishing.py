@@ -23,7 +23,6 @@ from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_MOVES
 from seg_pipeline.settings import OUTPUT_HASH_KEY, OutputSettings, flattened, load_settings, output_hash_key
 from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Warehouse
-from seg_pipeline_tests.whole_runs import run_pipeline
 
 AS_OF = datetime.date(2024, 3, 1)
 KEY = "a key for the tests alone"
@@ -419,7 +418,7 @@ def hash_key(monkeypatch):
 
 
 def test_a_run_with_hashed_ids_publishes_no_plain_one_and_tells_nobody_the_key(
-    shop, shop_run, tmp_path, hash_key, capfd
+    run_pipeline, shop, shop_run, tmp_path, hash_key, capfd
 ):
     shutil.copy(shop_run.warehouse.database, tmp_path / "warehouse.duckdb")
     run = run_pipeline(tmp_path, shop, "--set", "output.customer_ids=hashed")
@@ -453,7 +452,7 @@ def test_the_report_of_a_run_with_plain_ids_shows_no_customer_either(shop_run):
 
 @pytest.mark.parametrize(("key", "said"), [(None, "is not set"), ("", "is not set"), ("a" * 15, "has 15")])
 def test_hashing_without_a_key_or_with_a_short_one_is_one_line_before_anything_is_done(
-    shop, tmp_path, monkeypatch, capsys, key, said
+    run_pipeline, shop, tmp_path, monkeypatch, capsys, key, said
 ):
     monkeypatch.delenv(OUTPUT_HASH_KEY, raising=False)
     if key is not None:

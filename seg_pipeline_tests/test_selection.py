@@ -1,4 +1,4 @@
-"""The rule that chooses, on a few candidates whose outcome can be told by eye."""
+"""The rule that chooses the model, on a few candidates whose outcome is plain to see."""
 
 import math
 
@@ -11,8 +11,8 @@ from seg_pipeline.evaluation.selection import (
     choice_rule,
     elbow,
     evaluate_candidates,
-    judge,
     sensitivity,
+    verdicts_of,
 )
 from seg_pipeline.settings import SelectionSettings
 
@@ -25,7 +25,7 @@ def candidate(algorithm, k, silhouette, explained, stability, refusal=None, valu
 
 
 def outcome(candidates, **selection):
-    verdicts = judge(candidates, SelectionSettings(**selection))
+    verdicts = verdicts_of(candidates, SelectionSettings(**selection))
     return {(one.algorithm, one.k): verdict for one, verdict in zip(candidates, verdicts, strict=True)}
 
 
@@ -41,8 +41,8 @@ def test_the_score_is_the_weighted_mean_and_the_best_one_is_chosen():
 
     assert verdicts["kmeans", 5].score == pytest.approx((0.3 + 0.8 + 2 * 0.9) / 4)
     assert chosen(verdicts) == [("kmeans", 5)]
-    assert verdicts["kmeans", 5].reason == "Score 0.725, the best of 2 eligible candidates."
-    assert verdicts["kmeans", 3].reason == "Scores 0.050 below kmeans with 5 segments."
+    assert verdicts["kmeans", 5].reason == "Its score of 0.725 is the best of 2 eligible candidates."
+    assert verdicts["kmeans", 3].reason == "Its score is 0.050 below that of kmeans with 5 segments."
 
 
 def test_within_the_tolerance_the_fewest_segments_are_chosen():
@@ -53,13 +53,14 @@ def test_within_the_tolerance_the_fewest_segments_are_chosen():
     assert chosen(verdicts) == [("kmeans", 4)]
     assert verdicts["kmeans", 4].rank == 2
     assert verdicts["kmeans", 4].reason == (
-        "Score 0.630, within 0.02 of the best (kmeans with 6 segments, 0.640), and the fewest segments of those."
+        "Its score of 0.630 is within 0.02 of the best (kmeans with 6 segments, 0.640), and it has the fewest segments"
+        " of the candidates within that distance."
     )
-    assert "within the tolerance, but has more segments" in verdicts["kmeans", 6].reason
+    assert "within the tolerance, but it has more segments" in verdicts["kmeans", 6].reason
     assert chosen(outcome(candidates, tolerance=0)) == [("kmeans", 6)]
 
 
-def test_of_as_few_segments_the_higher_score_is_chosen():
+def test_among_equally_few_segments_the_higher_score_is_chosen():
     verdicts = outcome([candidate("hierarchical", 4, 0.3, 0.6, 0.7), candidate("kmeans", 4, 0.3, 0.6, 0.71), GRID])
 
     assert chosen(verdicts) == [("kmeans", 4)]
@@ -73,14 +74,14 @@ def test_what_fails_a_gate_is_not_chosen_and_says_which_gate():
     assert verdicts["kmeans", 2].is_best_silhouette
     assert (verdicts["kmeans", 2].rank, verdicts["kmeans", 2].reason) == (None, "2 is refused.")
     assert chosen(verdicts) == [("kmeans", 3)]
-    assert verdicts["rfm_grid", 10].reason.startswith("The baseline")
+    assert verdicts["rfm_grid", 10].reason.startswith("This is the baseline")
 
 
 def test_without_an_eligible_candidate_the_grid_is_the_fallback():
     verdicts = outcome([candidate("kmeans", 3, 0.3, 0.6, 0.2, "Too unstable."), GRID])
 
     assert chosen(verdicts) == [("rfm_grid", 10)]
-    assert verdicts["rfm_grid", 10].reason == "No fitted candidate is good enough, so the public R x F grid is used."
+    assert verdicts["rfm_grid", 10].reason == "No fitted candidate is eligible, so the public R x F grid is used."
 
 
 def test_a_stability_that_was_not_measured_does_not_count():
@@ -89,7 +90,7 @@ def test_a_stability_that_was_not_measured_does_not_count():
     assert verdicts["kmeans", 3].score == pytest.approx(0.45)
 
 
-def test_value_counts_like_the_others_and_not_where_it_was_not_tested():
+def test_value_counts_like_the_other_figures_unless_it_was_not_tested():
     candidates = [candidate("kmeans", 4, 0.3, 0.6, 0.9, value=0.4), candidate("kmeans", 5, 0.3, 0.6, 0.9), GRID]
 
     verdicts = outcome(candidates, value_weight=2)
@@ -111,25 +112,25 @@ def test_a_forced_choice_beats_the_gates_and_says_so():
     assert chosen(outcome(candidates, algorithm="hierarchical")) == [("hierarchical", 4)]
     by_k = outcome(candidates, k=3)
     assert chosen(by_k) == [("kmeans", 3)]
-    assert by_k["kmeans", 4].reason == "Eligible, but not what selection.k asks for."
+    assert by_k["kmeans", 4].reason == "It is eligible, but the choice is forced by selection.k."
     assert chosen(outcome(candidates, algorithm="rfm_grid")) == [("rfm_grid", 10)]
     forced = outcome(candidates, algorithm="kmeans", k=6)
     assert chosen(forced) == [("kmeans", 6)]
     assert forced["kmeans", 6].reason == (
-        "Forced by selection.algorithm and selection.k. It would be refused otherwise: 6 is refused."
+        "The choice is forced by selection.algorithm and selection.k. Otherwise it would be rejected: 6 is refused."
     )
 
 
 def test_sensitivity_shows_where_the_winner_changes():
     candidates = [candidate("kmeans", 3, 0.5, 0.5, 0.9), candidate("kmeans", 6, 0.3, 0.8, 0.9), GRID]
 
-    found = {one.scenario: one.k for one in sensitivity(candidates, SelectionSettings(tolerance=0))}
+    winners = {one.scenario: one.k for one in sensitivity(candidates, SelectionSettings(tolerance=0))}
 
-    assert found["as set"] == 6
-    assert found["explained_weight = 0"] == 3
-    assert found["silhouette_weight = 2"] == 3
-    assert found["stability_weight = 0"] == 6
-    assert len(found) == 10
+    assert winners["as set"] == 6
+    assert winners["explained_weight = 0"] == 3
+    assert winners["silhouette_weight = 2"] == 3
+    assert winners["stability_weight = 0"] == 6
+    assert len(winners) == 10
 
 
 def sweep(inertias):
@@ -172,15 +173,15 @@ def test_the_report_has_one_row_per_candidate_in_order_with_one_chosen():
     assert report["rank"].to_list() == [pd.NA, 1, pd.NA]
     assert report["chosen"].to_list() == [False, True, False]
     assert report["reason"].notna().all()
-    # The report can be judged again, as for other weights.
+    # The rule can be applied to the report again, for example with other weights.
     assert [one.refusal is None for one in candidates_of(report)] == [False, True, False]
 
 
-def test_within_the_tolerance_what_the_champion_has_is_kept():
+def test_within_the_tolerance_the_champions_algorithm_and_number_of_segments_are_kept():
     three, four = candidate("kmeans", 3, 0.30, 0.6, 0.9), candidate("kmeans", 4, 0.30, 0.63, 0.9)
 
-    def choice(settled, *candidates):
-        verdicts = judge([*candidates, GRID], SelectionSettings(tolerance=0.02), settled)
+    def choice(champion_key, *candidates):
+        verdicts = verdicts_of([*candidates, GRID], SelectionSettings(tolerance=0.02), champion_key)
         return next(
             (one.k, verdict.reason) for one, verdict in zip(candidates, verdicts, strict=False) if verdict.chosen
         )
@@ -188,5 +189,5 @@ def test_within_the_tolerance_what_the_champion_has_is_kept():
     assert choice(None, three, four)[0] == 3
     assert choice(("kmeans", 4), three, four)[0] == 4
     assert choice(("gaussian_mixture", 4), three, four)[0] == 3
-    assert choice(("kmeans", 3), three, four)[1].endswith("and what the champion has.")
+    assert choice(("kmeans", 3), three, four)[1].endswith("and it has the champion's algorithm and number of segments.")
     assert choice(("kmeans", 3), candidate("kmeans", 3, 0.1, 0.6, 0.9), four)[0] == 4

@@ -1,4 +1,4 @@
-"""The value test: on a few customers whose figures one can count, and on real orders against pandas."""
+"""The value test, on a few customers whose figures can be counted by hand, and on real orders against pandas."""
 
 import datetime
 
@@ -15,11 +15,11 @@ from seg_pipeline.evaluation.value import (
     Segmentation,
     best_gini,
     bootstrap_weights,
-    by_spend,
-    dealt,
+    renumber_by_spend,
+    random_segments,
     figures,
     figures_of_chance,
-    groups_of,
+    bootstrap_groups,
     terms_of,
     value_by_segment,
     value_rows,
@@ -112,7 +112,7 @@ def test_the_window_runs_from_the_cutoff_to_the_night_and_the_features_know_only
     pd.testing.assert_frame_equal(outcomes.customers, expected, check_dtype=False)
 
 
-def test_of_more_customers_than_python_may_see_a_sample_is_tested_and_called_one(tmp_path):
+def test_if_there_are_more_customers_than_python_may_hold_a_sample_is_tested_and_called_one(tmp_path):
     warehouse = warehouse_of(tmp_path, shop_lines())
     few = Warehouse(database=warehouse.database, most_customers=120)
 
@@ -187,14 +187,18 @@ def test_the_tables_keep_their_rules_and_a_lost_customer_breaks_one(tmp_path):
         (
             [line for line in FEW if line[2] > "2024-01-04"],
             SMALL,
-            "The history is too short: a window of 90 days needs as many days of orders before it, and the first order"
-            " is of 2024-01-05; the night of 2024-07-03 will have them.",
+            "The history is too short: a window of 90 days needs as many days of orders before it, but the first order"
+            " was on 2024-01-05. The night of 2024-07-03 will have enough.",
         ),
-        (FEW, (), "Too few customers: 2 had bought before 2024-04-02, and value.smallest_customers is 100."),
-        (FEW[:2] + FEW[6:], SMALL, "The customers known on 2024-04-02 brought no revenue in the 90 days after."),
+        (FEW, (), "There are too few customers: 2 had bought before 2024-04-02, and value.smallest_customers is 100."),
+        (
+            FEW[:2] + FEW[6:],
+            SMALL,
+            "The customers who had bought before 2024-04-02 brought no revenue in the 90 days from that day on.",
+        ),
     ],
 )
-def test_where_there_is_no_test_the_reason_is_told_and_no_figure(tmp_path, lines, overrides, because):
+def test_without_a_test_there_is_a_reason_and_no_figure(tmp_path, lines, overrides, because):
     warehouse = warehouse_of(tmp_path, lines)
 
     window, test, by_segment = rows = tables_of(warehouse, *overrides)
@@ -208,7 +212,7 @@ def test_where_there_is_no_test_the_reason_is_told_and_no_figure(tmp_path, lines
     assert with_value(candidates, warehouse.night(VALUE_TEST, NIGHT))["value"].isna().all()
 
 
-def test_the_first_night_with_history_enough_has_a_test(tmp_path):
+def test_the_first_night_with_enough_history_has_a_test(tmp_path):
     lines = [line for line in FEW if line[2] > "2024-01-04"]
     warehouse = warehouse_of(tmp_path, [*lines, ("n", "bert", "2024-05-02", 80.0), ("a", "anna", "2024-01-06", 1.0)])
 
@@ -216,7 +220,7 @@ def test_the_first_night_with_history_enough_has_a_test(tmp_path):
     assert read_outcomes(warehouse, datetime.date(2024, 7, 3), settings(*SMALL)).untested_because is None
 
 
-def test_a_candidate_has_the_value_of_its_own_k_and_one_of_a_kind_that_of_whatever_k():
+def test_a_candidate_has_the_value_of_its_own_k_and_the_only_one_of_its_algorithm_that_of_any_k():
     tested = pd.DataFrame(
         [("kmeans", 3, 0.2), ("kmeans", 4, 0.3), ("hdbscan", 6, 0.4), ("rfm_grid", 9, 0.1), ("random", 9, 0.0)],
         columns=["algorithm", "k", "explained_share"],
@@ -270,13 +274,13 @@ def test_each_customer_a_segment_in_the_best_order_reaches_the_best_gini():
     assert as_they_are(labels, revenue)[1] == pytest.approx(best_gini(revenue))
 
 
-def test_segments_are_in_the_order_of_spend_known_at_the_cutoff_and_nobodys_cluster_is_dropped():
-    labels = by_spend(np.array([0, 0, 3, 3, 1]), np.array([1.0, 2.0, 50.0, 70.0, 10.0]))
+def test_segments_are_in_the_order_of_spend_known_at_the_cutoff_and_an_empty_cluster_is_dropped():
+    labels = renumber_by_spend(np.array([0, 0, 3, 3, 1]), np.array([1.0, 2.0, 50.0, 70.0, 10.0]))
 
     assert labels.tolist() == [2, 2, 0, 0, 1]
 
 
-def test_each_segment_tells_who_was_in_it_and_what_they_did():
+def test_each_segment_shows_who_was_in_it_and_what_they_did():
     customers = pd.DataFrame(
         {
             "recency_days": [1, 5, 30, 60],
@@ -321,7 +325,7 @@ def plainly(labels, revenue):
 def test_random_segments_explain_and_reach_what_chance_does():
     rng = np.random.default_rng(5)
     revenue = rng.gamma(0.3, 50.0, 5000)
-    groups = groups_of(len(revenue), seed=1)
+    groups = bootstrap_groups(len(revenue), seed=1)
 
     found = np.array(figures_of_chance(10, terms_of(revenue), groups, bootstrap_weights(500, 400, seed=1), seed=1))
 
@@ -330,7 +334,7 @@ def test_random_segments_explain_and_reach_what_chance_does():
     assert explained == pytest.approx(2 * 9 / 4999, rel=0.1)
     assert gini == pytest.approx(0, abs=0.01)
     assert lift == pytest.approx(1, abs=0.01)
-    labels = dealt(500, 10)[groups]
+    labels = random_segments(500, 10)[groups]
     assert found[:, 0] == pytest.approx(as_they_are(labels, revenue))
 
 
@@ -339,7 +343,7 @@ def test_intervals_are_those_of_drawing_customers_one_by_one(customers):
     rng = np.random.default_rng(3)
     labels = rng.integers(0, 5, customers).astype(np.int16)
     revenue = rng.gamma(1.0, 50.0, customers) * (5 - labels) * (rng.random(customers) < 0.5)
-    groups = groups_of(customers, seed=1)
+    groups = bootstrap_groups(customers, seed=1)
 
     by_groups = np.array(figures(labels, terms_of(revenue), groups, bootstrap_weights(groups.max() + 1, 800, seed=2)))
     draws = [rng.integers(0, customers, customers) for _ in range(400)]

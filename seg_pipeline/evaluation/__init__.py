@@ -1,1 +1,1 @@
-"""The choice among the candidate models: selection, plots and the report."""
+"""The choice among the candidate models, and the test of what their segments would have been worth."""

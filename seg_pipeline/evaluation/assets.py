@@ -1,4 +1,4 @@
-"""The door of the evaluation room: the value test, and every candidate of a night compared and one chosen."""
+"""The door of the evaluation room: the value test, and the choice among the candidates of a night."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.ui import built, table_of
 from seg_pipeline.wiring import Room, Shop, night_of
 
-COMPARED = ["algorithm", "k", "score", "silhouette", "stability", "value", "rank", "chosen", "reason"]
+COMPARED_COLUMNS = ["algorithm", "k", "score", "silhouette", "stability", "value", "rank", "chosen", "reason"]
 
 
 def assets_of(shop: Shop) -> Room:
@@ -35,15 +35,12 @@ def assets_of(shop: Shop) -> Room:
         warehouse, as_of = shop.warehouse(context), night_of(context)
         rows_of, untested_because = build_value_test(warehouse, shop.settings_of(context), as_of)
         for table, rows in rows_of.items():
-            because = {"untested_because": untested_because} if untested_because else {}
+            reason = {"untested_because": untested_because} if untested_because else {}
             yield built(
                 warehouse,
                 table,
                 as_of,
-                {
-                    **because,
-                    "figures": table_of(rows),
-                },
+                {**reason, "figures": table_of(rows)},
                 key=shop.key(table),
             )
 
@@ -73,7 +70,7 @@ def assets_of(shop: Shop) -> Room:
                 "silhouette": round(float(chosen["silhouette"]), 4),
                 **({"stability": round(float(chosen["stability"]), 4)} if pd.notna(chosen["stability"]) else {}),
                 "score": round(float(chosen["score"]), 4),
-                "comparison": table_of(report[COMPARED]),
+                "comparison": table_of(report[COMPARED_COLUMNS]),
                 **shop.picture(lambda: elbow_curves(report, legend, k_range=k_range), "Elbow curves"),
                 **shop.picture(lambda: silhouette_curves(report, legend, k_range=k_range), "Silhouette curves"),
                 **shop.picture(lambda: algorithm_comparison(report, legend), "Algorithms"),
@@ -84,10 +81,7 @@ def assets_of(shop: Shop) -> Room:
             warehouse,
             CHOICE_SENSITIVITY,
             as_of,
-            {
-                "winners": len(scenarios.drop_duplicates(["algorithm", "k"])),
-                "scenarios": table_of(scenarios),
-            },
+            {"winners": len(scenarios.drop_duplicates(["algorithm", "k"])), "scenarios": table_of(scenarios)},
             key=shop.key(CHOICE_SENSITIVITY),
         )
 

@@ -1,4 +1,4 @@
-"""One night of evaluation: the value test, and the comparison of every candidate, written to their tables."""
+"""The evaluation of one night: runs the value test, compares all candidates, and writes the tables of both."""
 
 import datetime
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from seg_pipeline.evaluation.tables import (
     VALUE_WINDOW,
 )
 from seg_pipeline.evaluation.value import value_rows, with_value
-from seg_pipeline.models.champions import settled_on
+from seg_pipeline.models.champions import previous_champion_key
 from seg_pipeline.models.tables import CANDIDATES, METRICS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import Table
@@ -31,7 +31,7 @@ def build_value_test(
     """Replaces the night's rows of value_window, value_test and value_by_segment in one transaction.
 
     Returns:
-        The rows of each table, and why there is no test, in a sentence; None if there is one.
+        The rows of each table, and why there is no test, in a sentence (None if there is one).
     """
     outcomes = read_outcomes(warehouse, as_of, settings)
     rows_of = dict(zip((VALUE_WINDOW, VALUE_TEST, VALUE_BY_SEGMENT), value_rows(outcomes, settings), strict=True))
@@ -56,9 +56,9 @@ def build_evaluation(
         for table in CANDIDATES.values()
     )
     candidates = with_value(warehouse.read(sweeps, {"as_of": as_of}), warehouse.night(VALUE_TEST, as_of))
-    settled = settled_on(warehouse, settings, as_of)
-    report = evaluate_candidates(candidates, settings.selection, settled)
-    scenarios = pd.DataFrame(sensitivity(candidates_of(candidates), settings.selection, settled))
+    champion_key = previous_champion_key(warehouse, settings, as_of)
+    report = evaluate_candidates(candidates, settings.selection, champion_key)
+    scenarios = pd.DataFrame(sensitivity(candidates_of(candidates), settings.selection, champion_key))
     warehouse.replace_night(EVALUATION_REPORT, report, as_of)
     warehouse.replace_night(CHOICE_SENSITIVITY, scenarios, as_of)
     return report, scenarios

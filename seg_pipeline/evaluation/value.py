@@ -1,8 +1,8 @@
-"""The value test: segments fitted as of a cutoff, held against what their customers did afterwards.
+"""The value test: compares segments fitted as of a cutoff with what their customers did afterwards.
 
-Silhouette and its like say how a segmentation fits the features; this says what it would have been worth. Customers
-are segmented by what was known at the cutoff, and nothing later. Segments are targeted in the order of their customers'
-mean spend up to the cutoff, which is how segments are numbered: the outcome decides about no order.
+Silhouette and similar metrics say how well a segmentation fits the features; this test says what it would have been
+worth. Customers are segmented only by what was known at the cutoff. Segments are targeted in the order of their
+customers' mean spend before the cutoff, which is also how segments are numbered: the outcome does not affect the order.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from seg_pipeline.evaluation.outcomes import DESCRIBED_BY, Outcomes
+from seg_pipeline.evaluation.outcomes import PROFILE_FEATURES, Outcomes
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, summarise
 from seg_pipeline.models.model import ClusterModel
@@ -23,19 +23,26 @@ from seg_pipeline.settings import Settings
 if TYPE_CHECKING:
     import pandas as pd
 
-# 16 bits are enough for a label, and are sorted in linear time.
+# 16 bits are enough for a label, and NumPy sorts them in linear time.
 Labels = npt.NDArray[np.int16]
 
 RANDOM = "random"
-# The share of the customers that lift is told for.
-TARGETED = 0.2
-# Groups of customers that a bootstrap draws.
-GROUPS = 500
-INTERVAL = (0.025, 0.975)
+# The share of the customers that lift refers to.
+TARGETED_SHARE = 0.2
+# Number of groups of customers that a bootstrap draws from.
+BOOTSTRAP_GROUPS = 500
+# The bounds of a 95 % interval.
+INTERVAL_QUANTILES = (0.025, 0.975)
 
 
 class Segmentation(NamedTuple):
-    """Customers in segments; the labels (customers,) are 0 to k - 1 in the order in which segments are targeted."""
+    """The segment of every customer.
+
+    Attributes:
+        algorithm: Name of the algorithm, of the baseline, or RANDOM.
+        k: Number of segments.
+        labels: Segment (customers,) of each customer, 0 to k - 1 in the order in which segments are targeted.
+    """
 
     algorithm: str
     k: int
@@ -43,17 +50,14 @@ class Segmentation(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What a segmentation was worth; each (draws,), NaN where a draw has no revenue.
+    """What a segmentation was worth in each draw (draws,); NaN if a draw has no revenue.
 
-    Attributes
-    ----------
-    explained_share
-        Between-segment share of the variance (eta squared) of log(1 + revenue), revenue below zero counting as zero.
-    gini
-        Gini index of the concentration curve: the revenue reached when customers are targeted segment by segment, 0 as
-        good as chance. Within a segment the curve is straight.
-    lift
-        Revenue reached with the first 20 % of the customers over what as many random ones would bring.
+    Attributes:
+        explained_share: Between-segment share of the variance (eta squared) of log(1 + revenue); revenue below zero
+            counts as zero.
+        gini: Gini index of the concentration curve: the revenue reached if customers are targeted segment by segment.
+            Zero is as good as chance. Within a segment the curve is straight.
+        lift: Revenue reached with the first 20 % of the customers, over what as many random customers would bring.
     """
 
     explained_share: FloatArray
@@ -62,7 +66,7 @@ class Figures(NamedTuple):
 
 
 def value_rows(outcomes: Outcomes, settings: Settings) -> "tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]":
-    """The rows of value_window, value_test and value_by_segment; the latter two are empty where there is no test."""
+    """Returns the rows of value_window, value_test and value_by_segment; the last two are empty if there is no test."""
     import pandas as pd
 
     customers = outcomes.customers
@@ -74,8 +78,8 @@ def value_rows(outcomes: Outcomes, settings: Settings) -> "tuple[pd.DataFrame, p
     if customers is None:
         empty = pd.DataFrame(columns=["algorithm", "k"])
         return pd.DataFrame([window]), empty, empty
-    groups = groups_of(len(customers), settings.models.seed)
-    found = segmentations(customers, groups, settings)
+    groups = bootstrap_groups(len(customers), settings.models.seed)
+    segmentations = fit_segmentations(customers, groups, settings)
     revenue = customers["revenue"].to_numpy(dtype=np.float64)
     window |= {
         "customers": len(customers),
@@ -87,100 +91,100 @@ def value_rows(outcomes: Outcomes, settings: Settings) -> "tuple[pd.DataFrame, p
     }
     return (
         pd.DataFrame([window]),
-        value_test(found, revenue, groups, settings.value.bootstraps, settings.models.seed),
-        value_by_segment(found, customers),
+        value_test(segmentations, revenue, groups, settings.value.bootstraps, settings.models.seed),
+        value_by_segment(segmentations, customers),
     )
 
 
-def segmentations(customers: "pd.DataFrame", groups: IntArray, settings: Settings) -> list[Segmentation]:
-    """Every candidate that can be chosen, fitted on what was known at the cutoff; the R x F grid; and chance.
+def fit_segmentations(customers: "pd.DataFrame", groups: IntArray, settings: Settings) -> list[Segmentation]:
+    """Fits every candidate that can be chosen on what was known at the cutoff; adds the R x F grid and random segments.
 
     Args:
-        customers: Of `outcomes.Outcomes`.
-        groups: A random group for each of them, see `groups_of`.
-        settings: The run's; features, models and seed as of the night's own candidates.
+        customers: The customers of `outcomes.Outcomes`.
+        groups: The random group (customers,) of each of them, see `bootstrap_groups`.
+        settings: The run's settings; features, models and seed are those of the night's own candidates.
     """
     matrix = apply_transforms(customers, fit_transforms(customers, settings.features))
     coreset, cell_of_customer = summarise(matrix, settings.models.max_cells)
     del matrix
     models, selection = settings.models, settings.selection
-    # What can be chosen: what teams can serve, and anything where the choice is forced.
+    # Only numbers of segments that teams can serve can be chosen, unless the choice is forced.
     forced = selection.algorithm is not None or selection.k is not None
     ks = [k for k in range(models.k_min, models.k_max + 1) if forced or selection.k_min <= k <= selection.k_max]
     spend = customers["monetary"].to_numpy(dtype=np.float64)
-    fit = partial(_fitted, coreset, ks, models.seed, models.n_init)
-    found = [
-        Segmentation(model.algorithm, model.k, by_spend(model.cell_labels[cell_of_customer], spend))
+    fit = partial(_fit, coreset, ks, models.seed, models.n_init)
+    candidates = [
+        Segmentation(model.algorithm, model.k, renumber_by_spend(model.cell_labels[cell_of_customer], spend))
         for fitted in side_by_side(fit, models.algorithms)
         for model in fitted
     ]
     grid = np.unique(customers["grid_place"].to_numpy(dtype=np.int64), return_inverse=True)[1]
     k = int(grid.max()) + 1
-    # As many random segments as the grid has, in random order: what so many explain, and reach, by chance. By spend,
-    # the one that happens to hold the largest customers would come first.
-    chance = dealt(int(groups.max()) + 1, k)[groups]
-    return [*found, Segmentation(BASELINE, k, by_spend(grid, spend)), Segmentation(RANDOM, k, chance)]
+    # As many random segments as the grid has show what that many explain and reach by chance. They stay in random
+    # order: ordered by spend, the one that happens to hold the largest customers would come first.
+    chance = random_segments(int(groups.max()) + 1, k)[groups]
+    return [*candidates, Segmentation(BASELINE, k, renumber_by_spend(grid, spend)), Segmentation(RANDOM, k, chance)]
 
 
-def _fitted(coreset: Coreset, ks: Sequence[int], seed: int, n_init: int, algorithm: str) -> list[ClusterModel]:
+def _fit(coreset: Coreset, ks: Sequence[int], seed: int, n_init: int, algorithm: str) -> list[ClusterModel]:
     return ALGORITHMS[algorithm].fit_range(coreset, ks, seed=seed, n_init=n_init)
 
 
-def by_spend(labels: IntArray, spend: FloatArray) -> Labels:
-    """Labels (customers,) numbered anew, 0 the segment whose customers spent most in the mean; both (customers,)."""
+def renumber_by_spend(labels: IntArray, spend: FloatArray) -> Labels:
+    """Returns labels (customers,) renumbered by the mean spend of their customers, 0 the highest.
+
+    Args:
+        labels: Segment (customers,) of each customer.
+        spend: Spend (customers,) before the cutoff.
+    """
     sizes = np.bincount(labels)
     means = np.bincount(labels, spend) / np.maximum(sizes, 1)
-    # A component of a mixture may be nobody's; it comes last.
+    # A component of a mixture may hold no customer; it comes last.
     order = np.lexsort((-means, sizes == 0))
     return np.argsort(order).astype(np.int16)[labels]
 
 
 def bootstrap_weights(groups: int, draws: int, seed: int) -> FloatArray:
-    """How often each group is drawn (1 + draws, groups); in the first row each once: the customers as they are."""
+    """Returns how often each draw has each group (1 + draws, groups); the first row has each once, as observed."""
     drawn = np.random.default_rng([seed, 0]).multinomial(groups, np.full(groups, 1 / groups), size=draws)
     return np.vstack([np.ones(groups), drawn])
 
 
-def groups_of(customers: int, seed: int) -> IntArray:
-    """A group (customers,) for each customer, at random, all as large as each other give or take one.
+def bootstrap_groups(customers: int, seed: int) -> IntArray:
+    """Assigns each customer (customers,) to a random group; group sizes differ by one at most.
 
-    A bootstrap draws customers with replacement. What it needs of them are sums, and those of equal random groups,
-    drawn with replacement, vary as sums of customers do; with 500 groups the width of an interval is known to some 3 %.
-    So a draw costs what the groups cost, not what the customers cost. With no more customers than groups each is a
-    group: the ordinary bootstrap.
+    A bootstrap draws customers with replacement, and the figures need only sums over them. Sums of equal random groups,
+    drawn with replacement, vary like sums of customers; 500 groups give the width of an interval to about 3 %. So a
+    draw costs the same for any number of customers. If there are no more customers than groups, each is a group of its
+    own, which is the ordinary bootstrap.
     """
-    return np.random.default_rng([seed, 1]).permutation(customers) % GROUPS
+    return np.random.default_rng([seed, 1]).permutation(customers) % BOOTSTRAP_GROUPS
 
 
-def dealt(groups: int, k: int) -> Labels:
-    """A segment (groups,) for each random group, in turns: random segments of like size."""
+def random_segments(groups: int, k: int) -> Labels:
+    """Assigns the random groups (groups,) to k segments in turn, which makes random segments of similar size."""
     return (np.arange(groups) % k).astype(np.int16)
 
 
 def terms_of(revenue: FloatArray) -> list[FloatArray]:
-    """What figures are sums of: customers, log revenue, its square, and revenue, each (customers,)."""
+    """Returns the terms whose sums give the figures: 1, log revenue, its square, and revenue, each (customers,)."""
     log_revenue = np.log1p(np.maximum(revenue, 0.0))
     log_revenue -= log_revenue.mean()
     return [np.ones_like(revenue), log_revenue, log_revenue**2, revenue]
 
 
 def figures(labels: Labels, terms: Sequence[FloatArray], groups: IntArray, weights: FloatArray) -> Figures:
-    """What a segmentation was worth, for each draw.
+    """Returns what a segmentation was worth in each draw, with segments and their order as they were at the cutoff.
 
-    Neither the segments nor their order are drawn anew: both were settled at the cutoff.
-
-    Parameters
-    ----------
-    labels : (customers,)
-        In the order in which segments are targeted.
-    terms : (customers,) each
-        Of `terms_of`.
-    groups : (customers,)
-    weights : (draws, groups)
+    Args:
+        labels: Segment (customers,) of each customer, in the order in which segments are targeted.
+        terms: The terms of `terms_of`, each (customers,).
+        groups: Random group (customers,) of each customer.
+        weights: How often each draw has each group (draws, groups).
     """
     segments = int(labels.max()) + 1
     place = groups * segments + labels
-    # No matrix product, whose last bits would depend on the number of threads.
+    # The last bits of a matrix product would depend on the number of threads; einsum's do not.
     return _figures(
         np.einsum("dg,gs->ds", weights, np.bincount(place, values, weights.shape[1] * segments).reshape(-1, segments))
         for values in terms
@@ -188,8 +192,8 @@ def figures(labels: Labels, terms: Sequence[FloatArray], groups: IntArray, weigh
 
 
 def figures_of_chance(k: int, terms: Sequence[FloatArray], groups: IntArray, weights: FloatArray, seed: int) -> Figures:
-    """What k random segments were worth, for each draw; the groups are dealt out anew each time but the first."""
-    first = dealt(weights.shape[1], k)
+    """Returns what k random segments were worth in each draw; every draw after the first shuffles the groups again."""
+    first = random_segments(weights.shape[1], k)
     shuffled = np.random.default_rng([seed, 2]).permuted(np.tile(first, (len(weights), 1)), axis=1)
     shuffled[0] = first
     members = shuffled[:, :, None] == np.arange(k)
@@ -197,7 +201,7 @@ def figures_of_chance(k: int, terms: Sequence[FloatArray], groups: IntArray, wei
 
 
 def _figures(sums: Iterable[FloatArray]) -> Figures:
-    """Figures from the sums (draws, segments) of `terms_of`."""
+    """Computes the figures from the sums (draws, segments) of each term of `terms_of`."""
     sizes, logs, squares, revenues = sums
     customers, total = sizes.sum(axis=1), revenues.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -207,25 +211,32 @@ def _figures(sums: Iterable[FloatArray]) -> Figures:
         reached = revenues / np.where(total > 0, total, np.nan)[:, None]
         steps = sizes / customers[:, None]
         before = np.cumsum(steps, axis=1) - steps
-        part = np.where(sizes > 0, np.clip((TARGETED - before) / steps, 0.0, 1.0), 0.0)
+        part = np.where(sizes > 0, np.clip((TARGETED_SHARE - before) / steps, 0.0, 1.0), 0.0)
     # Twice the area between the curve and the diagonal, by the trapezoid of each segment.
     area = (steps * (np.cumsum(reached, axis=1) - reached / 2)).sum(axis=1)
-    return Figures(explained, 2 * area - 1, (reached * part).sum(axis=1) / TARGETED)
+    return Figures(explained, 2 * area - 1, (reached * part).sum(axis=1) / TARGETED_SHARE)
 
 
 def best_gini(revenue: FloatArray) -> float:
-    """Gini index of the perfect order: customers targeted by the revenue they came to bring, the most first."""
+    """Returns the Gini index of the perfect order: customers are targeted by the revenue that they later brought."""
     descending = -np.sort(-revenue)
     reached = np.cumsum(descending) - descending / 2
     return float(2 * reached.sum() / len(revenue) / descending.sum() - 1)
 
 
 def value_test(
-    found: Sequence[Segmentation], revenue: FloatArray, groups: IntArray, bootstraps: int, seed: int
+    segmentations: Sequence[Segmentation], revenue: FloatArray, groups: IntArray, bootstraps: int, seed: int
 ) -> "pd.DataFrame":
-    """The rows of value_test: figures with their intervals, and with those of the difference to the R x F grid.
+    """Returns the rows of value_test: each figure and its difference from the R x F grid's, both with intervals.
 
-    All segmentations face the same draws, so that what they share cancels out in the difference.
+    All segmentations face the same draws, so the noise they share cancels out in the difference.
+
+    Args:
+        segmentations: The segmentations, one of them the grid.
+        revenue: Revenue (customers,) in the window.
+        groups: Random group (customers,) of each customer.
+        bootstraps: Number of draws.
+        seed: Seed of the draws.
     """
     import pandas as pd
 
@@ -235,14 +246,14 @@ def value_test(
         figures_of_chance(one.k, terms, groups, weights, seed)
         if one.algorithm == RANDOM
         else figures(one.labels, terms, groups, weights)
-        for one in found
+        for one in segmentations
     ]
-    grid = next(figure for one, figure in zip(found, measured, strict=True) if one.algorithm == BASELINE)
+    of_grid = next(worth for one, worth in zip(segmentations, measured, strict=True) if one.algorithm == BASELINE)
     rows = []
-    for one, figure in zip(found, measured, strict=True):
+    for one, worth in zip(segmentations, measured, strict=True):
         row: dict[str, object] = {"algorithm": one.algorithm, "k": one.k}
-        for name, values, of_grid in zip(Figures._fields, figure, grid, strict=True):
-            for column, draws in ((name, values), (f"{name}_over_grid", values - of_grid)):
+        for name, values, grid_values in zip(Figures._fields, worth, of_grid, strict=True):
+            for column, draws in ((name, values), (f"{name}_over_grid", values - grid_values)):
                 low, high = _interval(draws[1:])
                 row |= {column: draws[0], f"{column}_low": low, f"{column}_high": high}
         rows.append(row)
@@ -253,19 +264,19 @@ def _interval(draws: FloatArray) -> tuple[float, float]:
     known = draws[~np.isnan(draws)]
     if not known.size:
         return float("nan"), float("nan")
-    low, high = np.quantile(known, INTERVAL)
+    low, high = np.quantile(known, INTERVAL_QUANTILES)
     return float(low), float(high)
 
 
-def value_by_segment(found: Sequence[Segmentation], customers: "pd.DataFrame") -> "pd.DataFrame":
-    """The rows of value_by_segment: who was in each segment at the cutoff, and what they did afterwards."""
+def value_by_segment(segmentations: Sequence[Segmentation], customers: "pd.DataFrame") -> "pd.DataFrame":
+    """Returns the rows of value_by_segment: who was in each segment at the cutoff, and what they did afterwards."""
     import pandas as pd
 
     orders, revenue = (customers[name].to_numpy(dtype=np.float64) for name in ("orders", "revenue"))
-    features = {name: customers[name].to_numpy(dtype=np.float64) for name in DESCRIBED_BY}
+    features = {name: customers[name].to_numpy(dtype=np.float64) for name in PROFILE_FEATURES}
     ascending = {name: np.argsort(values, kind="stable") for name, values in features.items()}
     parts = []
-    for one in found:
+    for one in segmentations:
         sizes = np.bincount(one.labels)
         sums = {
             "orders": np.bincount(one.labels, orders).astype(np.int64),
@@ -292,28 +303,40 @@ def value_by_segment(found: Sequence[Segmentation], customers: "pd.DataFrame") -
 
 
 def _medians(values: FloatArray, ascending: IntArray, labels: Labels, sizes: npt.NDArray[np.int64]) -> FloatArray:
-    """Median (segments,) of the values (customers,) of each segment, from their order, which is sorted once for all."""
+    """Returns the median (segments,) of each segment.
+
+    Args:
+        values: Values (customers,).
+        ascending: The order (customers,) that sorts the values, computed once for all segmentations.
+        labels: Segment (customers,) of each customer.
+        sizes: Customers (segments,) in each segment.
+    """
     in_segments = values[ascending[np.argsort(labels[ascending], kind="stable")]]
     starts = np.cumsum(sizes) - sizes
     return (in_segments[starts + (sizes - 1) // 2] + in_segments[starts + sizes // 2]) / 2
 
 
 def tested_k(candidates: "pd.DataFrame", tested: "pd.DataFrame") -> "pd.Series":
-    """The k under which each candidate of a night was tested: its own.
+    """Returns the k with which each candidate of a night was tested.
 
-    Of an algorithm that finds its own number of clusters, as of the grid, whatever number it found at the cutoff.
+    It is the candidate's own. An algorithm that finds its own number of clusters, and the grid, may have had another
+    number at the cutoff; that one is returned then.
+
+    Args:
+        candidates: algorithm and k of the night's candidates.
+        tested: algorithm and k of the rows of value_test.
     """
 
-    def alone(table: "pd.DataFrame") -> "pd.Series":
+    def is_only_one(table: "pd.DataFrame") -> "pd.Series":
         return ~table["algorithm"].duplicated(keep=False)
 
-    single = tested[alone(tested)].set_index("algorithm")["k"]
-    found = candidates["algorithm"].map(single)
-    return found.where(alone(candidates) & found.notna(), candidates["k"]).astype("int64")
+    only_k = tested[is_only_one(tested)].set_index("algorithm")["k"]
+    k_at_cutoff = candidates["algorithm"].map(only_k)
+    return k_at_cutoff.where(is_only_one(candidates) & k_at_cutoff.notna(), candidates["k"]).astype("int64")
 
 
 def with_value(candidates: "pd.DataFrame", tested: "pd.DataFrame") -> "pd.DataFrame":
-    """The candidates with their column `value`: the explained share of next-period revenue; NaN where not tested."""
+    """Adds the column `value`, the explained share of next-period revenue; NaN for candidates that were not tested."""
     explained = tested[["algorithm", "k", "explained_share"]].rename(
         columns={"k": "tested_k", "explained_share": "value"}
     )

@@ -1,6 +1,7 @@
--- One row per customer with a purchase before the cutoff: what was `known` then, and what came of it before the night.
+-- One row per customer with a purchase before the cutoff: what was `known` then, and their orders and revenue in the
+-- window from the cutoff to the night.
 WITH
--- As in rfm_features.sql: one row per order, and an order that only returns goods is no purchase.
+-- One row per order. As in rfm_features.sql, an order that only returns goods is no purchase.
 orders AS (
     SELECT
         customer_id,
@@ -15,7 +16,7 @@ outcomes AS (
     SELECT
         customer_id,
         count(*) FILTER (WHERE purchase_lines > 0) AS orders,
-        -- Of 18 digits: the sum has 38, which take long to become floating point.
+        -- The sum has 38 digits, which are slow to convert to floating point; 18 are enough.
         CAST(sum(amount) AS DECIMAL(18, 4)) AS revenue
     FROM orders
     GROUP BY customer_id
@@ -23,5 +24,5 @@ outcomes AS (
 SELECT known.* EXCLUDE (customer_id), coalesce(outcomes.orders, 0) AS orders, coalesce(outcomes.revenue, 0) AS revenue
 FROM {known} AS known
 LEFT JOIN outcomes USING (customer_id)
--- The order that random draws go by.
+-- A fixed order, since the bootstrap draws customers by position.
 ORDER BY customer_id

@@ -146,8 +146,8 @@ def incumbent_of(warehouse: Warehouse, as_of: datetime.date, challenger: str) ->
     )
 
 
-def settled_on(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> tuple[str, int] | None:
-    """Algorithm and number of clusters of the champion before a night, if the settings that shape it are the same."""
+def previous_champion_key(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> tuple[str, int] | None:
+    """Returns algorithm and k of the champion before a night; None if there is none with the same model settings."""
     champion = _last(
         warehouse,
         "in_force_from < $as_of AND settings_digest = $digest",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from seg_pipeline.evaluation.value import TARGETED
+from seg_pipeline.evaluation.value import TARGETED_SHARE
 from seg_pipeline.features.tables import FEATURES
 from seg_pipeline.plotting import images
 from seg_pipeline.plotting.candidates import algorithm_comparison, elbow_curves, silhouette_curves, value_curves
@@ -66,7 +66,7 @@ def certainty(report: Report) -> Context:
         "least_stable": min((segment["stability"] for segment in measured), default=None),
         "unstable": [segment for segment in measured if segment["stability"] < STABLE],
         "value": report.value,
-        "targeted": TARGETED,
+        "targeted": TARGETED_SHARE,
         "agreeing": agreeing,
         "sizes": images.svg(sizes_and_revenue(report.profiles, notation=report.notation), "sizes"),
     }
@@ -138,10 +138,14 @@ def value_test(report: Report) -> Context | None:
     curves = ""
     if report.value_by_segment is not None and len(report.value_by_segment):
         figure = value_curves(
-            report.value_by_segment, LEGEND, targeted=TARGETED, chosen=report.tested_choice, notation=report.notation
+            report.value_by_segment,
+            LEGEND,
+            targeted=TARGETED_SHARE,
+            chosen=report.tested_choice,
+            notation=report.notation,
         )
         curves = images.svg(figure, "value")
-    return {"value": value, "targeted": TARGETED, "baseline": LEGEND.baseline, "curves": curves}
+    return {"value": value, "targeted": TARGETED_SHARE, "baseline": LEGEND.baseline, "curves": curves}
 
 
 def budget(report: Report) -> Context | None:

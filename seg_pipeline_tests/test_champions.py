@@ -1,4 +1,4 @@
-"""Nights that score, fits that challenge, and what neither may do: on half a year of the demo shop."""
+"""Nights that only score and fits that challenge the champion, on half a year of the demo shop."""
 
 import csv
 import datetime
@@ -23,14 +23,14 @@ from seg_pipeline.segments.tables import (
 from seg_pipeline.settings import load_settings
 from seg_pipeline_tests.whole_runs import LAST, SCORED, command, night, published_bytes
 
-# A fit that is made quickly.
-FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=6")
+# Settings of a quick fit.
+QUICK_FIT = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=6")
 BY_NIGHT = (SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES, SEGMENT_MIGRATION, SEGMENT_MOVES, FEATURE_DRIFT)
 
 
 @pytest.fixture
 def run(shop_run, tmp_path):
-    """A copy of the finished run of the shop, to go on with."""
+    """A copy of the finished run of the shop, to continue from."""
     return shop_run.copied(tmp_path)
 
 
@@ -55,7 +55,7 @@ def test_the_first_fit_makes_the_champion_and_says_so(shop_run):
 
 
 def by_plain_numbers(champion, rows):
-    """Segments of rows of rfm_features, from the champion's numbers and nothing else of the package's."""
+    """Returns the segments of rows of rfm_features, from the champion's numbers without the package's own code."""
     assert champion.scorer.model.algorithm == "kmeans"
     columns = []
     for one in champion.scorer.transforms.sort_values("position").to_dict("records"):
@@ -72,7 +72,7 @@ BUYERS = (
 )
 
 
-def test_the_stored_champion_labels_as_the_plain_numbers_say(shop_run):
+def test_the_stored_champion_labels_as_its_plain_numbers_do(shop_run):
     rows = shop_run.warehouse.read(BUYERS, {"as_of": LAST})
 
     assert rows["segment_id"].to_list() == by_plain_numbers(champion_of(shop_run.warehouse, LAST), rows)
@@ -118,7 +118,7 @@ def test_a_later_night_scores_and_fits_nothing(shop, shop_run, run):
 
 
 def test_backfilled_nights_are_what_they_were_and_move_nothing(shop, scored_nights, tmp_path):
-    """Orders dated on or after a night are planted between the two: they must not count."""
+    """Orders dated on or after a night are added between scoring and backfill; they must not count."""
     run, nights = scored_nights.copied(tmp_path), SCORED
     then, latest, known = nights_of(run.warehouse, *nights), published_bytes(run), champions(run)
     planted = tmp_path / "planted"
@@ -145,15 +145,15 @@ def _line(folder, customer_id, day):
     """A line of the shop's last file with another customer, order and day."""
     with sorted(folder.glob("*.csv"))[-1].open(newline="") as file:
         header, first, *_ = csv.reader(file)
-    given = {"customer_id": customer_id, "order_id": f"PLANTED{customer_id}", "order_date": f"{day} 00:00:00"}
-    return [given.get(name, value) for name, value in zip(header, first, strict=True)]
+    replacements = {"customer_id": customer_id, "order_id": f"PLANTED{customer_id}", "order_date": f"{day} 00:00:00"}
+    return [replacements.get(name, value) for name, value in zip(header, first, strict=True)]
 
 
 def test_changed_settings_replace_the_champion_and_segments_keep_their_ids(shop, run):
     first = newest_champion(run.warehouse)
     other = 5 if first.scorer.model.k != 5 else 6
 
-    assert command(run, "run", "--source", shop, "--set", f"selection.k={other}", *FEW) == 0
+    assert command(run, "run", "--source", shop, "--set", f"selection.k={other}", *QUICK_FIT) == 0
 
     champion = newest_champion(run.warehouse)
     decision = run.warehouse.night(CHAMPION_DECISIONS, LAST, where=f"challenger_id = '{champion.model_id}'").iloc[0]
@@ -166,9 +166,9 @@ def test_changed_settings_replace_the_champion_and_segments_keep_their_ids(shop,
     assert new.min() > first.segments["segment_id"].max()
     assert set(changes["change"]) <= {"kept", "renamed", "new", "dissolved"}
     assert decision["kept_share"] >= decision["kept_share_unmatched"]
-    # Once more the same: nothing is appended, nothing moves.
+    # Running the same again appends nothing and changes nothing.
     then = published_bytes(run)
-    assert command(run, "run", "--source", shop, "--set", f"selection.k={other}", "--refit", *FEW) == 0
+    assert command(run, "run", "--source", shop, "--set", f"selection.k={other}", "--refit", *QUICK_FIT) == 0
     assert len(champions(run)) == 2
     assert published_bytes(run) == then
 
@@ -176,7 +176,7 @@ def test_changed_settings_replace_the_champion_and_segments_keep_their_ids(shop,
 def test_a_pinned_champion_stays_until_it_is_unpinned(shop, run, capsys):
     [first] = champions(run)
     assert command(run, "champions", "--pin", first) == 0
-    settings = ("--set", "selection.k=5", *FEW)
+    settings = ("--set", "selection.k=5", *QUICK_FIT)
 
     assert command(run, "run", "--source", shop, "--refit", *settings) == 0
 
@@ -197,7 +197,7 @@ def test_a_pinned_champion_stays_until_it_is_unpinned(shop, run, capsys):
 def test_a_fit_of_a_past_night_does_not_move_the_champion(run):
     known = champions(run)
 
-    assert command(run, "backfill", night(20), "--refit", *FEW) == 0
+    assert command(run, "backfill", night(20), "--refit", *QUICK_FIT) == 0
 
     assert champions(run) == known
     assert run.warehouse.night(CHAMPION_DECISIONS, night(20))["decision"].to_list() == ["past"]
@@ -228,14 +228,14 @@ def test_a_challenge_that_was_lost_is_not_repeated_every_night(shop, run):
 
 
 def test_a_later_run_scores_and_a_fit_of_a_night_before_it_moves_nothing(run_pipeline, shop, tmp_path, capsys):
-    early = run_pipeline(tmp_path, shop, "--as-of", night(20), *FEW)
+    early = run_pipeline(tmp_path, shop, "--as-of", night(20), *QUICK_FIT)
     capsys.readouterr()
-    run_pipeline(tmp_path, shop, *FEW)
+    run_pipeline(tmp_path, shop, *QUICK_FIT)
     assert "fitted anew" not in capsys.readouterr().out
     assert early.warehouse.value("SELECT count(DISTINCT model_id) FROM segments.segment_assignments") == 1
     then, known = published_bytes(early), champions(early)
 
-    assert command(early, "backfill", night(10), "--refit", "--set", "champions.margin=-1", *FEW) == 0
+    assert command(early, "backfill", night(10), "--refit", "--set", "champions.margin=-1", *QUICK_FIT) == 0
 
     assert champions(early) == known
     assert published_bytes(early) == then
@@ -294,26 +294,26 @@ def nothing(header, rows):
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         (half_of_the_customers, "customers_kept"),
         (prices_times_100, "features_credible"),
         (nothing, "no line has a customer_id"),
     ],
 )
-def test_a_bad_night_stops_in_one_line_and_keeps_what_is_published(shop, run, tmp_path, capsys, fault, said):
+def test_a_bad_night_stops_in_one_line_and_keeps_what_is_published(shop, run, tmp_path, capsys, fault, message):
     then, known = published_bytes(run), champions(run)
     bad = tmp_path / "bad"
     shutil.copytree(shop, bad)
     rewrite(bad, fault)
 
-    # On the second night the first bad one is no measure of what is usual.
+    # The second night must not be compared with the first bad one.
     for days in (1, 2):
         status = command(run, "run", "--source", bad, "--as-of", LAST + datetime.timedelta(days=days), "--refit")
 
         line = capsys.readouterr().err.strip().splitlines()[-1]
         assert status == 1
-        assert line.startswith("seg-pipeline: ") and said in line
+        assert line.startswith("seg-pipeline: ") and message in line
         assert published_bytes(run) == then
         assert champions(run) == known
 
@@ -330,7 +330,7 @@ def test_prices_times_100_on_the_last_day_alone_are_noticed(shop, run, tmp_path,
     assert "prices_as_before" in capsys.readouterr().err
 
 
-def test_the_schedule_leaves_out_the_fit_where_none_is_due():
+def test_the_schedule_leaves_out_the_fit_if_none_is_due():
     keys = {key.to_user_string() for key in defs.resolve_job_def("night").asset_layer.executable_asset_keys}
 
     assert "segments/segment_assignments" in keys and "features/rfm_features" in keys

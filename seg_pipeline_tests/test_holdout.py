@@ -1,16 +1,16 @@
-"""How many customers to leave out, against the formula solved by hand and against experiments on drawn customers."""
+"""Sizes of holdouts, compared with the published formula, other software, and simulated experiments."""
 
 import numpy as np
 import pytest
 from scipy.stats import norm
 
-from seg_pipeline.segments.holdout import Comparison
+from seg_pipeline.segments.holdout import TwoProportionTest
 
-COMPARISON = Comparison(significance=0.05, power=0.8)
+TEST = TwoProportionTest(significance=0.05, power=0.8)
 
 
 def sample_size(p0, p1, ratio):
-    """n0 of Fleiss, Tytun and Ury (1980) in its own form: the smaller group, the other being `ratio` times it."""
+    """Returns n0 of Fleiss, Tytun and Ury (1980) as published; the other group is `ratio` times as large."""
     p = (p0 + ratio * p1) / (1 + ratio)
     root = norm.ppf(0.975) * np.sqrt((1 + ratio) * p * (1 - p)) + norm.ppf(0.8) * np.sqrt(
         ratio * p0 * (1 - p0) + p1 * (1 - p1)
@@ -21,51 +21,51 @@ def sample_size(p0, p1, ratio):
 @pytest.mark.parametrize("customers", [300, 2_000, 5_000, 40_000, 2_000_000])
 @pytest.mark.parametrize("base_rate", [0.0, 0.02, 0.3, 0.5, 0.8, 0.95])
 def test_the_holdout_is_the_smallest_that_the_published_sample_size_allows(customers, base_rate):
-    found = COMPARISON.holdout(customers, base_rate, effect=0.05)
+    holdout = TEST.holdout(customers, base_rate, effect=0.05)
 
     sizes = np.arange(1, customers // 2 + 1)
     enough = sizes >= sample_size(base_rate, base_rate + 0.05, (customers - sizes) / sizes)
-    assert found == (sizes[enough][0] if enough[-1] else None)
+    assert holdout == (sizes[enough][0] if enough[-1] else None)
 
 
 @pytest.mark.parametrize(("power", "p0", "p1", "each"), [(0.8, 0.6, 0.7, 356), (0.9, 0.5, 0.75, 77)])
-def test_two_equal_groups_are_as_large_as_other_software_says(power, p0, p1, each):
-    # R's power.prop.test: 355.6 and, its own example, 76.7 in each group.
-    comparison = Comparison(0.05, power)
+def test_two_equal_groups_have_the_size_that_other_software_gives(power, p0, p1, each):
+    # R's power.prop.test gives 355.6 and, in the example of its manual, 76.7 in each group.
+    test = TwoProportionTest(0.05, power)
 
-    assert comparison.holdout(2 * each, p0, effect=p1 - p0) is not None
-    assert comparison.holdout(2 * each - 2, p0, effect=p1 - p0) is None
+    assert test.holdout(2 * each, p0, effect=p1 - p0) is not None
+    assert test.holdout(2 * each - 2, p0, effect=p1 - p0) is None
 
 
 @pytest.mark.parametrize(("customers", "base_rate"), [(4_000, 0.3), (20_000, 0.1)])
-def test_an_experiment_of_that_size_sees_the_effect_in_four_of_five_draws(customers, base_rate):
-    left_out = COMPARISON.holdout(customers, base_rate, effect=0.05)
+def test_an_experiment_of_that_size_detects_the_effect_in_four_of_five_draws(customers, base_rate):
+    left_out = TEST.holdout(customers, base_rate, effect=0.05)
     contacted = customers - left_out
     random = np.random.default_rng(7)
 
-    def seen(effect, draws=40_000):
+    def share_detected(effect, draws=40_000):
         few = random.binomial(left_out, base_rate, draws)
         many = random.binomial(contacted, base_rate + effect, draws)
         both = (few + many) / customers
         z = (many / contacted - few / left_out) / np.sqrt(both * (1 - both) * (1 / left_out + 1 / contacted))
         return np.mean(np.abs(z) > norm.ppf(0.975))
 
-    assert seen(0.05) == pytest.approx(0.8, abs=0.02)
-    assert seen(0.0) == pytest.approx(0.05, abs=0.01)
+    assert share_detected(0.05) == pytest.approx(0.8, abs=0.02)
+    assert share_detected(0.0) == pytest.approx(0.05, abs=0.01)
 
 
 @pytest.mark.parametrize("customers", [30, 800, 100_000])
 @pytest.mark.parametrize("base_rate", [0.0, 0.2, 0.5])
 def test_the_smallest_effect_is_the_one_that_leaving_out_half_would_just_show(customers, base_rate):
-    smallest = COMPARISON.smallest_effect(customers, base_rate)
+    smallest = TEST.smallest_effect(customers, base_rate)
 
     assert sample_size(base_rate, base_rate + smallest, 1.0) == pytest.approx(customers / 2)
-    assert COMPARISON.holdout(customers, base_rate, effect=smallest * 1.001) is not None
-    assert COMPARISON.holdout(customers, base_rate, effect=smallest * 0.99) is None
+    assert TEST.holdout(customers, base_rate, effect=smallest * 1.001) is not None
+    assert TEST.holdout(customers, base_rate, effect=smallest * 0.99) is None
 
 
-def test_where_no_rise_is_possible_or_nobody_can_be_left_out_there_is_no_holdout():
-    assert COMPARISON.holdout(100_000, 0.97, effect=0.05) is None
-    assert COMPARISON.smallest_effect(100_000, 1.0) is None
-    assert (COMPARISON.holdout(1, 0.2, effect=0.05), COMPARISON.smallest_effect(1, 0.2)) == (None, None)
-    assert COMPARISON.smallest_effect(4, 0.5) is None
+def test_there_is_no_holdout_if_no_rise_is_possible_or_nobody_can_be_left_out():
+    assert TEST.holdout(100_000, 0.97, effect=0.05) is None
+    assert TEST.smallest_effect(100_000, 1.0) is None
+    assert (TEST.holdout(1, 0.2, effect=0.05), TEST.smallest_effect(1, 0.2)) == (None, None)
+    assert TEST.smallest_effect(4, 0.5) is None

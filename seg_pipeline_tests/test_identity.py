@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from seg_pipeline.champions.identity import identified, matched
+from seg_pipeline.champions.identity import assign_segment_ids, match_clusters
 from seg_pipeline.champions.names import keep_names, name_segments
 
 
@@ -20,32 +20,32 @@ def test_as_many_customers_as_possible_keep_their_segment(shared):
     table = shared if shared.shape[0] == small else shared.T
     best = max(sum(table[range(small), columns]) for columns in permutations(range(large), small))
 
-    kept = sum(shared[row, column] for row, (column, _) in matched(shared, 0.0).items())
+    kept = sum(shared[row, column] for row, (column, _) in match_clusters(shared, 0.0).items())
 
     assert kept == best
 
 
 def test_an_overlap_is_customers_in_both_over_customers_in_either():
-    pairs = matched(np.array([[30, 10], [0, 60]]), 0.0)
+    pairs = match_clusters(np.array([[30, 10], [0, 60]]), 0.0)
 
     assert {row: column for row, (column, _) in pairs.items()} == {0: 0, 1: 1}
     assert [pairs[0][1], pairs[1][1]] == pytest.approx([30 / 40, 60 / 70])
 
 
 def test_a_cluster_that_overlaps_too_little_is_no_match():
-    assert list(matched(np.array([[50, 45], [0, 55]]), 0.56)) == []
-    assert list(matched(np.array([[50, 45], [0, 55]]), 0.5)) == [0, 1]
+    assert list(match_clusters(np.array([[50, 45], [0, 55]]), 0.56)) == []
+    assert list(match_clusters(np.array([[50, 45], [0, 55]]), 0.5)) == [0, 1]
 
 
 def test_a_cluster_split_in_two_leaves_its_id_to_the_larger_part():
-    pairs = matched(np.array([[70, 0], [30, 0], [0, 100]]), 0.3)
+    pairs = match_clusters(np.array([[70, 0], [30, 0], [0, 100]]), 0.3)
 
     assert {row: column for row, (column, _) in pairs.items()} == {0: 0, 2: 1}
 
 
 def test_matched_clusters_keep_ids_and_new_ones_get_ids_never_used_by_spend():
-    assert identified([0, 1, 2, 3], {1: 4}, [10.0, 5.0, 30.0, 30.0], largest_id=6) == [9, 4, 7, 8]
-    assert identified([0, 1], {}, [1.0, 2.0], largest_id=0) == [2, 1]
+    assert assign_segment_ids([0, 1, 2, 3], {1: 4}, [10.0, 5.0, 30.0, 30.0], largest_id=6) == [9, 4, 7, 8]
+    assert assign_segment_ids([0, 1], {}, [1.0, 2.0], largest_id=0) == [2, 1]
 
 
 def profiles(*scores, ids=None, recency=10.0, rhythm=float("nan")):
@@ -65,7 +65,7 @@ def test_a_segment_just_over_the_border_of_its_cell_keeps_its_name():
     names = kept(profiles((4.45, 4.6, 4.0)), [(1, "Champions", "Champions")])
 
     assert names["segment_name"].to_list() == ["Champions"]
-    assert "kept the name Champions" in names["name_reason"].iloc[0]
+    assert "keeps the name Champions, which still fits" in names["name_reason"].iloc[0]
 
 
 def test_a_segment_far_from_its_cell_is_renamed():

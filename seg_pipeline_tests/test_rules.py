@@ -1,4 +1,4 @@
-"""The segments as rules in words: on cells that one can count, and on real orders with the rule as it reads."""
+"""Segments as short rules, on cells that can be counted by hand and on real orders with the rule as it reads."""
 
 import numpy as np
 import pandas as pd
@@ -10,30 +10,30 @@ from seg_pipeline.models.scoring import NO_CLUSTER
 
 
 def rules_of(rows, columns=("recency_days", "frequency", "monetary")):
-    """Rules of cells: the features, then customers and segment."""
+    """Returns the rules of cells, given as rows of features, customers and segment."""
     table = pd.DataFrame(rows, columns=[*columns, "customers", "segment_id"]).astype(float)
     return segment_rules(
         table[list(columns)], table["customers"].to_numpy(), table["segment_id"].to_numpy().astype(np.int64)
     )
 
 
-def test_rules_are_in_whole_numbers_of_what_is_counted_and_round_figures_of_money():
+def test_rules_use_whole_numbers_for_counts_and_round_figures_for_money():
     rules, fidelity = rules_of([(10, 5, 900.5, 3, 1), (200, 5, 880.0, 4, 2), (10, 5, 11.37, 5, 3), (10, 5, 10.0, 5, 3)])
 
     assert fidelity == 1
     assert set(rules["rule_precision"]) == set(rules["rule_recall"]) == {1.0}
-    said = " ".join(rules["rule"])
-    assert "recency_days <= 105" in said and "recency_days >= 106" in said
-    assert "monetary <= 450" in said and "monetary > 450" in said
+    text = " ".join(rules["rule"])
+    assert "recency_days <= 105" in text and "recency_days >= 106" in text
+    assert "monetary <= 450" in text and "monetary > 450" in text
 
 
-def test_leaves_of_one_segment_side_by_side_are_one_condition():
+def test_adjacent_leaves_of_one_segment_are_one_condition():
     rules, _ = rules_of([(day, 0, 0, 1, segment) for day, segment in ((1, 1), (2, 1), (3, 2), (4, 2), (5, 1))])
 
     assert rules["rule"].to_list() == ["recency_days <= 2, or recency_days >= 5", "3 <= recency_days <= 4"]
 
 
-def test_a_rule_that_catches_others_says_how_many():
+def test_a_rule_that_also_holds_other_segments_says_how_many():
     rules, fidelity = rules_of([(1, 1, 0, 30, 1), (1, 1, 0, 10, 2), (9, 1, 0, 60, 2)])
 
     assert rules["rule"].to_list() == ["recency_days <= 5", "recency_days >= 6"]
@@ -61,7 +61,7 @@ def test_the_rules_of_real_customers_are_as_good_as_they_say(online_retail_night
     )
     agreeing = 0
     for segment in champion.segments[champion.segments["cluster"] != NO_CLUSTER].to_dict("records"):
-        # The rule as it reads, by another reader.
+        # The rule as it reads, evaluated by pandas.
         under = buyers.query(segment["rule"].replace(", or ", " or ").replace(" = ", " == "))
         inside = under["segment_id"] == segment["segment_id"]
         agreeing += inside.sum()

@@ -1,4 +1,4 @@
-"""Names and strategies of segments."""
+"""Names of segments, their strategies and the split of the budget."""
 
 import datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from seg_pipeline.champions.names import name_segments
 from seg_pipeline.champions.new_segments import PROFILES_SQL
 from seg_pipeline.errors import UsageError
 from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
-from seg_pipeline.segments.strategies import read_actions, strategies
+from seg_pipeline.segments.strategies import plan_strategies, read_actions
 from seg_pipeline.segments.tables import SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import StrategySettings
 from seg_pipeline.warehouse import Relation, Warehouse
@@ -35,12 +35,12 @@ def test_a_segment_is_named_by_the_cell_its_mean_scores_lie_in_and_says_so():
 
     assert names["segment_name"].to_list() == ["Champions", "Hibernating"]
     assert names["name_reason"].iloc[0] == (
-        "mean scores R 4.6, F 4.7 lie in cell 5 x 5 of the grid: Champions"
-        " (median 10 days since the last order, 2 orders)"
+        "The mean scores R 4.6 and F 4.7 lie in cell 5 x 5 of the R x F grid: Champions."
+        " Its customers have a median of 2 orders and 10 days since the last one."
     )
 
 
-def test_a_segment_that_has_lost_its_own_rhythm_counts_as_gone_however_it_scores():
+def test_a_segment_that_has_lost_its_own_rhythm_counts_as_lapsed_whatever_its_score():
     table = profiles((3.2, 4.4, 3.0), (3.2, 4.4, 3.0))
     table["median_recency_days"] = [301.0, 300.0]
     table["median_days_between_orders"] = 100.0
@@ -48,7 +48,7 @@ def test_a_segment_that_has_lost_its_own_rhythm_counts_as_gone_however_it_scores
     names = name_segments(table)
 
     assert names["segment_name"].to_list() == ["At Risk", "Loyal Customers"]
-    assert "R taken as 2 since they used to buy every 100 days" in names["name_reason"].iloc[0]
+    assert "with R lowered to 2 because these customers used to buy every 100 days" in names["name_reason"].iloc[0]
 
 
 def test_every_pair_of_mean_scores_has_exactly_one_name():
@@ -57,11 +57,11 @@ def test_every_pair_of_mean_scores_has_exactly_one_name():
     assert set(name_segments(profiles(*scores))["grid_name"]) == set(GRID_CELLS)
 
 
-def test_segments_of_one_cell_are_told_apart_by_what_differs_most():
+def test_segments_of_one_cell_are_distinguished_by_the_score_that_differs_most():
     names = name_segments(profiles((1.2, 1.1, 4.0), (1.3, 1.4, 1.5), (5.0, 5.0, 5.0)))
 
     assert names["segment_name"].to_list() == ["Hibernating, high spend", "Hibernating, low spend", "Champions"]
-    assert "low spend of the 2 segments there" in names["name_reason"].iloc[1]
+    assert "Among the 2 segments in this cell, its spend is low (mean score 1.5)." in names["name_reason"].iloc[1]
 
 
 def test_no_two_names_are_alike_however_many_segments_share_a_cell():
@@ -70,7 +70,7 @@ def test_no_two_names_are_alike_however_many_segments_share_a_cell():
     assert names["segment_name"].is_unique
 
 
-def test_the_segment_of_noise_says_so_and_is_not_told_apart_from_the_others_of_its_cell():
+def test_the_segment_of_noise_says_so_and_is_not_distinguished_from_the_others_of_its_cell():
     table = profiles((3.2, 3.1, 3.0), (2.9, 3.0, 2.0), (3.0, 3.0, 2.5)).assign(cluster=[2, 1, 0])
 
     names = name_segments(table, noise=0)
@@ -82,11 +82,11 @@ def test_the_segment_of_noise_says_so_and_is_not_told_apart_from_the_others_of_i
     ]
     assert set(names["grid_name"]) == {"Need Attention"}
     reasons = names["name_reason"].to_list()
-    assert reasons[2].endswith("; unclustered, since density left these customers between the clusters")
-    assert "of the 2 segments there" in reasons[0] and "density" not in reasons[0]
+    assert reasons[2].endswith(" Its customers are unclustered: they lie in no dense cluster.")
+    assert "Among the 2 segments in this cell, its spend is high" in reasons[0] and "unclustered" not in reasons[0]
 
 
-def test_a_segment_alone_in_its_cell_but_for_noise_keeps_the_name_of_the_cell():
+def test_a_segment_that_shares_its_cell_with_noise_alone_keeps_the_name_of_the_cell():
     table = profiles((3.0, 3.0, 3.0), (3.0, 3.0, 2.0)).assign(cluster=[1, 0])
 
     assert name_segments(table, noise=0)["segment_name"].to_list() == ["Need Attention", "Need Attention, unclustered"]
@@ -113,7 +113,7 @@ service = "v"
 """
 
 
-def test_a_shops_own_actions_are_laid_over_the_packages(tmp_path):
+def test_a_shops_own_actions_override_the_packages(tmp_path):
     (tmp_path / "mine.toml").write_text(MINE)
 
     found = plan([50.0, 50.0], [0.0, 0.0], ["At Risk", "Champions"], actions=tmp_path / "mine.toml")
@@ -131,7 +131,11 @@ def test_a_shops_own_actions_are_laid_over_the_packages(tmp_path):
         ("effort = 2", "effort = -1", "At Risk.effort: Input should be greater than or equal to 0 (got -1)"),
         ("effort = 2", "effort = inf", "At Risk.effort: Input should be a finite number (got inf)"),
         ('"Call"', '""', "At Risk.objective: String should have at least 1 character (got '')"),
-        ('["At Risk"]', "", "effort: is no segment with its keys (got 2)"),
+        (
+            '["At Risk"]',
+            "",
+            "effort: must be a table with the keys effort, objective, marketing, sales, service (got 2)",
+        ),
         ("effort = 2", "effort = ", "not a TOML file: "),
     ],
 )
@@ -164,7 +168,7 @@ def plan(revenue, headroom, grid_names="Champions", customers=1000, active_share
         }
     )
     table.loc[table["grid_name"] == "No purchases", "segment_id"] = 0
-    return strategies(table, StrategySettings(**{"budget": 1000, **settings}))
+    return plan_strategies(table, StrategySettings(**{"budget": 1000, **settings}))
 
 
 def test_the_budget_goes_by_revenue_and_headroom_and_shows_its_arithmetic():
@@ -173,9 +177,9 @@ def test_the_budget_goes_by_revenue_and_headroom_and_shows_its_arithmetic():
     np.testing.assert_allclose(found["budget_share"], [0.0, 0.6 * 0.25 + 0.4 * 0.75, 0.6 * 0.75 + 0.4 * 0.25])
     np.testing.assert_allclose(found["budget"], [0.0, 450.0, 550.0])
     assert found["arithmetic"].to_list()[:2] == [
-        "effort 1 x (0.60 x 0.00% of revenue + 0.40 x 0.00% of headroom) = 0.00 points, which earn nothing",
-        "effort 1 x (0.60 x 25.00% of revenue + 0.40 x 75.00% of headroom) = 45.00 points"
-        " x 10.0000 a point (1,000.00 / 100.00 points of all) = 450.00",
+        "Effort 1 x (0.60 x 0.00% of revenue + 0.40 x 0.00% of headroom) = 0.00 points, so it gets no budget.",
+        "Effort 1 x (0.60 x 25.00% of revenue + 0.40 x 75.00% of headroom) = 45.00 points"
+        " x 10.0000 per point (1,000.00 / 100.00 points in total) = 450.00.",
     ]
 
 
@@ -202,9 +206,9 @@ def test_what_a_segment_cannot_spend_on_contacts_goes_to_the_others_by_their_cla
     assert found["contacts"].to_list() == [200, 1200, 600]
     np.testing.assert_allclose(found["reached_share"], [1.0, 1.0, 1.0])
     assert [text.partition(" points")[2] for text in found["arithmetic"]] == [
-        ", which earn all that 100 customers x 2 contacts x 0.5 can cost = 100.00",
-        ", which earn all that 600 customers x 2 contacts x 0.5 can cost = 600.00",
-        " x 30.0000 a point (300.00 that full segments leave / 10.00 points of the others) = 300.00",
+        ", enough for all contacts: 100 customers x 2 contacts x 0.5 = 100.00.",
+        ", enough for all contacts: 600 customers x 2 contacts x 0.5 = 600.00.",
+        " x 30.0000 per point (300.00 left by segments with all contacts paid / 10.00 points of the others) = 300.00.",
     ]
 
 
@@ -213,7 +217,7 @@ def test_a_budget_beyond_what_all_contacts_cost_is_left_unspent_and_says_so():
 
     np.testing.assert_allclose(found["budget"], [100.0, 200.0])
     np.testing.assert_allclose(found["budget_share"], [0.1, 0.2])
-    assert found["arithmetic"].str.endswith("; of the whole budget 700.00 stay unspent").all()
+    assert found["arithmetic"].str.endswith(" 700.00 of the whole budget remains unspent.").all()
 
 
 def test_a_budget_that_pays_fewer_contacts_than_customers_says_whom_it_reaches():
@@ -223,7 +227,7 @@ def test_a_budget_that_pays_fewer_contacts_than_customers_says_whom_it_reaches()
     np.testing.assert_allclose(found["reached_share"], [0.25, 1.0])
 
 
-def test_contacts_that_cost_nothing_are_not_counted_and_bound_nothing():
+def test_contacts_that_cost_nothing_are_not_counted_and_cap_nothing():
     found = plan([50.0, 50.0], [0.0, 0.0], ["Champions", "No purchases"], customers=1, contact_cost=0)
 
     np.testing.assert_allclose(found["budget"], [1000.0, 0.0])
@@ -232,7 +236,7 @@ def test_contacts_that_cost_nothing_are_not_counted_and_bound_nothing():
     assert found["reached_share"].isna().to_list() == [True, False]
 
 
-def test_a_budget_of_nothing_is_still_split():
+def test_a_budget_of_zero_is_still_split():
     found = plan([25.0, 75.0], [0.0, 0.0], budget=0)
 
     np.testing.assert_allclose(found["budget_share"], [0.25, 0.75])
@@ -254,7 +258,7 @@ def test_every_split_keeps_the_rules_of_its_table(tmp_path, settings):
     assert failed_rules(tmp_path, found) == []
 
 
-def test_a_split_that_loses_budget_overspends_or_leaves_out_too_many_is_found(tmp_path):
+def test_a_split_that_loses_budget_overspends_or_holds_out_too_many_breaks_a_rule(tmp_path):
     found = plan([70.0, 30.0], [0.0, 0.0])
 
     assert failed_rules(tmp_path, found.assign(budget_share=[0.7, 0.2], budget=[700.0, 200.0])) == ["budget_is_split"]
@@ -265,7 +269,7 @@ def test_a_split_that_loses_budget_overspends_or_leaves_out_too_many_is_found(tm
     assert failed_rules(tmp_path, found.assign(holdout_customers=[500, 501])) == ["holdouts_leave_half"]
 
 
-def test_the_base_rate_of_a_holdout_lies_between_the_segments_and_all_buyers_next_to_one_half():
+def test_the_base_rate_of_a_holdout_lies_between_the_segments_and_all_buyers_nearest_to_one_half():
     found = plan(
         [40.0, 30.0, 20.0, 10.0],
         [0.0] * 4,

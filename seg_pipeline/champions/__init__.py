@@ -1,1 +1,1 @@
-"""Who scores: the model that labels customers, and the segments, with ids and names, that it stands for."""
+"""The champion: which model labels the customers, and the ids, names and rules of its segments."""

@@ -1,7 +1,7 @@
-"""The night's model against the champion: who scores from now on, and what becomes of the segments.
+"""The appointment of a champion: decides whether the night's model replaces it, and what happens to the segments.
 
-A challenger takes over only by a stated rule. Its clusters are matched to the champion's segments before it does, so
-that ids and names survive.
+A challenger takes over only by the stated rule. Before it does, its clusters are matched to the champion's segments, so
+that segments keep their ids and names.
 """
 
 import datetime
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seg_pipeline.champions.cadence import is_past
-from seg_pipeline.champions.identity import identified
-from seg_pipeline.champions.meeting import Meeting, identity_rows, meeting_of
+from seg_pipeline.champions.contingency import Contingency, count_contingency, identity_rows
+from seg_pipeline.champions.identity import assign_segment_ids
 from seg_pipeline.champions.new_segments import segments_of
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
 from seg_pipeline.evaluation.selection import Candidate, weights_of
@@ -45,8 +45,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """A model on the night's customers, as the rule compares it, NaN if unknown; `refusal` is the gate it fails."""
+class Performance:
+    """How a model performs on the night's customers; NaN if unknown.
+
+    Attributes:
+        score: Score by the rule of the choice, without value.
+        silhouette: Mean silhouette, -1 to 1.
+        explained_share: Share of the variance that lies between the segments, 0 to 1.
+        refusal: The gate that it fails, in a sentence; None if it passes all.
+    """
 
     score: float
     silhouette: float
@@ -56,12 +63,19 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of a challenger: `outcome` as in champion_decisions."""
+    """The decision on a challenger.
+
+    Attributes:
+        outcome: `first`, `replaced`, `kept` or `past`, as in champion_decisions.
+        reason: Why, in a sentence.
+        challenger: Performance of the challenger.
+        incumbent: Performance of the champion on the same customers; None if there is no champion.
+    """
 
     outcome: str
     reason: str
-    challenger: Figures
-    incumbent: Figures | None
+    challenger: Performance
+    incumbent: Performance | None
 
     @property
     def takes_over(self) -> bool:
@@ -69,46 +83,49 @@ class Decision:
 
 
 def takeover_rule(settings: Settings) -> str:
-    """Says when a challenger takes over, with the figures of the settings."""
+    """Returns the rule in words, with the figures of the settings."""
     return (
-        "The night's model takes over where there is no champion, where the settings that shape a model have changed,"
-        " where the champion fails a gate of the selection on the night's customers, or where the model's score there"
-        f" is at least {settings.champions.margin:g} above the champion's (the score of the choice, without value). A"
-        " pinned champion stays, and a night changes nothing once a later one is scored."
+        "The night's model takes over if there is no champion, if the settings that shape a model have changed, if the"
+        " champion fails a gate of the selection on the night's customers, or if the model's score on them is at least"
+        f" {settings.champions.margin:g} above the champion's. (The score is that of the choice, without value.) A"
+        " pinned champion stays, and a night changes nothing if a later night is already scored."
     )
 
 
 def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "pd.DataFrame":
-    """Decides on the night's chosen model; returns its row of champion_decisions.
+    """Decides whether the night's chosen model becomes the champion.
 
-    Writes champion_decisions and segment_identity and, if the model takes over, the row of champions, all in one
-    transaction. Deciding a night again with the same model decides the same.
+    Writes champion_decisions, segment_identity and, if the model takes over, its row of champions, all in one
+    transaction. Running it again for the same night and model gives the same decision.
+
+    Returns:
+        The row of champion_decisions.
     """
     chosen = warehouse.night(EVALUATION_REPORT, as_of, where="chosen").iloc[0]
     scorer = _scorer_of(warehouse, chosen, as_of)
-    name = model_id(scorer, as_of)
+    challenger_id = model_id(scorer, as_of)
     newest = newest_champion(warehouse)
-    known = find_champion(warehouse, name)
-    incumbent = incumbent_of(warehouse, as_of, name)
+    earlier_row = find_champion(warehouse, challenger_id)
+    incumbent = incumbent_of(warehouse, as_of, challenger_id)
     largest = largest_segment_id(warehouse)
     jaccard = read_jaccard(warehouse, chosen["algorithm"], int(chosen["k"]), as_of)
 
     past = newest is not None and is_past(warehouse, as_of)
-    decision = _decision(chosen, incumbent, scorer, settings)
-    # A model that took over on its night did so, whatever came later.
-    if past and decision.takes_over and known is None:
+    decision = _decide(chosen, incumbent, scorer, settings)
+    # A model that once took over on this night keeps that decision, even if later nights are scored by now.
+    if past and decision.takes_over and earlier_row is None:
         decision = replace(
-            decision, outcome="past", reason="Later nights are scored already: a past night changes nothing."
+            decision, outcome="past", reason="Later nights are already scored, and a past night changes nothing."
         )
 
     with warehouse.get_connection() as connection, label_customers(connection, scorer, as_of) as labelled:
-        meeting = meeting_of(connection, labelled, incumbent, as_of)
-        matches = meeting.matches(settings.champions.smallest_overlap)
-        if known is None:
-            ids = _ids(meeting, {cluster: segment_id for cluster, (segment_id, _) in matches.items()}, largest)
+        contingency = count_contingency(connection, labelled, incumbent, as_of)
+        matches = contingency.matches(settings.champions.smallest_overlap)
+        if earlier_row is None:
+            ids = _ids(contingency, {cluster: segment_id for cluster, (segment_id, _) in matches.items()}, largest)
             segments, fidelity = segments_of(connection, labelled, scorer, ids, largest, incumbent, jaccard, as_of)
             challenger = Champion(
-                model_id=name,
+                model_id=challenger_id,
                 fitted_as_of=as_of,
                 in_force_from=as_of,
                 pinned=False,
@@ -117,46 +134,52 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "
                 scorer=scorer,
                 segments=segments,
                 training=training_summary(connection, scorer.transforms, as_of),
-                customers=int(meeting.clusters["customers"].sum()),
+                customers=int(contingency.clusters["customers"].sum()),
                 stability=float(chosen["stability"]),
                 rule_fidelity=fidelity,
             )
         else:
-            challenger = replace(known, in_force_from=as_of, pinned=False)
-        row = _decision_row(decision, challenger, incumbent, meeting)
+            challenger = replace(earlier_row, in_force_from=as_of, pinned=False)
+        row = _decision_row(decision, challenger, incumbent, contingency)
         with connection.transaction():
             connection.replace_night(CHAMPION_DECISIONS, row, as_of)
             connection.create(SEGMENT_IDENTITY, or_replace=False)
-            # A takeover stays on record, whatever is decided on its night later.
+            # A takeover stays on record even if a later run decides otherwise on the same night.
             if decision.takes_over:
-                changes = identity_rows(challenger, incumbent, meeting, dict(matches.values()))
+                changes = identity_rows(challenger, incumbent, contingency, dict(matches.values()))
                 connection.replace_night(SEGMENT_IDENTITY, changes, as_of)
-            if decision.takes_over and not past and (newest is None or newest.model_id != name):
+            if decision.takes_over and not past and (newest is None or newest.model_id != challenger_id):
                 append_champion(connection, challenger)
     return row
 
 
 def _scorer_of(warehouse: Warehouse, chosen: "pd.Series", as_of: datetime.date) -> Scorer:
-    """The model that a row of evaluation_report chose, able to score customers."""
+    """Returns a scorer of the model that was chosen, given its row of evaluation_report."""
     coreset = read_coreset(warehouse, as_of)
     transforms = warehouse.night(FEATURE_TRANSFORMS, as_of).drop(columns="as_of")
     model = read_model(warehouse, chosen["algorithm"], int(chosen["k"]), as_of)
     return Scorer(ALGORITHMS[model.algorithm].as_champion(model, coreset), transforms, coreset)
 
 
-def _ids(meeting: Meeting, matches: Mapping[int, int], largest_id: int) -> dict[int, int]:
-    """Segment id of each of the challenger's clusters; `matches` has those that are segments of the incumbent."""
-    clusters, money = meeting.clusters["cluster"].to_list(), meeting.clusters["mean_money"].to_list()
-    return dict(zip(clusters, identified(clusters, matches, money, largest_id), strict=True))
+def _ids(contingency: Contingency, matches: Mapping[int, int], largest_id: int) -> dict[int, int]:
+    """Maps each of the challenger's clusters to its segment id.
+
+    Args:
+        contingency: The challenger's clusters.
+        matches: The incumbent's segment id of each cluster that matches one.
+        largest_id: The largest segment id that any champion ever gave.
+    """
+    clusters, money = contingency.clusters["cluster"].to_list(), contingency.clusters["mean_money"].to_list()
+    return dict(zip(clusters, assign_segment_ids(clusters, matches, money, largest_id), strict=True))
 
 
 def _decision_row(
-    decision: Decision, challenger: Champion, incumbent: Champion | None, meeting: Meeting
+    decision: Decision, challenger: Champion, incumbent: Champion | None, contingency: Contingency
 ) -> "pd.DataFrame":
-    """The row of champion_decisions."""
+    """Returns the row of champion_decisions."""
     import pandas as pd
 
-    ours, theirs = decision.challenger, decision.incumbent
+    new, old = decision.challenger, decision.incumbent
     ids = dict(zip(challenger.segments["cluster"], challenger.segments["segment_id"], strict=True))
     return pd.DataFrame(
         {
@@ -164,45 +187,48 @@ def _decision_row(
             "incumbent_id": [incumbent.model_id if incumbent else None],
             "decision": [decision.outcome],
             "reason": [decision.reason],
-            "challenger_score": [ours.score],
-            "incumbent_score": [theirs.score if theirs else None],
-            "challenger_silhouette": [ours.silhouette],
-            "incumbent_silhouette": [theirs.silhouette if theirs else None],
-            "challenger_explained_share": [ours.explained_share],
-            "incumbent_explained_share": [theirs.explained_share if theirs else None],
-            "agreement": [meeting.agreement if incumbent else None],
-            "kept_share": [meeting.kept_share(ids)],
-            "kept_share_unmatched": [meeting.kept_share(_ids(meeting, {}, 0))],
+            "challenger_score": [new.score],
+            "incumbent_score": [old.score if old else None],
+            "challenger_silhouette": [new.silhouette],
+            "incumbent_silhouette": [old.silhouette if old else None],
+            "challenger_explained_share": [new.explained_share],
+            "incumbent_explained_share": [old.explained_share if old else None],
+            "agreement": [contingency.agreement if incumbent else None],
+            "kept_share": [contingency.kept_share(ids)],
+            "kept_share_unmatched": [contingency.kept_share(_ids(contingency, {}, 0))],
         }
     )
 
 
-def _decision(chosen: "pd.Series", incumbent: Champion | None, challenger: Scorer, settings: Settings) -> Decision:
-    """The decision by `takeover_rule`, on the night's customers."""
-    ours = _figures_of_challenger(chosen, settings.selection)
-    theirs = None if incumbent is None else _figures_of_incumbent(incumbent, challenger, settings.selection)
-    return Decision(*_by_rule(incumbent, ours, theirs, settings), ours, theirs)
+def _decide(chosen: "pd.Series", incumbent: Champion | None, challenger: Scorer, settings: Settings) -> Decision:
+    """Compares both models on the night's customers and decides by `takeover_rule`."""
+    new = _challenger_performance(chosen, settings.selection)
+    old = None if incumbent is None else _incumbent_performance(incumbent, challenger, settings.selection)
+    return Decision(*_outcome_and_reason(incumbent, new, old, settings), new, old)
 
 
-def _by_rule(incumbent: Champion | None, ours: Figures, theirs: Figures | None, settings: Settings) -> tuple[str, str]:
-    """The decision by `takeover_rule`, and why."""
-    if incumbent is None or theirs is None:
+def _outcome_and_reason(
+    incumbent: Champion | None, new: Performance, old: Performance | None, settings: Settings
+) -> tuple[str, str]:
+    """Applies `takeover_rule` to the challenger's performance (new) and the incumbent's (old)."""
+    if incumbent is None or old is None:
         return "first", "There was no champion."
     if incumbent.pinned:
-        return "kept", f"{incumbent.model_id} is pinned."
+        return "kept", f"The champion {incumbent.model_id} is pinned."
     if incumbent.settings_digest != settings_digest(settings):
         return "replaced", "The settings that shape a model have changed."
-    if theirs.refusal:
-        return "replaced", f"{incumbent.model_id} is not eligible any more. {theirs.refusal}"
+    if old.refusal:
+        return "replaced", f"The champion {incumbent.model_id} is no longer eligible. {old.refusal}"
     margin = settings.champions.margin
-    against = f"score {ours.score:.3f} against {theirs.score:.3f} of {incumbent.model_id}"
-    if ours.score - theirs.score >= margin:
-        return "replaced", f"Better by {margin:g} or more: {against}."
-    return "kept", f"Not better by {margin:g}: {against}."
+    comparison = f"at least {margin:g} above the {old.score:.3f} of the champion {incumbent.model_id}"
+    if new.score - old.score >= margin:
+        return "replaced", f"The new model's score of {new.score:.3f} is {comparison}."
+    return "kept", f"The new model's score of {new.score:.3f} is not {comparison}."
 
 
-def _figures_of_challenger(chosen: "pd.Series", selection: SelectionSettings) -> Figures:
-    return Figures(
+def _challenger_performance(chosen: "pd.Series", selection: SelectionSettings) -> Performance:
+    """Returns the performance of the chosen candidate, given its row of evaluation_report."""
+    return Performance(
         score_without_value(chosen["silhouette"], chosen["explained_share"], chosen["stability"], selection),
         float(chosen["silhouette"]),
         float(chosen["explained_share"]),
@@ -210,21 +236,24 @@ def _figures_of_challenger(chosen: "pd.Series", selection: SelectionSettings) ->
     )
 
 
-def _figures_of_incumbent(incumbent: Champion, challenger: Scorer, selection: SelectionSettings) -> Figures:
-    """The incumbent's segments on the challenger's cells, by the features that stand there."""
+def _incumbent_performance(incumbent: Champion, challenger: Scorer, selection: SelectionSettings) -> Performance:
+    """Labels the challenger's cells by the incumbent and measures the segments there.
+
+    The cells' points are converted back to raw features, which the incumbent then transforms in its own way.
+    """
     nan, coreset = float("nan"), challenger.coreset
     customers = invert_transforms(coreset.points, challenger.transforms).assign(rfm_segment=coreset.rfm_segments)
     if not set(incumbent.scorer.columns) <= set(customers):
-        return Figures(nan, nan, nan, None)  # it looks at features that are not compared any more
+        return Performance(nan, nan, nan, None)  # the incumbent uses features that the night's fit does not have
     segment_of = dict(zip(incumbent.segments["cluster"], incumbent.segments["segment_id"], strict=True))
     labels = np.array([segment_of[cluster] for cluster in incumbent.scorer.label(customers)[0]])
     model = model_from_labels(incumbent.scorer.model.algorithm, coreset, labels)
     [measured] = score(coreset, [model])
-    return Figures(
+    return Performance(
         score_without_value(measured.silhouette, measured.explained_share, incumbent.stability, selection),
         measured.silhouette,
         measured.explained_share,
-        # The baseline is there for want of better: it has no gates to pass.
+        # The baseline is the last resort, so it has no gates to pass.
         None if incumbent.scorer.algorithm.is_baseline else failed_gate(model.k, measured, None, selection),
     )
 
@@ -232,7 +261,7 @@ def _figures_of_incumbent(incumbent: Champion, challenger: Scorer, selection: Se
 def score_without_value(
     silhouette: float, explained_share: float, stability: float, selection: SelectionSettings
 ) -> float:
-    """The score of the choice on a night's customers; what they will be worth nobody knows yet."""
+    """Returns the score of the choice without value: nobody knows yet what the night's customers will be worth."""
     return Candidate(
         algorithm="",
         k=0,

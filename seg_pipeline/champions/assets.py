@@ -1,4 +1,4 @@
-"""The door of the champions room: the night's chosen model against the champion, and who scores from now on."""
+"""The door of the champions room: decides whether the night's chosen model becomes the champion."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from seg_pipeline.models.tables import CHAMPIONS, CORESET
 from seg_pipeline.ui import built, table_of
 from seg_pipeline.wiring import Room, Shop, night_of
 
-CHANGES = ["segment_id", "change", "segment_name", "previous_name", "overlap", "customers"]
+CHANGE_COLUMNS = ["segment_id", "change", "segment_name", "previous_name", "overlap", "customers"]
 
 
 def assets_of(shop: Shop) -> Room:
@@ -33,30 +33,24 @@ def assets_of(shop: Shop) -> Room:
         settings = shop.settings_of(context)
         decision = appoint(warehouse, settings, as_of)
         overview = champions_overview(warehouse)
-        verdict = {"decision": decision["decision"].iloc[0], "reason": decision["reason"].iloc[0]}
-        figures = decision.dropna(axis=1).drop(columns=["reason"]).T.reset_index().set_axis(["what", "value"], axis=1)
+        outcome = {"decision": decision["decision"].iloc[0], "reason": decision["reason"].iloc[0]}
+        figures = decision.dropna(axis=1).drop(columns=["reason"]).T.reset_index().set_axis(["figure", "value"], axis=1)
         yield dg.MaterializeResult(
             asset_key=shop.key(CHAMPIONS),
-            metadata={"dagster/row_count": len(overview), **verdict, "champions": table_of(overview)},
+            metadata={"dagster/row_count": len(overview), **outcome, "champions": table_of(overview)},
         )
         yield built(
             warehouse,
             CHAMPION_DECISIONS,
             as_of,
-            {
-                **verdict,
-                "rule": takeover_rule(settings),
-                "figures": table_of(figures),
-            },
+            {**outcome, "rule": takeover_rule(settings), "figures": table_of(figures)},
             key=shop.key(CHAMPION_DECISIONS),
         )
         yield built(
             warehouse,
             SEGMENT_IDENTITY,
             as_of,
-            {
-                "changes": table_of(warehouse.night(SEGMENT_IDENTITY, as_of)[CHANGES]),
-            },
+            {"changes": table_of(warehouse.night(SEGMENT_IDENTITY, as_of)[CHANGE_COLUMNS])},
             key=shop.key(SEGMENT_IDENTITY),
         )
 

@@ -1,4 +1,4 @@
-"""When a fit is due: fitting and scoring are different acts, and most nights only score."""
+"""Decides when a fit is due. Fitting and scoring are separate, and most nights are only scored."""
 
 import datetime
 
@@ -9,28 +9,28 @@ from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse
 
 # A champion that has just beaten a challenger is not challenged again because of the same drift.
-DAYS_BETWEEN_TRIALS = 7
-# What a later room writes, by its name: a night that is there is scored.
-SCORED = "segments.segment_assignments"
+DAYS_BETWEEN_CHALLENGES = 7
+# The table of a later room, by name only, because this room must not import it. A night is scored if it has rows here.
+ASSIGNMENTS = "segments.segment_assignments"
 
 
 def last_scored(warehouse: Warehouse) -> datetime.date | None:
-    """The latest night with segments; None before the first."""
-    return warehouse.newest_night(SCORED)
+    """Returns the latest night with segments; None if there is none yet."""
+    return warehouse.newest_night(ASSIGNMENTS)
 
 
 def is_past(warehouse: Warehouse, as_of: datetime.date) -> bool:
-    """Whether a later night is scored already, or a champion in force from a later night: then nothing may move."""
+    """Returns whether a later night is already scored or has a champion, so that this night must change nothing."""
     latest, champion = last_scored(warehouse), newest_champion(warehouse)
     return bool((latest and latest > as_of) or (champion and champion.in_force_from > as_of))
 
 
 def refit_due(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> str | None:
-    """Why a night wants a fit, in words; None where scoring with the champion is enough.
+    """Returns why a fit is due on a night, in words; None if scoring with the champion is enough.
 
-    It does where there is no champion, or where a champion that is not pinned has other settings, was fitted or last
-    challenged champions.refit_every_days ago, or had features that drifted beyond drift.psi_warning on the last night.
-    A past night is scored only.
+    A fit is due if there is no champion, or if a champion that is not pinned was fitted with other settings, was fitted
+    or last challenged champions.refit_every_days ago, or had a feature that drifted beyond drift.psi_warning on the
+    last night. A past night is only scored.
     """
     champion = newest_champion(warehouse)
     if champion is None:
@@ -42,18 +42,19 @@ def refit_due(warehouse: Warehouse, settings: Settings, as_of: datetime.date) ->
     with warehouse.get_connection() as connection:
         for table in (FEATURE_DRIFT, CHAMPION_DECISIONS):
             connection.create(table, or_replace=False)
-    name = {"name": champion.model_id, "as_of": as_of}
-    challenged: datetime.date | None = warehouse.value(
-        f"SELECT max(as_of) FROM {CHAMPION_DECISIONS.name} WHERE incumbent_id = $name AND as_of <= $as_of", name
+    parameters = {"model_id": champion.model_id, "as_of": as_of}
+    newest_challenge: datetime.date | None = warehouse.value(
+        f"SELECT max(as_of) FROM {CHAMPION_DECISIONS.name} WHERE incumbent_id = $model_id AND as_of <= $as_of",
+        parameters,
     )
-    tried = max(champion.fitted_as_of, challenged or champion.fitted_as_of)
-    if (as_of - tried).days >= settings.champions.refit_every_days:
-        return f"{champion.model_id} was fitted on {champion.fitted_as_of} and last challenged on {tried}"
+    last_challenged = max(champion.fitted_as_of, newest_challenge or champion.fitted_as_of)
+    if (as_of - last_challenged).days >= settings.champions.refit_every_days:
+        return f"{champion.model_id} was fitted on {champion.fitted_as_of} and last challenged on {last_challenged}"
     drifted = warehouse.read(
-        f"SELECT feature, psi FROM {FEATURE_DRIFT.name} WHERE model_id = $name AND psi > $warning AND as_of ="
+        f"SELECT feature, psi FROM {FEATURE_DRIFT.name} WHERE model_id = $model_id AND psi > $warning AND as_of ="
         f" (SELECT max(as_of) FROM {FEATURE_DRIFT.name} WHERE as_of <= $as_of) ORDER BY psi DESC",
-        {**name, "warning": settings.drift.psi_warning},
+        {**parameters, "warning": settings.drift.psi_warning},
     )
-    if len(drifted) and (as_of - tried).days >= DAYS_BETWEEN_TRIALS:
+    if len(drifted) and (as_of - last_challenged).days >= DAYS_BETWEEN_CHALLENGES:
         return f"{drifted['feature'].iloc[0]} has drifted (population stability index {drifted['psi'].iloc[0]:.2f})"
     return None

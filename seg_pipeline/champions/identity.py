@@ -1,7 +1,7 @@
-"""Segments that mean the same tomorrow: a refit's clusters matched to the champion's segments on shared customers.
+"""Identity of segments: matches a refit's clusters to the champion's segments by the customers they share.
 
-Numbers of clusters mean nothing from one fit to the next. Here each cluster takes the id of the segment that most of
-its customers were in, one id to one cluster, such that as many customers as possible keep theirs.
+The numbers of clusters mean nothing from one fit to the next. So each cluster is assigned to at most one segment, and
+each segment to at most one cluster, such that as many customers as possible keep their segment id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,22 +13,18 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 
-def matched(shared: IntArray, smallest_overlap: float) -> dict[int, tuple[int, float]]:
-    """The pairs of clusters and segments that are the same, with their overlap.
+def match_clusters(shared: IntArray, smallest_overlap: float) -> dict[int, tuple[int, float]]:
+    """Matches clusters to segments so that as many customers as possible keep their segment.
 
-    The assignment that keeps the most customers (Hungarian method, Kuhn 1955; by SciPy), of which a pair counts when
-    its overlap is large enough: customers in both over customers in either (Jaccard 1912).
+    The pairs come from the assignment that keeps the most customers (Hungarian method, Kuhn 1955; by SciPy). A pair is
+    a match if its overlap is large enough: customers in both over customers in either (Jaccard 1912).
 
-    Parameters
-    ----------
-    shared : (clusters, segments)
-        Customers in each cluster and segment.
-    smallest_overlap : float
-        0 to 1.
+    Args:
+        shared: Customers (clusters, segments) in each cluster and segment.
+        smallest_overlap: The smallest overlap of a match, 0 to 1.
 
-    Returns
-    -------
-    Row of `shared` -> column of `shared` and overlap; rows without a match are left out.
+    Returns:
+        Maps a row of `shared` to its column and the overlap; rows without a match are left out.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -42,20 +38,17 @@ def matched(shared: IntArray, smallest_overlap: float) -> dict[int, tuple[int, f
     }
 
 
-def identified(
+def assign_segment_ids(
     clusters: Sequence[int], matches: Mapping[int, int], mean_money: Sequence[float], largest_id: int
 ) -> list[int]:
-    """Segment id of each cluster: the matched one's, else a new one that was never used.
+    """Returns the segment id of each cluster: that of the matching segment, or a new one that was never used.
 
-    Parameters
-    ----------
-    clusters : (clusters,)
-        Numbers of the clusters.
-    matches : cluster number -> segment id
-    mean_money : (clusters,)
-        New ids go by it, the highest first; of equal ones the cluster that comes first.
-    largest_id : int
-        The largest id ever given.
+    Args:
+        clusters: Numbers (clusters,) of the clusters.
+        matches: Maps the number of a cluster to the id of the segment that it matches.
+        mean_money: Mean spend (clusters,) of each cluster; new ids are given from the highest to the lowest, and ties
+            go to the cluster that comes first.
+        largest_id: The largest segment id that was ever given.
     """
     by_money = sorted(range(len(clusters)), key=lambda place: -mean_money[place])
     new = [clusters[place] for place in by_money if clusters[place] not in matches]

@@ -1,9 +1,10 @@
-"""Names of segments, and the reason for each: rules that do not overlap, so that a segment fits exactly one.
+"""Names of segments, and the reason for each name.
 
-A segment is placed in the public R x F grid by its customers' mean recency and frequency scores, rounded. Scores
-compare with the shop's other customers; a segment that has been away for three times its own rhythm counts as gone.
-Segments that land in the same cell of the grid are told apart by the feature in which they differ most. Those whom
-density left between the clusters are a segment whose name says so.
+A segment gets the name of the cell of the public R x F grid that holds its customers' mean recency and frequency
+scores, rounded; the cells do not overlap, so exactly one fits. Scores compare customers with the rest of the shop, so a
+segment that has been away for more than three times its own rhythm counts as lapsed, whatever its recency score.
+Segments in the same cell are distinguished by the score in which they differ most. A segment of
+noise says so in its name.
 """
 
 import math
@@ -15,34 +16,38 @@ from seg_pipeline.features.tables import GRID_CELLS, NO_PURCHASES
 if TYPE_CHECKING:
     import pandas as pd
 
-# Levels for segments that share a grid name, from the lowest value of the feature that tells them apart.
+# Levels of segments in the same cell, from the lowest value of the score that distinguishes them.
 LEVELS = {
     2: ("low", "high"),
     3: ("low", "medium", "high"),
     4: ("lowest", "low", "high", "highest"),
     5: ("lowest", "low", "medium", "high", "highest"),
 }
-# Customers are gone when they have been away this many times their own rhythm, whatever the rest of the shop does:
-# their recency then counts as low.
+# Customers have lapsed if they have been away for more than this many times their own rhythm, whatever the rest of the
+# shop does. Their recency score then counts as low.
 LAPSED_AFTER = 3
 LAPSED_R_SCORE = 2
 
-# A name is kept until the scores are this far outside its part of the grid, and the rhythm this part away from lapsed:
-# a segment on a border would change its name from refit to refit otherwise.
+# A name is kept until the scores are this far outside its part of the grid, or the absence is past the limit of lapsed
+# by more than this share of it. Otherwise a segment on a border would change its name from refit to refit.
 KEPT_WITHIN = 0.25
 
+NO_PURCHASES_REASON = "These customers made no purchase before the night, only returns."
 UNCLUSTERED = ", unclustered"
-TOLD_APART_BY = {"mean_m_score": "spend", "mean_f_score": "order count", "mean_r_score": "recency score"}
+DISTINGUISHING_SCORES = {"mean_m_score": "spend", "mean_f_score": "order count", "mean_r_score": "recency score"}
 
 
 def name_segments(profiles: "pd.DataFrame", *, by_rhythm: bool = True, noise: int | None = None) -> "pd.DataFrame":
-    """grid_name, segment_name and name_reason for each row of profiles.
+    """Names the segments of a night.
 
     Args:
-        profiles: segment_id, mean_r_score, mean_f_score, mean_m_score, median_recency_days, median_frequency,
-            median_days_between_orders; cluster too, where noise is given.
-        by_rhythm: Whether a segment that lost its own rhythm counts as gone; the grid's own segments keep their names.
-        noise: The cluster of the customers that density left between the others, if there is one.
+        profiles: segment_id, mean_r_score, mean_f_score, mean_m_score, median_recency_days, median_frequency and
+            median_days_between_orders of each segment; also cluster, if there is a cluster of noise.
+        by_rhythm: Whether a segment that has lost its own rhythm counts as lapsed. False for the grid's own segments.
+        noise: The cluster of the customers who are in no dense cluster, if there is one.
+
+    Returns:
+        grid_name, segment_name and name_reason for each row of profiles.
     """
     import pandas as pd
 
@@ -50,49 +55,51 @@ def name_segments(profiles: "pd.DataFrame", *, by_rhythm: bool = True, noise: in
     names = pd.DataFrame(rows, columns=["grid_name", "name_reason"], index=profiles.index)
     names["segment_name"] = names["grid_name"]
     if noise is not None:
-        left = profiles["cluster"] == noise
-        names.loc[left, "segment_name"] += UNCLUSTERED
-        names.loc[left, "name_reason"] += "; unclustered, since density left these customers between the clusters"
-    for grid_name, alike in names.groupby("segment_name").groups.items():
-        if len(alike) > 1:
-            same = profiles.loc[alike]
-            # The first feature wins a tie: money tells segments apart best.
-            feature = max(TOLD_APART_BY, key=lambda name: same[name].max() - same[name].min())
-            order = same.sort_values([feature, "segment_id"]).index
+        is_noise = profiles["cluster"] == noise
+        names.loc[is_noise, "segment_name"] += UNCLUSTERED
+        names.loc[is_noise, "name_reason"] += " Its customers are unclustered: they lie in no dense cluster."
+    for grid_name, namesakes in names.groupby("segment_name").groups.items():
+        if len(namesakes) > 1:
+            same = profiles.loc[namesakes]
+            # The first score, spend, wins a tie: money distinguishes segments best.
+            score = max(DISTINGUISHING_SCORES, key=lambda name: same[name].max() - same[name].min())
+            order = same.sort_values([score, "segment_id"]).index
             for place, index in enumerate(order):
                 level = LEVELS[len(order)][place] if len(order) in LEVELS else f"level {place + 1} of {len(order)}"
-                what = TOLD_APART_BY[feature]
-                names.loc[index, "segment_name"] = f"{grid_name}, {level} {what}"
+                measure = DISTINGUISHING_SCORES[score]
+                names.loc[index, "segment_name"] = f"{grid_name}, {level} {measure}"
                 names.loc[index, "name_reason"] += (
-                    f"; {level} {what} of the {len(order)} segments there (mean score {same.loc[index, feature]:.1f})"
+                    f" Among the {len(order)} segments in this cell, its {measure} is {level} (mean score"
+                    f" {same.loc[index, score]:.1f})."
                 )
     return names
 
 
 def keep_names(
-    fresh: "pd.DataFrame", profiles: "pd.DataFrame", before: "pd.DataFrame", *, by_rhythm: bool = True
+    new_names: "pd.DataFrame", profiles: "pd.DataFrame", before: "pd.DataFrame", *, by_rhythm: bool = True
 ) -> "pd.DataFrame":
-    """The names of a refit: a segment that the champion knows keeps its name for as long as that still fits.
+    """Returns the names of a refit, in which a segment of the champion keeps its name as long as it still fits.
 
     Args:
-        fresh: What `name_segments` says of the profiles.
-        profiles: As there.
+        new_names: The names that `name_segments` gives to the profiles.
+        profiles: The profiles, as for `name_segments`.
         before: segment_id, segment_name and grid_name of the champion's segments.
-        by_rhythm: As there.
+        by_rhythm: As for `name_segments`.
     """
-    names = fresh.copy()
-    known = before.drop_duplicates("segment_id").set_index("segment_id")
+    names = new_names.copy()
+    old_names = before.drop_duplicates("segment_id").set_index("segment_id")
     for index, profile in zip(profiles.index, profiles.to_dict("records"), strict=True):
-        if profile["segment_id"] not in known.index:
+        if profile["segment_id"] not in old_names.index:
             continue
-        was = known.loc[profile["segment_id"]]
-        unclustered = [UNCLUSTERED in name for name in (was["segment_name"], fresh.loc[index, "segment_name"])]
-        if unclustered[0] == unclustered[1] and _still_fits(profile, was["grid_name"], by_rhythm=by_rhythm):
-            names.loc[index, ["segment_name", "grid_name"]] = was["segment_name"], was["grid_name"]
-            if was["segment_name"] != fresh.loc[index, "segment_name"]:
-                names.loc[index, "name_reason"] += f"; kept the name {was['segment_name']}, which still fits"
-    kept = names["segment_name"] != fresh["segment_name"]
-    # A fresh name may be one that another segment has kept.
+        old_name, old_grid_name = old_names.loc[profile["segment_id"], ["segment_name", "grid_name"]]
+        new_name = new_names.loc[index, "segment_name"]
+        both_or_neither_noise = (UNCLUSTERED in old_name) == (UNCLUSTERED in new_name)
+        if both_or_neither_noise and _still_fits(profile, old_grid_name, by_rhythm=by_rhythm):
+            names.loc[index, ["segment_name", "grid_name"]] = old_name, old_grid_name
+            if old_name != new_name:
+                names.loc[index, "name_reason"] += f" The segment keeps the name {old_name}, which still fits."
+    kept = names["segment_name"] != new_names["segment_name"]
+    # A new name may be one that another segment has kept.
     for index in names.index[names["segment_name"].duplicated(keep=False) & ~kept]:
         if (names["segment_name"] == names.loc[index, "segment_name"]).sum() > 1:
             names.loc[index, "segment_name"] += f", segment {profiles.loc[index, 'segment_id']}"
@@ -100,13 +107,15 @@ def keep_names(
 
 
 def _still_fits(profile: Mapping[Hashable, Any], grid_name: str, *, by_rhythm: bool) -> bool:
-    """Whether a segment lies in the part of the grid that has the name, or just outside."""
+    """Returns whether a segment lies in the part of the grid that has the name, or just outside it."""
     recency_scores = [profile["mean_r_score"]]
-    away = profile["median_recency_days"] / (LAPSED_AFTER * profile["median_days_between_orders"])
-    if by_rhythm and away > 1 - KEPT_WITHIN:
+    absence = profile["median_recency_days"] / (LAPSED_AFTER * profile["median_days_between_orders"])
+    # Near the limit of lapsed, both the low recency score and the segment's own count.
+    if by_rhythm and absence > 1 - KEPT_WITHIN:
         recency_scores.append(min(LAPSED_R_SCORE, profile["mean_r_score"]))
-    if by_rhythm and away > 1 + KEPT_WITHIN:
+    if by_rhythm and absence > 1 + KEPT_WITHIN:
         recency_scores = recency_scores[1:]
+    # Half a score is the border of a cell.
     near = 0.5 + KEPT_WITHIN
     return any(
         abs(score - r) <= near and abs(profile["mean_f_score"] - f) <= near
@@ -116,24 +125,26 @@ def _still_fits(profile: Mapping[Hashable, Any], grid_name: str, *, by_rhythm: b
 
 
 def _by_grid(profile: Mapping[Hashable, Any], *, by_rhythm: bool) -> tuple[str, str]:
+    """Returns the name of the grid that fits a segment, and why."""
     if profile["segment_id"] == 0:
-        return NO_PURCHASES, "no purchase before the night, only returns"
+        return NO_PURCHASES, NO_PURCHASES_REASON
     r, f = _rounded(profile["mean_r_score"]), _rounded(profile["mean_f_score"])
     recency, rhythm, orders = (
         profile[f"median_{name}"] for name in ("recency_days", "days_between_orders", "frequency")
     )
-    said = f"mean scores R {profile['mean_r_score']:.1f}, F {profile['mean_f_score']:.1f}"
-    # NaN where most bought once: they have no rhythm to have lost.
+    lapsed = ""
+    # The rhythm is NaN if most customers bought once: they have no rhythm to lose.
     if by_rhythm and r > LAPSED_R_SCORE and recency > LAPSED_AFTER * rhythm:
         r = LAPSED_R_SCORE
-        said += f", R taken as {r} since they used to buy every {rhythm:.0f} days,"
+        lapsed = f", with R lowered to {r} because these customers used to buy every {rhythm:.0f} days,"
     name = next(name for name, cells in GRID_CELLS.items() if (r, f) in cells)
     return name, (
-        f"{said} lie in cell {r} x {f} of the grid: {name} (median {recency:.0f} days since the last order,"
-        f" {orders:.0f} {'order' if orders == 1 else 'orders'})"
+        f"The mean scores R {profile['mean_r_score']:.1f} and F {profile['mean_f_score']:.1f}{lapsed} lie in cell"
+        f" {r} x {f} of the R x F grid: {name}. Its customers have a median of {orders:.0f}"
+        f" {'order' if orders == 1 else 'orders'} and {recency:.0f} days since the last one."
     )
 
 
 def _rounded(score: float) -> int:
-    """To the nearest cell, halves upwards."""
+    """Rounds to the nearest cell; halves go up."""
     return math.floor(score + 0.5)

@@ -1,6 +1,6 @@
-"""The segments of a new champion: an id, a name and a rule for each cluster, and a segment for those who never bought.
+"""The segments of a new champion: gives each cluster an id, a name and a rule, and adds the segment without purchases.
 
-A champion that takes over from another keeps the ids and names of the segments that its clusters match.
+A champion that replaces another keeps the ids and names of the segments that its clusters match.
 """
 
 import datetime
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg_pipeline.champions.names import keep_names, name_segments
+from seg_pipeline.champions.names import NO_PURCHASES_REASON, keep_names, name_segments
 from seg_pipeline.champions.rules import segment_rules
 from seg_pipeline.features.tables import NO_PURCHASES
 from seg_pipeline.features.transforms import invert_transforms
@@ -36,16 +36,16 @@ def segments_of(
     jaccard: FloatArray | None,
     as_of: datetime.date,
 ) -> "tuple[pd.DataFrame, float]":
-    """Names the clusters of a model that becomes a champion.
+    """Returns the segments of a model that may become a champion.
 
     Args:
         connection: To the warehouse.
-        labelled: The clusters of the night's customers.
+        labelled: The cluster of each of the night's customers.
         scorer: The model.
         ids: Segment id of each cluster that holds a customer.
         largest_id: The largest segment id that any champion ever gave.
-        incumbent: The champion whose names survive, if there is one.
-        jaccard: How sure each cluster is; None where it was not measured.
+        incumbent: The champion whose names are kept if they still fit; None if there is none.
+        jaccard: Stability (k,) of each cluster, its mean overlap with refits; None if it was not measured.
         as_of: The night.
 
     Returns:
@@ -67,7 +67,7 @@ def _named(
     incumbent: Champion | None,
     as_of: datetime.date,
 ) -> "pd.DataFrame":
-    """A row per cluster that holds a customer and one for customers who never bought, with their names and shares."""
+    """Returns names and shares: a row per cluster that holds a customer, and one for customers without a purchase."""
     import pandas as pd
 
     clusters = pd.DataFrame({"cluster": [NO_CLUSTER, *ids], "segment_id": [0, *ids.values()]})
@@ -81,17 +81,18 @@ def _named(
     segments = clusters.merge(
         names.assign(segment_id=profiles["segment_id"], share=buyers / buyers.sum()), on="segment_id", how="left"
     )
-    # Segment 0 has its name whether or not anybody is in it on this night.
-    nobody = segments["cluster"] == NO_CLUSTER
-    segments.loc[nobody, "segment_name"] = segments.loc[nobody, "grid_name"] = NO_PURCHASES
-    segments.loc[nobody, "name_reason"] = "no purchase before the night, only returns"
+    # Segment 0 has a name even if it holds no customer on this night.
+    is_segment_0 = segments["cluster"] == NO_CLUSTER
+    segments.loc[is_segment_0, "segment_name"] = segments.loc[is_segment_0, "grid_name"] = NO_PURCHASES
+    segments.loc[is_segment_0, "name_reason"] = NO_PURCHASES_REASON
     return segments
 
 
 def _with_unoccupied(scorer: Scorer, segments: "pd.DataFrame", largest_id: int) -> "pd.DataFrame":
-    """Adds the clusters that hold no customer on the night of the fit, since one may come to be in them later.
+    """Adds the clusters that hold no customer on the night of the fit, because a later night may put customers there.
 
-    A cluster with a name of its own is a segment of its own; any other goes with the nearest that holds customers.
+    A cluster with a name of its own becomes a segment of its own; any other joins the segment of the nearest cluster
+    that holds customers.
     """
     import pandas as pd
 
@@ -107,7 +108,7 @@ def _with_unoccupied(scorer: Scorer, segments: "pd.DataFrame", largest_id: int) 
                     "segment_id": largest + number,
                     "segment_name": names[cluster],
                     "grid_name": names[cluster],
-                    "name_reason": f"its part of the grid is {names[cluster]}; nobody was there when it was named",
+                    "name_reason": f"It is {names[cluster]} in the R x F grid. It had no customers when it was named.",
                     "share": 0.0,
                 }
                 for number, cluster in enumerate(empty, start=1)
@@ -117,15 +118,15 @@ def _with_unoccupied(scorer: Scorer, segments: "pd.DataFrame", largest_id: int) 
     elif empty:
         occupied = [cluster for cluster in used if cluster != NO_CLUSTER]
         nearest = nearest_centers(model.centers[empty], model.centers[occupied])
-        homes = segments.set_index("cluster").loc[[occupied[place] for place in nearest]]
-        unoccupied = homes.assign(cluster=empty).reset_index(drop=True)
+        joined = segments.set_index("cluster").loc[[occupied[place] for place in nearest]]
+        unoccupied = joined.assign(cluster=empty).reset_index(drop=True)
     else:
         unoccupied = segments.iloc[:0]
     return pd.concat([segments, unoccupied], ignore_index=True)
 
 
 def _with_rules(scorer: Scorer, segments: "pd.DataFrame") -> "tuple[pd.DataFrame, float]":
-    """Adds the rules in words, and returns how far these agree with the model's labels of its cells."""
+    """Adds each segment's rule, and returns the share of the buyers whose rule names their segment as well."""
     import pandas as pd
 
     segment_of = dict(zip(segments["cluster"], segments["segment_id"], strict=True))
@@ -134,6 +135,7 @@ def _with_rules(scorer: Scorer, segments: "pd.DataFrame") -> "tuple[pd.DataFrame
         scorer.coreset.weights,
         np.array([segment_of[cluster] for cluster in scorer.model.cell_labels]),
     )
-    # Customers who never bought are recognised by that alone.
-    nobody = pd.DataFrame({"segment_id": [0], "rule": ["frequency = 0"], "rule_precision": [1.0], "rule_recall": [1.0]})
-    return segments.merge(pd.concat([rules, nobody]), on="segment_id", how="left"), fidelity
+    segment_0 = pd.DataFrame(
+        {"segment_id": [0], "rule": ["frequency = 0"], "rule_precision": [1.0], "rule_recall": [1.0]}
+    )
+    return segments.merge(pd.concat([rules, segment_0]), on="segment_id", how="left"), fidelity

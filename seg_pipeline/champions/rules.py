@@ -1,7 +1,7 @@
-"""Each segment as a rule in a few words that a person can apply: a shallow tree of the features, read as text.
+"""Describes each segment by a short rule that a person can apply: the leaves of a shallow decision tree, as text.
 
-The rule stands beside the model and is not it: customers are scored by the model. How far the two agree is counted on
-the rules as they are worded, with their rounded figures.
+The rule describes the model and does not replace it: customers are scored by the model. How far the two agree is
+counted with the rules as worded, with their rounded figures.
 """
 
 import math
@@ -20,28 +20,34 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 3
 LEAVES_PER_SEGMENT = 2
-# Figures that a person remembers: 490, not 487.33.
+# Figures that a person can remember: 490, not 487.33.
 SIGNIFICANT_DIGITS = 2
-# The way back from transformed units ends this near to what was delivered.
+# Converting back from transformed units recovers the delivered values to this many decimals.
 DECIMALS = 6
 
 EVERYONE = "every buyer"
-COUNTED = frozenset(column.name for column in RFM_FEATURES.columns if column.type == "INTEGER")
+# Features that count something, such as days and orders.
+WHOLE_NUMBERS = frozenset(column.name for column in RFM_FEATURES.columns if column.type == "INTEGER")
 
-# Above the first bound and up to the second.
+# Above the first bound and up to the second, inclusive.
 Interval = tuple[float, float]
 ANY: Interval = (-math.inf, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A leaf of the tree: the features that it limits, the others having any value, and the segment it stands for."""
+    """One or more leaves of the tree, as a box in feature space.
+
+    Attributes:
+        segment_id: The segment that most of its customers are in.
+        limits: Interval of each feature that it limits; any other feature may have any value.
+    """
 
     segment_id: int
     limits: dict[str, Interval]
 
     def holds(self, features: "pd.DataFrame") -> npt.NDArray[np.bool_]:
-        """Whether each of the rows lies in it."""
+        """Returns whether each row (rows,) lies in the box."""
         inside = np.ones(len(features), dtype=bool)
         for name, (above, up_to) in self.limits.items():
             inside &= (features[name] > above).to_numpy() & (features[name] <= up_to).to_numpy()
@@ -51,43 +57,38 @@ class Box:
 def segment_rules(
     features: "pd.DataFrame", customers: npt.NDArray[np.float64], segment_ids: npt.NDArray[np.int64]
 ) -> tuple["pd.DataFrame", float]:
-    """A rule for each segment, and how far the rules together agree with the segments.
+    """Returns a rule for each segment, and how far the rules agree with the segments.
 
-    Parameters
-    ----------
-    features : DataFrame
-        A row per cell and a column per feature, in the features' own units.
-    customers : (cells,)
-        Customers in each cell.
-    segment_ids : (cells,)
-        Segment of each cell.
+    Args:
+        features: A row per cell and a column per feature, in the features' own units.
+        customers: Customers (cells,) in each cell.
+        segment_ids: Segment (cells,) of each cell.
 
-    Returns
-    -------
-    rules : DataFrame
-        segment_id; rule, missing where the tree is too shallow to hold the segment; rule_precision, the share of the
-        customers under the rule who are in the segment; rule_recall, the share of the segment under the rule.
-    fidelity : float
-        Share of the customers whose rule names their segment.
+    Returns:
+        The rules: segment_id; rule, missing if the tree is too shallow to have a leaf for the segment; rule_precision,
+        the share of the customers under the rule who are in the segment; rule_recall, the share of the segment under
+        the rule. And their fidelity: the share of the customers whose rule names their segment.
     """
     import pandas as pd
 
-    # A cell of several customers may hold 2.4 orders at the mean; who reads the rule has whole ones.
-    readable = features.round({name: 0 if name in COUNTED else DECIMALS for name in features})
+    # The mean of a cell may be 2.4 orders, but a customer has a whole number of them.
+    readable = features.round({name: 0 if name in WHOLE_NUMBERS else DECIMALS for name in features})
     boxes = _boxes(readable, customers, segment_ids)
     rows, agreeing = [], 0.0
     for segment_id in np.unique(segment_ids):
         own = [box for box in boxes if box.segment_id == segment_id]
-        under = np.any([box.holds(readable) for box in own], axis=0) if own else np.zeros(len(readable), dtype=bool)
-        inside = segment_ids == segment_id
-        both = float(customers[under & inside].sum())
+        under_rule = (
+            np.any([box.holds(readable) for box in own], axis=0) if own else np.zeros(len(readable), dtype=bool)
+        )
+        in_segment = segment_ids == segment_id
+        both = float(customers[under_rule & in_segment].sum())
         agreeing += both
         rows.append(
             {
                 "segment_id": int(segment_id),
-                "rule": _in_words(own, readable),
-                "rule_precision": both / float(customers[under].sum()) if under.any() else float("nan"),
-                "rule_recall": both / float(customers[inside].sum()),
+                "rule": _rule_text(own, readable),
+                "rule_precision": both / float(customers[under_rule].sum()) if under_rule.any() else float("nan"),
+                "rule_recall": both / float(customers[in_segment].sum()),
             }
         )
     return pd.DataFrame(rows), agreeing / float(customers.sum())
@@ -97,7 +98,7 @@ def segment_rules(
 def _boxes(
     features: "pd.DataFrame", customers: npt.NDArray[np.float64], segment_ids: npt.NDArray[np.int64]
 ) -> list[Box]:
-    """The leaves of the tree, rounded, those of one segment that lie side by side as one."""
+    """Fits the tree and returns its leaves with rounded bounds; adjacent leaves of one segment are merged."""
     from sklearn.tree import DecisionTreeClassifier
 
     fitted = DecisionTreeClassifier(
@@ -105,40 +106,41 @@ def _boxes(
     ).fit(features.to_numpy(), segment_ids, sample_weight=customers)
     tree, names = fitted.tree_, list(features)
     leaves: list[Box] = []
-    left_to_walk: list[tuple[int, dict[str, Interval]]] = [(0, {})]
-    while left_to_walk:
-        node, limits = left_to_walk.pop()
+    pending: list[tuple[int, dict[str, Interval]]] = [(0, {})]
+    while pending:
+        node, limits = pending.pop()
         if tree.children_left[node] == tree.children_right[node]:
-            # What was rounded away holds nobody.
+            # Rounding may leave a leaf empty.
             if all(above < up_to for above, up_to in limits.values()):
                 leaves.append(Box(int(fitted.classes_[tree.value[node][0].argmax()]), limits))
             continue
         name = names[tree.feature[node]]
-        bound = _rounded(name, float(tree.threshold[node]))
+        bound = _rounded_bound(name, float(tree.threshold[node]))
         above, up_to = limits.get(name, ANY)
-        left_to_walk.append((tree.children_right[node], {**limits, name: (max(above, bound), up_to)}))
-        left_to_walk.append((tree.children_left[node], {**limits, name: (above, min(up_to, bound))}))
-    return _joined(leaves)
+        pending.append((tree.children_right[node], {**limits, name: (max(above, bound), up_to)}))
+        pending.append((tree.children_left[node], {**limits, name: (above, min(up_to, bound))}))
+    return _merge_adjacent(leaves)
 
 
-def _rounded(name: str, bound: float) -> float:
-    """A bound as it is said: of what is counted the last whole number below it."""
-    if name in COUNTED or bound == 0:
+def _rounded_bound(name: str, bound: float) -> float:
+    """Rounds a bound for reading: to the whole number below for counts, else to two significant digits."""
+    if name in WHOLE_NUMBERS or bound == 0:
         return math.floor(bound)
     return round(bound, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(bound))))
 
 
-def _joined(boxes: Sequence[Box]) -> list[Box]:
-    """The same with fewer: two of a segment that differ in one feature, and touch there, are one."""
+def _merge_adjacent(boxes: Sequence[Box]) -> list[Box]:
+    """Merges boxes of the same segment that differ in one feature and touch there, until none are left to merge."""
     for place, one in enumerate(boxes):
         for other in boxes[place + 1 :]:
             together = _union(one, other)
             if together is not None:
-                return _joined([together, *(box for box in boxes if box is not one and box is not other)])
+                return _merge_adjacent([together, *(box for box in boxes if box is not one and box is not other)])
     return list(boxes)
 
 
 def _union(one: Box, other: Box) -> Box | None:
+    """Returns the box that holds exactly what both hold; None if there is none."""
     names = one.limits.keys() | other.limits.keys()
     differing = [name for name in names if one.limits.get(name, ANY) != other.limits.get(name, ANY)]
     if one.segment_id != other.segment_id or len(differing) != 1:
@@ -152,22 +154,32 @@ def _union(one: Box, other: Box) -> Box | None:
     return Box(one.segment_id, limits if joined == ANY else {**limits, name: joined})
 
 
-def _in_words(boxes: Sequence[Box], features: "pd.DataFrame") -> str | None:
-    """`recency_days <= 45 and frequency >= 4, or monetary > 1200`, the features in their own order."""
+def _rule_text(boxes: Sequence[Box], features: "pd.DataFrame") -> str | None:
+    """Writes the boxes as text, such as `recency_days <= 45 and frequency >= 4, or monetary > 1200`.
+
+    Args:
+        boxes: The boxes of one segment.
+        features: The cells, whose columns give the order of the features and their smallest values.
+
+    Returns:
+        The rule; None if there is no box.
+    """
     if not boxes:
         return None
     names = [str(name) for name in features]
-    said = [
+    conditions = [
         " and ".join(
             _condition(name, *box.limits[name], least=features[name].min()) for name in names if name in box.limits
         )
         for box in sorted(boxes, key=lambda box: [box.limits.get(name, ANY) for name in names])
     ]
-    return ", or ".join(said) if all(said) else EVERYONE
+    # A box without limits has an empty condition: it holds everyone.
+    return ", or ".join(conditions) if all(conditions) else EVERYONE
 
 
 def _condition(name: str, above: float, up_to: float, *, least: float) -> str:
-    if name not in COUNTED:
+    """Writes a feature's limit; `least` is its smallest value, so that `frequency <= 1` becomes `frequency = 1`."""
+    if name not in WHOLE_NUMBERS:
         if above == -math.inf:
             return f"{name} <= {_number(up_to)}"
         return f"{name} > {_number(above)}" if up_to == math.inf else f"{_number(above)} < {name} <= {_number(up_to)}"

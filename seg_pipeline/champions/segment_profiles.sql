@@ -1,5 +1,5 @@
--- One row per segment of the night, before the names are known. `labelled` has the cluster of every customer, and
--- `numbered` the segment of every cluster.
+-- One row per segment of the night, without names. `labelled` has the cluster of each customer, `numbered` the segment of
+-- each cluster.
 WITH
 members AS (
     SELECT features.*, numbered.segment_id, labelled.cluster, labelled.confidence
@@ -8,7 +8,7 @@ members AS (
     JOIN {numbered} AS numbered USING (cluster)
     WHERE features.as_of = $as_of
 ),
--- The spend that a quarter of the segment's own customers reach.
+-- The upper quartile of spend among the segment's own customers.
 reachable AS (
     SELECT segment_id, quantile_disc(monetary, 0.75) AS monetary
     FROM members
@@ -24,7 +24,7 @@ SELECT
     CASE WHEN members.segment_id = 0 THEN 0
         ELSE sum(greatest(reachable.monetary - members.monetary, 0)) END AS headroom,
     count(*) FILTER (recency_days <= 90) / count(*) AS active_share,
-    -- Sums of whole numbers over a count: exact, whatever the order of the rows.
+    -- Scores are whole numbers, so their sums are exact in any order of the rows, unlike avg().
     sum(r_score) / count(r_score) AS mean_r_score,
     sum(f_score) / count(f_score) AS mean_f_score,
     sum(m_score) / count(m_score) AS mean_m_score,

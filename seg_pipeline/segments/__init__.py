@@ -1,1 +1,1 @@
-"""Implementation: a segment for every customer, what segments are and what to do with them, published for teams."""
+"""The segments of a night: which customers are in each, what they are like, who moved, and what to do for them."""

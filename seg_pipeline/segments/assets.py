@@ -1,4 +1,4 @@
-"""The door of the segments room: who is in which segment, what they are like, who moved, and what to do for them."""
+"""The door of the segments room: assigns customers, profiles segments, tracks who moved, and plans what to do."""
 
 from collections.abc import Iterator
 
@@ -8,8 +8,14 @@ from seg_pipeline.features.tables import FEATURES, RFM_FEATURES
 from seg_pipeline.models.champions import champion_of
 from seg_pipeline.models.tables import CHAMPIONS, FEATURE_DRIFT
 from seg_pipeline.segments.assignment import assign_night
-from seg_pipeline.segments.migration import farthest, lost_customers, migrate_night, move_lists, nights_on_record
-from seg_pipeline.segments.strategies import strategies
+from seg_pipeline.segments.migration import (
+    lost_customers,
+    migrate_night,
+    move_lists,
+    nights_on_record,
+    since_earliest_night,
+)
+from seg_pipeline.segments.strategies import plan_strategies
 from seg_pipeline.segments.tables import (
     SEGMENT_ASSIGNMENTS,
     SEGMENT_HISTORY,
@@ -21,11 +27,11 @@ from seg_pipeline.segments.tables import (
 from seg_pipeline.ui import built, preview, table_of
 from seg_pipeline.wiring import Room, Shop, checked_night, night_of
 
-SIZES = ["segment_id", "segment_name", "customers", "share", "revenue", "revenue_share"]
-RULES = ["segment_name", "rule", "rule_precision", "rule_recall"]
-BUDGET = ["contact_cost", "spendable", "budget_share", "budget", "contacts", "reached_share", "arithmetic"]
-HOLDOUT = ["base_rate", "holdout_customers", "smallest_effect"]
-ACTIONS = ["objective", "marketing", "sales", "service"]
+SIZE_COLUMNS = ["segment_id", "segment_name", "customers", "share", "revenue", "revenue_share"]
+RULE_COLUMNS = ["segment_name", "rule", "rule_precision", "rule_recall"]
+BUDGET_COLUMNS = ["contact_cost", "spendable", "budget_share", "budget", "contacts", "reached_share", "arithmetic"]
+HOLDOUT_COLUMNS = ["base_rate", "holdout_customers", "smallest_effect"]
+ACTION_COLUMNS = ["objective", "marketing", "sales", "service"]
 
 
 def assets_of(shop: Shop) -> Room:
@@ -67,9 +73,9 @@ def assets_of(shop: Shop) -> Room:
             SEGMENT_PROFILES,
             as_of,
             {
-                "segments": table_of(profiles[SIZES]),
+                "segments": table_of(profiles[SIZE_COLUMNS]),
                 "names": table_of(profiles[["segment_name", "name_reason"]]),
-                "rules": table_of(profiles[RULES]),
+                "rules": table_of(profiles[RULE_COLUMNS]),
                 "rule_fidelity": round(champion.rule_fidelity, 4),
                 **shop.picture(lambda: sizes_and_revenue(profiles, notation=notation), "Sizes and revenue"),
                 **shop.picture(lambda: feature_profiles(profiles, FEATURES, notation=notation), "Feature profiles"),
@@ -93,7 +99,7 @@ def assets_of(shop: Shop) -> Room:
         )
         migration = warehouse.night(SEGMENT_MIGRATION, as_of)
         stayed = migration[migration["from_segment_id"] == migration["to_segment_id"]]
-        ways = farthest(migration)
+        flow = since_earliest_night(migration)
         yield built(
             warehouse,
             SEGMENT_MIGRATION,
@@ -101,7 +107,7 @@ def assets_of(shop: Shop) -> Room:
             {
                 "moved": int(migration["customers"].sum() - stayed["customers"].sum()),
                 "migration": table_of(migration.drop(columns=["as_of", "to_as_of"])),
-                **(shop.picture(lambda: migration_flow(ways), "Who moved") if len(ways) else {}),
+                **(shop.picture(lambda: migration_flow(flow), "Who moved") if len(flow) else {}),
             },
             key=shop.key(SEGMENT_MIGRATION),
         )
@@ -109,42 +115,41 @@ def assets_of(shop: Shop) -> Room:
             warehouse,
             SEGMENT_MOVES,
             as_of,
-            {
-                "lists": table_of(move_lists(warehouse, as_of)),
-            },
+            {"lists": table_of(move_lists(warehouse, as_of))},
             key=shop.key(SEGMENT_MOVES),
         )
 
     @room.asset(SEGMENT_STRATEGIES, kinds={"python"}, deps=[SEGMENT_PROFILES])
     def segment_strategies(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         warehouse, as_of = shop.warehouse(context), night_of(context)
-        plan = strategies(warehouse.night(SEGMENT_PROFILES, as_of), shop.settings_of(context).strategies)
+        plan = plan_strategies(warehouse.night(SEGMENT_PROFILES, as_of), shop.settings_of(context).strategies)
         warehouse.replace_night(SEGMENT_STRATEGIES, plan, as_of)
         return built(
             warehouse,
             SEGMENT_STRATEGIES,
             as_of,
             {
-                "budget": table_of(plan[["segment_name", *BUDGET]]),
-                "holdout": table_of(plan[["segment_name", *HOLDOUT]]),
-                "actions": table_of(plan[["segment_name", *ACTIONS]]),
+                "budget": table_of(plan[["segment_name", *BUDGET_COLUMNS]]),
+                "holdout": table_of(plan[["segment_name", *HOLDOUT_COLUMNS]]),
+                "actions": table_of(plan[["segment_name", *ACTION_COLUMNS]]),
             },
         )
 
     @room.check(
         RFM_FEATURES.name,
-        "At most drift.lost_customers_critical of the customers of the last night with segments are gone; above"
-        " drift.lost_customers_warning it warns. If they are meant to be gone, raise the limit for one run.",
+        "The share of customers of the last night with segments who are missing is at most"
+        " drift.lost_customers_critical; above drift.lost_customers_warning the check warns. If they are meant to be"
+        " missing, raise the limit for one run.",
     )
     def customers_kept(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         warehouse, drift = shop.warehouse(context), shop.settings_of(context).drift
-        gone, before = lost_customers(warehouse, checked_night(context, warehouse, RFM_FEATURES))
-        critical = gone > drift.lost_customers_critical * before
+        missing, before = lost_customers(warehouse, checked_night(context, warehouse, RFM_FEATURES))
+        critical = missing > drift.lost_customers_critical * before
         return dg.AssetCheckResult(
-            passed=gone <= drift.lost_customers_warning * before,
+            passed=missing <= drift.lost_customers_warning * before,
             severity=dg.AssetCheckSeverity.ERROR if critical else dg.AssetCheckSeverity.WARN,
-            description=f"{gone:,} of the {before:,} customers of the last night with segments are gone",
-            metadata={"gone": gone, "before": before},
+            description=f"{missing:,} of the {before:,} customers of the last night with segments are missing",
+            metadata={"missing": missing, "before": before},
         )
 
     return room

@@ -1,4 +1,4 @@
-"""One night's segments: every customer scored with the champion, the segments measured, both tables replaced."""
+"""The assignment of one night: scores every customer with the champion and profiles the segments."""
 
 import datetime
 from pathlib import Path
@@ -13,16 +13,16 @@ NAMED_PROFILES_SQL = Path(__file__).with_name("named_profiles.sql")
 
 
 def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date) -> None:
-    """Replaces the night's rows of segment_assignments and segment_profiles in one transaction; nothing is fitted.
+    """Replaces the night's rows of segment_assignments and segment_profiles in one transaction, without fitting.
 
-    Ids and names are the champion's. A segment that is nobody's on this night has no profile.
+    Ids and names are the champion's. A segment without customers on this night has no profile.
     """
     of_champion = {
         "as_of": as_of,
         "model_id": champion.model_id,
         "fitted_as_of": champion.fitted_as_of,
     }
-    # The temporary tables are made outside the transaction: what it has not committed is read by one thread only.
+    # DuckDB reads uncommitted rows with one thread, so the temporary tables are made before the transaction begins.
     with (
         warehouse.get_connection() as connection,
         label_customers(connection, champion.scorer, as_of) as labelled,

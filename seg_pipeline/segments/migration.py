@@ -1,4 +1,4 @@
-"""Who moved from where to where since an earlier night, and the lists that teams act on."""
+"""Migration: counts who moved from which segment to which since an earlier night, and lists them for the teams."""
 
 import datetime
 from pathlib import Path
@@ -15,19 +15,22 @@ WEEK = datetime.timedelta(days=7)
 
 
 def earlier_nights(warehouse: Warehouse, as_of: datetime.date) -> list[datetime.date]:
-    """The nights that this one is compared with: the one before it, and the last that is a week or more ago.
+    """Returns the nights to compare with: the one before, and the last one at least a week before; newest first.
 
-    None, or one, where the warehouse has no others.
+    There are fewer than two if both are the same night or the warehouse has no earlier ones.
     """
     query = f"SELECT max(as_of) FROM {SEGMENT_ASSIGNMENTS.name} WHERE as_of <= $latest"
-    found = {warehouse.value(query, {"latest": as_of - back}) for back in (datetime.timedelta(days=1), WEEK)}
-    return sorted(found - {None}, reverse=True)
+    nights = {warehouse.value(query, {"latest": as_of - back}) for back in (datetime.timedelta(days=1), WEEK)}
+    return sorted(nights - {None}, reverse=True)
 
 
 def lost_customers(warehouse: Warehouse, as_of: datetime.date | None) -> tuple[int, int]:
-    """How many customers of the last night with segments are gone, and how many there were; (0, 0) without one.
+    """Counts the customers of the last night with segments who are missing, and all customers of that night.
 
-    A night that a check stopped has no segments, so it is no measure for the next.
+    A night that a check stopped has no segments, so the next night is not compared with it.
+
+    Returns:
+        Missing customers and all customers; (0, 0) if there is no earlier night with segments.
     """
     with warehouse.get_connection() as connection:
         connection.create(SEGMENT_ASSIGNMENTS, or_replace=False)
@@ -43,7 +46,10 @@ def lost_customers(warehouse: Warehouse, as_of: datetime.date | None) -> tuple[i
 
 
 def migrate_night(warehouse: Warehouse, as_of: datetime.date) -> None:
-    """Replaces the night's rows of segment_migration and segment_moves in one transaction; makes the view too."""
+    """Replaces the night's rows of segment_migration and segment_moves, and the view segment_history.
+
+    All three change in one transaction.
+    """
     nights = earlier_nights(warehouse, as_of)
     history = ", ".join(column.name for column in SEGMENT_HISTORY.columns)
     with warehouse.transaction() as connection:
@@ -60,8 +66,8 @@ def migrate_night(warehouse: Warehouse, as_of: datetime.date) -> None:
                 connection.insert(table, SQL / file, {"as_of": as_of, "from_as_of": night})
 
 
-def farthest(migration: "pd.DataFrame") -> "pd.DataFrame":
-    """Returns the rows of segment_migration that compare with the earliest of the nights."""
+def since_earliest_night(migration: "pd.DataFrame") -> "pd.DataFrame":
+    """Returns the rows of segment_migration that compare with the earliest night."""
     return migration[migration["from_as_of"] == migration["from_as_of"].min()]
 
 
@@ -71,7 +77,7 @@ def nights_on_record(warehouse: Warehouse) -> "pd.DataFrame":
 
 
 def move_lists(warehouse: Warehouse, as_of: datetime.date) -> "pd.DataFrame":
-    """Returns customers and monetary for each pair of segments moved to (newly) and from (before), largest first."""
+    """Returns customers and monetary for each pair of new segment (newly) and earlier one (before), largest first."""
     return warehouse.read(
         "SELECT segment_name AS newly, from_segment_name AS before, count(*) AS customers,"
         f" CAST(sum(monetary) AS DOUBLE) AS monetary FROM {SEGMENT_MOVES.name} WHERE as_of = $as_of"

@@ -1,4 +1,4 @@
--- The measured segments of the night, `profiled`, with what `numbered`, the champion's, says of each.
+-- The profiles of the night's segments, `profiled`, with their names and rules from the champion's segments, `numbered`.
 SELECT
     $as_of AS as_of,
     profiled.*,
@@ -6,7 +6,7 @@ SELECT
     $fitted_as_of AS fitted_as_of
 FROM {profiled} AS profiled
 JOIN (
-    -- One of its clusters is enough.
+    -- The clusters of a segment have the same name and rule, so any one of them will do.
     SELECT DISTINCT ON (segment_id)
         segment_id,
         segment_name,

@@ -1,4 +1,4 @@
--- Every customer whose segment is another than on the earlier night, or who was no customer then.
+-- Every customer whose segment has changed since the earlier night, or who was not a customer then.
 SELECT
     $as_of AS as_of,
     customer_id,

@@ -126,7 +126,7 @@ def _with_unoccupied(scorer: Scorer, segments: "pd.DataFrame", largest_id: int) 
 
 
 def _with_rules(scorer: Scorer, segments: "pd.DataFrame") -> "tuple[pd.DataFrame, float]":
-    """Adds each segment's rule, and returns the share of the buyers whose rule names their segment as well."""
+    """Adds each segment's rule; returns the segments and the share of the buyers whose rule names their segment."""
     import pandas as pd
 
     segment_of = dict(zip(segments["cluster"], segments["segment_id"], strict=True))

@@ -130,7 +130,7 @@ def _rounded_bound(name: str, bound: float) -> float:
 
 
 def _merge_adjacent(boxes: Sequence[Box]) -> list[Box]:
-    """Merges boxes of the same segment that differ in one feature and touch there, until none are left to merge."""
+    """Merges boxes of the same segment that differ in one feature and touch there, until there are none."""
     for place, one in enumerate(boxes):
         for other in boxes[place + 1 :]:
             together = _union(one, other)
@@ -140,7 +140,7 @@ def _merge_adjacent(boxes: Sequence[Box]) -> list[Box]:
 
 
 def _union(one: Box, other: Box) -> Box | None:
-    """Returns the box that holds exactly what both hold; None if there is none."""
+    """Returns the box that holds what both boxes hold and nothing else; None if there is no such box."""
     names = one.limits.keys() | other.limits.keys()
     differing = [name for name in names if one.limits.get(name, ANY) != other.limits.get(name, ANY)]
     if one.segment_id != other.segment_id or len(differing) != 1:

@@ -140,7 +140,7 @@ def evaluate_candidates(
 
 
 def candidates_of(table: "pd.DataFrame") -> list[Candidate]:
-    """Returns the rows of such a table, or of evaluation_report, as candidates."""
+    """Returns the rows of a table as for `evaluate_candidates`, or of evaluation_report, as candidates."""
     return [
         Candidate(
             algorithm=row["algorithm"],
@@ -273,7 +273,7 @@ def _candidates_to_rank(candidates: Sequence[Candidate], selection: SelectionSet
 def _reason_for_choice(
     chosen: Candidate, ranking: Sequence[Candidate], selection: SelectionSettings, champion_key: CandidateKey | None
 ) -> str:
-    """Returns why the candidate was chosen."""
+    """Returns why the candidate was chosen, in a sentence."""
     forced_by = _forcing_settings(selection)
     if chosen.is_baseline:
         if selection.algorithm == chosen.algorithm:

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from seg_pipeline.errors import DataError, UsageError
-from seg_pipeline.features.assets import SQL
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.candidates import fitted_candidates
@@ -22,9 +21,10 @@ from seg_pipeline.segments.assignment import assign_night
 from seg_pipeline.settings import load_settings
 from seg_pipeline.usecases.explain import explain
 from seg_pipeline.warehouse import Warehouse
+from seg_pipeline_tests.test_segments import SQL
 
 NIGHT = datetime.date(2024, 7, 1)
-FEATURES_SQL = SQL / "rfm_features.sql"
+FEATURES_SQL = SQL.parent / "features" / "rfm_features.sql"
 
 
 def shop_lines(customers=60, seed=3):

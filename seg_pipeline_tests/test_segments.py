@@ -206,9 +206,9 @@ def test_what_a_segment_cannot_spend_on_contacts_goes_to_the_others_by_their_cla
     assert found["contacts"].to_list() == [200, 1200, 600]
     np.testing.assert_allclose(found["reached_share"], [1.0, 1.0, 1.0])
     assert [text.partition(" points")[2] for text in found["arithmetic"]] == [
-        ", enough for all contacts: 100 customers x 2 contacts x 0.5 = 100.00.",
-        ", enough for all contacts: 600 customers x 2 contacts x 0.5 = 600.00.",
-        " x 30.0000 per point (300.00 left by segments with all contacts paid / 10.00 points of the others) = 300.00.",
+        ", which covers the cost of all its contacts: 100 customers x 2 contacts x 0.5 = 100.00.",
+        ", which covers the cost of all its contacts: 600 customers x 2 contacts x 0.5 = 600.00.",
+        " x 30.0000 per point (300.00 left after the fully funded segments / 10.00 points of the others) = 300.00.",
     ]
 
 

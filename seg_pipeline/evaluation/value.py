@@ -127,7 +127,7 @@ def fit_segmentations(customers: "pd.DataFrame", groups: IntArray, settings: Set
 
 
 def _fit(coreset: Coreset, ks: Sequence[int], seed: int, n_init: int, algorithm: str) -> list[ClusterModel]:
-    """Fits one algorithm; a function of the module, so that another process can be given it."""
+    """Fits one algorithm; a module-level function, so that it can be sent to another process."""
     return ALGORITHMS[algorithm].fit_range(coreset, ks, seed=seed, n_init=n_init)
 
 

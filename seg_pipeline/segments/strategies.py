@@ -121,11 +121,11 @@ def _budgets(profiles: "pd.DataFrame", effort: FloatArray, settings: StrategySet
         if capped[i]:
             unspent = "" if points else f" {max(left, 0):,.2f} of the whole budget remains unspent."
             return (
-                f"{points_of_segment}, enough for all contacts: {customers[i]:,} customers x {settings.contacts}"
-                f" contacts x {cost[i]:g} = {budget[i]:,.2f}.{unspent}"
+                f"{points_of_segment}, which covers the cost of all its contacts: {customers[i]:,} customers"
+                f" x {settings.contacts} contacts x {cost[i]:g} = {budget[i]:,.2f}.{unspent}"
             )
         per_point = (
-            f"{left:,.2f} left by segments with all contacts paid / {points:.2f} points of the others"
+            f"{left:,.2f} left after the fully funded segments / {points:.2f} points of the others"
             if capped.any()
             else f"{left:,.2f} / {points:.2f} points in total"
         )

@@ -7,7 +7,7 @@ SELECT
     coalesce(before.segment_id, -1) AS from_segment_id,
     coalesce(min(before.segment_name), 'Not yet a customer') AS from_segment_name,
     coalesce(now.segment_id, -1) AS to_segment_id,
-    coalesce(min(now.segment_name), 'No longer a customer') AS to_segment_name,
+    coalesce(min(now.segment_name), 'No customer any more') AS to_segment_name,
     count(*) AS customers
 FROM (SELECT * FROM segments.segment_assignments WHERE as_of = $from_as_of) AS before
 FULL JOIN (SELECT * FROM segments.segment_assignments WHERE as_of = $as_of) AS now USING (customer_id)

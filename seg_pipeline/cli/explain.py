@@ -83,7 +83,9 @@ def _show(screen: Screen, explanation: "Explanation") -> None:
         return
     say("\n3. features")
     features = [*decision.features, *decision.scores]
-    screen.rows(("feature", "value", "meaning"), [(one.name, one.value, one.description) for one in features])
+    screen.rows(
+        ("feature", "value", "meaning"), [(feature.name, feature.value, feature.description) for feature in features]
+    )
     if decision.grid:
         say(f"cell of the R x F grid: {decision.grid}")
     if decision.steps:
@@ -98,8 +100,8 @@ def _show(screen: Screen, explanation: "Explanation") -> None:
         screen.rows(
             ("id", "segment", "distance to centre", "to its nearest cell", "probability"),
             [
-                (one.segment_id, one.segment_name, one.distance, one.nearest_cell, one.probability)
-                for one in decision.affinities
+                (near.segment_id, near.segment_name, near.distance, near.nearest_cell, near.probability)
+                for near in decision.affinities
             ],
         )
     if decision.runner_up:

@@ -45,8 +45,13 @@ def _inspect(options: argparse.Namespace) -> int:
 def _document(inspection: "Inspection") -> dict[str, object]:
     from dataclasses import asdict, fields
 
-    problems = [dict(zip(("reason", "meaning", "lines", "first"), one, strict=True)) for one in inspection.problems]
-    deliveries = [{"files": one.files, **asdict(one.shape), "columns": one.columns} for one in inspection.deliveries]
+    problems = [
+        dict(zip(("reason", "meaning", "lines", "first"), problem, strict=True)) for problem in inspection.problems
+    ]
+    deliveries = [
+        {"files": delivery.files, **asdict(delivery.shape), "columns": delivery.columns}
+        for delivery in inspection.deliveries
+    ]
     document = {field.name: getattr(inspection, field.name) for field in fields(inspection)}
     return {**document, "deliveries": deliveries, "problems": problems}
 

@@ -7,7 +7,6 @@ import datetime
 import itertools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg_pipeline.errors import DataError, UsageError
@@ -15,51 +14,21 @@ from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.answers import Comparison
 from seg_pipeline.models.champions import Champion, find_champion
-from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
 from seg_pipeline.settings import Settings
+from seg_pipeline.usecases.customer_lines import Line, Rejection, lines_of
 from seg_pipeline.usecases.existing import existing_warehouse
 from seg_pipeline.usecases.what_would_change import Change, changes_of, number_of, plain, segment_ids_of
-from seg_pipeline.warehouse import Connection, Warehouse
+from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LINES_SQL = Path(__file__).with_name("customer_lines.sql")
-
-COUNTS, TOO_LATE = "counts", "on or after the night"
-SHOWN_LINES = 10
-EXAMPLES = 3
 SUGGESTIONS = 3
 # A mistyped id differs in at most this many letters.
 LIKELY_TYPOS = 2
 SCORES = ("r_score", "f_score", "m_score")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A raw line as delivered; `fate` is `counts`, `on or after the night`, or the reason for its rejection."""
-
-    source_file: str
-    source_row: int
-    order_id: str | None
-    ordered_at: str | None
-    product_id: str | None
-    quantity: str | None
-    unit_price: str | None
-    amount: str | None
-    fate: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """The number of lines that were rejected for one reason, and the first of them."""
-
-    reason: str
-    meaning: str
-    lines: int
-    examples: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +170,7 @@ class Explanation:
     history: list[Stay]
 
 
-def explain(settings: Settings, customer: str, lines: int = SHOWN_LINES) -> Explanation:
+def explain(settings: Settings, customer: str, lines: int) -> Explanation:
     """Explains a customer's segment on a night.
 
     Args:
@@ -220,20 +189,20 @@ def explain(settings: Settings, customer: str, lines: int = SHOWN_LINES) -> Expl
         )
         night = _night(warehouse, settings.as_of)
         with warehouse.get_connection() as connection:
-            total, counting, too_late, first_lines, rejections = _lines(connection, customer_id, night, lines)
+            raw_lines = lines_of(connection, customer_id, night, lines)
         assigned = warehouse.night(
             SEGMENT_ASSIGNMENTS, night, where="customer_id = $customer_id", parameters={"customer_id": customer_id}
         )
-        if not total and assigned.empty:
+        if not raw_lines.total and assigned.empty:
             raise DataError(f"no line of customer {customer_id!r}{_suggestion(warehouse, customer_id, night)}")
         return Explanation(
             customer_id=customer_id,
             as_of=night,
-            lines=total,
-            lines_counting=counting,
-            lines_too_late=too_late,
-            first_lines=first_lines,
-            rejections=rejections,
+            lines=raw_lines.total,
+            lines_counting=raw_lines.counting,
+            lines_too_late=raw_lines.too_late,
+            first_lines=raw_lines.first,
+            rejections=raw_lines.rejections,
             decision=None if assigned.empty else _decision(warehouse, assigned.iloc[0], night),
             history=_history(warehouse, customer_id, night),
         )
@@ -256,43 +225,6 @@ def _night(warehouse: Warehouse, as_of: datetime.date | None) -> datetime.date:
             f"the night {as_of} has not been scored; the newest is {newest}; seg-pipeline backfill {as_of} scores it"
         )
     return as_of
-
-
-def _lines(
-    connection: Connection, customer_id: str, as_of: datetime.date, shown: int
-) -> tuple[int, int, int, list[Line], list[Rejection]]:
-    """Returns the numbers of all lines, of those that count and of those too late, the first lines, and rejections."""
-    customer = {"customer_id": customer_id, **CUSTOMER_ID}
-    rejected_lines = f"SELECT * FROM prepared.rejected_orders WHERE {CUSTOMER_TEXT} = $customer_id"
-    with (
-        connection.temporary(rejected_lines, customer) as customer_rejections,
-        connection.temporary(
-            LINES_SQL, {**customer, "as_of": as_of, "customer_rejections": customer_rejections}
-        ) as customer_lines,
-    ):
-        [(total, counting, too_late)] = connection.execute(
-            "SELECT count(*), count(*) FILTER (counts), count(*) FILTER (NOT counts AND reason IS NULL)"
-            f" FROM {customer_lines}"
-        ).fetchall()
-        first = connection.execute(
-            "SELECT source_file, source_row, order_id, ordered_at, product_id, quantity, unit_price, amount,"
-            f" CASE WHEN counts THEN $counts ELSE coalesce(reason, $too_late) END AS fate FROM {customer_lines}"
-            " ORDER BY parsed_at NULLS LAST, source_file, source_row LIMIT $shown",
-            {"counts": COUNTS, "too_late": TOO_LATE, "shown": shown},
-        ).fetchall()
-        rejected = connection.execute(
-            "SELECT reason, count(*) AS lines, list(source_file || ' row ' || source_row || ': ' || concat_ws(', ',"
-            " order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount)"
-            f" ORDER BY source_file, source_row)[:{EXAMPLES}] FROM {customer_lines} WHERE reason IS NOT NULL"
-            " GROUP BY reason ORDER BY lines DESC, reason"
-        ).fetchall()
-    return (
-        total,
-        counting,
-        too_late,
-        [Line(*line) for line in first],
-        [Rejection(reason, REASONS[reason], count, examples) for reason, count, examples in rejected],
-    )
 
 
 def _suggestion(warehouse: Warehouse, customer_id: str, as_of: datetime.date) -> str:
@@ -332,8 +264,10 @@ def _decision(warehouse: Warehouse, assigned: "pd.Series", as_of: datetime.date)
         why=compared.why,
         model_id=champion.model_id,
         fitted_as_of=champion.fitted_as_of,
-        features=[one for one in features if one.name not in ("as_of", "customer_id", "rfm_segment", *SCORES)],
-        scores=[one for one in features if one.name in SCORES],
+        features=[
+            feature for feature in features if feature.name not in ("as_of", "customer_id", "rfm_segment", *SCORES)
+        ],
+        scores=[feature for feature in features if feature.name in SCORES],
         grid=_grid(row) if is_buyer else None,
         steps=_steps(champion, row) if is_buyer else [],
         affinities=affinities,
@@ -374,20 +308,20 @@ def _steps(champion: Champion, row: "pd.DataFrame") -> list[Step]:
         for skipped in ({"center": 0.0, "scale": 1.0, "weight": 1.0}, {"weight": 1.0}, {})
     )
     steps = []
-    for place, one in enumerate(transforms.to_dict("records")):
-        raw = number_of(row, one["feature"])
+    for position, transform in enumerate(transforms.to_dict("records")):
+        raw = number_of(row, transform["feature"])
         steps.append(
             Step(
-                feature=one["feature"],
+                feature=transform["feature"],
                 raw=raw,
-                filled=one["fill"] if raw is None else raw,
-                transform=one["transform"],
-                transformed=float(transformed[place]),
-                center=one["center"],
-                scale=one["scale"],
-                scaled=float(scaled[place]),
-                weight=one["weight"],
-                weighted=float(weighted[place]),
+                filled=transform["fill"] if raw is None else raw,
+                transform=transform["transform"],
+                transformed=float(transformed[position]),
+                center=transform["center"],
+                scale=transform["scale"],
+                scaled=float(scaled[position]),
+                weight=transform["weight"],
+                weighted=float(weighted[position]),
             )
         )
     return steps
@@ -412,10 +346,10 @@ def _affinities(champion: Champion, compared: Comparison) -> list[Affinity]:
 
 def _runner_up(compared: Comparison, affinities: list[Affinity]) -> str | None:
     """Returns the segment that came second, with the figure that decided; None if there is no other segment."""
-    second = next((one for one in affinities if one.segment_id != affinities[0].segment_id), None)
+    second = next((other for other in affinities if other.segment_id != affinities[0].segment_id), None)
     if second is None:
         return None
-    there, here = (compared.deciding[one.cluster] for one in (second, affinities[0]))
+    there, here = compared.deciding[second.cluster], compared.deciding[affinities[0].cluster]
     return f"{second.segment_name}: {compared.wording.format(there)}, {here:.3f} here"
 
 
@@ -427,7 +361,9 @@ def _history(warehouse: Warehouse, customer_id: str, as_of: datetime.date) -> li
         {"customer_id": customer_id, "as_of": as_of},
     ).to_dict("records")
     stays = []
-    for (segment_id, name), group in itertools.groupby(nights, lambda one: (one["segment_id"], one["segment_name"])):
-        days = [one["as_of"].date() for one in group]
+    for (segment_id, name), group in itertools.groupby(
+        nights, lambda night: (night["segment_id"], night["segment_name"])
+    ):
+        days = [night["as_of"].date() for night in group]
         stays.append(Stay(days[0], days[-1], len(days), int(segment_id), name))
     return stays

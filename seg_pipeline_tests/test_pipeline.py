@@ -231,7 +231,7 @@ def test_a_clock_that_was_set_back_is_one_line_and_costs_nothing_once_it_is_righ
         status, line, tables = failing_run(some_orders())
         assert status == 1
         assert ": the last order is dated 2024-" in line
-        assert ", and nights go from 1990-01-01 to tomorrow (UTC);" in line
+        assert ", but nights go from 1990-01-01 to tomorrow (UTC);" in line
         assert "features.rfm_features" not in tables
         status, line, _ = failing_run(some_orders(), "--as-of", "2024-12-01")
         assert status == 2

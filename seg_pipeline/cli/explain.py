@@ -114,9 +114,10 @@ def _show(screen: Screen, explanation: "Explanation") -> None:
     if decision.changes:
         say("\n6. what would move the customer, one feature at a time")
     for change in decision.changes:
-        moves = f"{change.feature} {shown(change.to)}: to {change.segment_name} (segment {change.segment_id})"
-        stays = f"no value of {change.feature} alone would"
-        say(f"  {stays if change.to is None else moves} (now {shown(change.now)})")
+        now = f"(now {shown(change.now)})"
+        moves = f"{change.feature} {shown(change.to)} {now}: to {change.segment_name} (segment {change.segment_id})"
+        stays = f"no value of {change.feature} alone would {now}"
+        say(f"  {stays if change.to is None else moves}")
     say("\n7. nights")
     for stay in explanation.history:
         nights = f"{stay.first}" if stay.first == stay.last else f"{stay.first} to {stay.last}, {stay.nights} nights"

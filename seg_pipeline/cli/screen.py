@@ -20,7 +20,7 @@ LOG_WIDTH = 140
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """A terminal, or a log file or pipe, which get plain text without colours.
+    """Where a command shows its output: a terminal, or a file or pipe, which get plain text without colours.
 
     Attributes:
         console: Prints what is for people: on stdout, on stderr with --json, and nowhere with --quiet.
@@ -100,12 +100,12 @@ class Screen:
         from rich.text import Text
 
         table = Table(title=Text(title) if title else None, title_justify="left")
-        kept = [place for place in range(len(headings)) if any(row[place] is not None for row in rows)]
-        for place in kept:
-            numeric = all(isinstance(row[place], int | float | None) for row in rows)
-            table.add_column(headings[place], justify="right" if numeric else "left")
+        filled = [column for column in range(len(headings)) if any(row[column] is not None for row in rows)]
+        for column in filled:
+            numeric = all(isinstance(row[column], int | float | None) for row in rows)
+            table.add_column(headings[column], justify="right" if numeric else "left")
         for row in rows:
-            table.add_row(*(Text(shown(row[place])) for place in kept))
+            table.add_row(*(Text(shown(row[column])) for column in filled))
         if rows:
             self.console.print(table)
 

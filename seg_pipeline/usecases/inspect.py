@@ -140,7 +140,7 @@ def mixture(settings: Settings) -> Mixture:
 
 @contextmanager
 def _sampled(settings: Settings) -> Iterator[tuple[Connection, Found]]:
-    """Yields a connection to a warehouse in memory whose raw_orders hold the first lines of each shape of file."""
+    """Yields a warehouse in memory whose raw_orders hold the first lines of each shape of file, and those files."""
     with Warehouse(database=":memory:").get_connection() as connection:
         yield connection, sample(connection, settings.source, SAMPLE_LINES)
 

@@ -1,4 +1,4 @@
-"""The command: exit statuses, and errors of one line."""
+"""The command line: exit statuses, help, usage errors, and errors of one line."""
 
 import datetime
 import json
@@ -21,7 +21,7 @@ def run(capsys, *arguments):
 
 
 def failed(capsys, *arguments):
-    """Exit status and the one line of an error."""
+    """Returns the exit status and the one line of an error."""
     status, _, error = run(capsys, *arguments)
     assert error.count("\n") == 1
     assert error.startswith("seg-pipeline: ")
@@ -29,12 +29,34 @@ def failed(capsys, *arguments):
 
 
 @pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), (["run", "--help"], 0), ([], 2), (["walk"], 2)])
-def test_help_and_wrong_words_answer_at_once(arguments, status, capsys):
+def test_help_and_wrong_commands_show_the_usage(arguments, status, capsys):
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == status
     shown = capsys.readouterr()
     assert "usage: seg-pipeline" in (shown.err if status else shown.out)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["backfill", "yesterday"],
+        ["backfill"],
+        ["backfill", "2011-01-01", "2011-01-02", "2011-01-03"],
+        ["run", "--sauce", "orders.csv"],
+        ["init", "orders.csv", "--sauce"],
+        ["explain", "17850", "--lines", "few"],
+        ["champions", "--from", "yesterday"],
+        ["erase"],
+        ["inspect"],
+        ["completion", "cmd"],
+    ],
+)
+def test_a_usage_error_shows_the_usage_of_its_command(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f"usage: seg-pipeline {arguments[0]} ")
 
 
 def test_help_imports_nothing_heavy():

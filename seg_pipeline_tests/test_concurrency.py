@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from seg_pipeline.cli import main
+from seg_pipeline.settings import load_settings
 from seg_pipeline.usecases.explain import explain
 from seg_pipeline.warehouse import GRACE_SECONDS
 from seg_pipeline_tests.bench.concurrency import watch
@@ -100,8 +101,8 @@ def test_a_customer_is_explained_beside_an_analyst(ran):
     )
     with analyst:
         analyst.stdout.readline()
-        with ran.held(read_only=True):
-            assert explain(ran, "c1").decision is not None
+        settings = load_settings([f"warehouse.path={ran.database}"], environment={})
+        assert explain(settings, "c1", lines=10).decision is not None
         analyst.communicate("\n\n")
 
     assert analyst.returncode == 0

@@ -43,9 +43,9 @@ def test_an_erased_customer_is_nowhere_and_does_not_come_back(run_pipeline, shop
 
     assert command(run, "erase", customer, *FEW) == 0
 
-    said = capsys.readouterr().out
-    assert "rows of raw.raw_orders" in said
-    assert "published: built anew without them" in said
+    output = capsys.readouterr().out
+    assert "rows of raw.raw_orders" in output
+    assert "published: the night was built again without them" in output
     assert tables_with(run, customer) == set()
     assert files_with(run.output, customer) == set()
     assert customer.encode() not in (run.output / "latest" / "segments.duckdb").read_bytes()

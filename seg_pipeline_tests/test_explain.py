@@ -1,4 +1,4 @@
-"""Why a customer is in a segment: on a small shop with each algorithm, and on whole runs."""
+"""`explain`: on a small shop with each algorithm, and on whole runs."""
 
 import datetime
 import json
@@ -99,20 +99,26 @@ def scored_shop(clean_lines):
     return scored
 
 
+def explained(warehouse, customer, lines=10, **settings):
+    """Returns the explanation of a customer of a warehouse."""
+    overrides = [f"{key}={value}" for key, value in settings.items()]
+    return explain(load_settings([f"warehouse.path={warehouse.database}", *overrides], environment={}), customer, lines)
+
+
 def labelled_with(warehouse, customer, feature, value):
-    """The segment that the champion gives the customer with another value of one feature."""
-    decision = explain(warehouse, customer).decision
+    """Returns the segment that the champion gives the customer with another value of one feature."""
+    decision = explained(warehouse, customer).decision
     champion = find_champion(warehouse, decision.model_id)
-    row = warehouse.night(RFM_FEATURES, explain(warehouse, customer).as_of, where=f"customer_id = '{customer}'")
+    row = warehouse.night(RFM_FEATURES, explained(warehouse, customer).as_of, where=f"customer_id = '{customer}'")
     cluster = champion.scorer.label(row.assign(**{feature: value}))[0][0]
     return int(champion.segments.set_index("cluster").loc[cluster, "segment_id"])
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_what_is_computed_is_what_is_stored_with_each_algorithm(scored_shop, algorithm):
+def test_computed_and_stored_segments_agree_for_each_algorithm(scored_shop, algorithm):
     warehouse = scored_shop(algorithm)
     for customer in ("100", "101", "117"):
-        decision = explain(warehouse, customer).decision
+        decision = explained(warehouse, customer).decision
         stored = warehouse.read(f"SELECT * FROM segments.segment_assignments WHERE customer_id = '{customer}'").iloc[0]
 
         assert (decision.segment_id, decision.confidence) == (stored["segment_id"], stored["confidence"])
@@ -128,7 +134,7 @@ def test_what_is_computed_is_what_is_stored_with_each_algorithm(scored_shop, alg
 @pytest.mark.parametrize("customer", ["100", "101", "110", "117"])
 def test_a_change_moves_the_customer_and_one_step_less_does_not(scored_shop, algorithm, customer):
     warehouse = scored_shop(algorithm)
-    decision = explain(warehouse, customer).decision
+    decision = explained(warehouse, customer).decision
 
     assert [change.feature for change in decision.changes] == ["recency_days", "frequency", "monetary"]
     # Elsewhere it may take two features at once.
@@ -142,7 +148,7 @@ def test_a_change_moves_the_customer_and_one_step_less_does_not(scored_shop, alg
 
 def test_the_grid_moves_at_a_score_of_the_night(scored_shop):
     warehouse = scored_shop(BASELINE)
-    decision = explain(warehouse, "100").decision
+    decision = explained(warehouse, "100").decision
     cuts = {
         name: warehouse.value(
             f"SELECT quantile_disc({name}, [0.2, 0.4, 0.6, 0.8]) FROM {RFM_FEATURES.name} WHERE frequency > 0"
@@ -174,7 +180,7 @@ def test_an_algorithm_that_is_registered_is_fitted_scores_and_explains(scored_sh
     settings = load_settings(["models.algorithms=halves,kmeans", "models.bootstraps=2"], environment={})
 
     warehouse = scored_shop("halves", k=2)
-    decision = explain(warehouse, "100").decision
+    decision = explained(warehouse, "100").decision
     coreset = find_champion(warehouse, decision.model_id).scorer.coreset
     candidates = fitted_candidates(ALGORITHMS["halves"], coreset, settings)
 
@@ -186,65 +192,65 @@ def test_an_algorithm_that_is_registered_is_fitted_scores_and_explains(scored_sh
     assert [change.feature for change in decision.changes] == ["recency_days", "frequency", "monetary"]
 
 
-def test_a_missing_feature_is_told_with_what_stands_for_it(scored_shop):
+def test_a_missing_feature_is_shown_with_its_replacement(scored_shop):
     warehouse = scored_shop(columns="recency_days,monetary,days_between_orders")
     once = warehouse.value(
         f"SELECT min(customer_id) FROM {RFM_FEATURES.name} WHERE days_between_orders IS NULL AND frequency > 0"
     )
 
-    [_, _, step] = explain(warehouse, once).decision.steps
+    [_, _, step] = explained(warehouse, once).decision.steps
 
     assert step.raw is None
     assert step.transformed == pytest.approx(np.log1p(step.filled))
     assert step.weighted == pytest.approx((step.transformed - step.center) / step.scale * step.weight)
 
 
-def test_lines_are_found_however_the_id_was_written_and_each_has_its_fate(scored_shop):
+def test_lines_are_found_in_every_spelling_of_the_id_and_each_has_its_fate(scored_shop):
     warehouse = scored_shop()
-    found = explain(warehouse, " 101.0 ", lines=100)
+    found = explained(warehouse, " 101.0 ", lines=100)
 
     fates = {line.order_id: line.fate for line in found.first_lines}
     assert (fates["a"], fates["b"], fates["c"]) == ("counts", "on or after the night", "unparseable_date")
     assert found.lines == len(found.first_lines) == found.lines_counting + 2
     assert [(one.reason, one.lines) for one in found.rejections] == [("unparseable_date", 1)]
     assert "soon" in found.rejections[0].examples[0]
-    assert explain(warehouse, "101", lines=100) == found
+    assert explained(warehouse, "101", lines=100) == found
 
 
-def test_who_only_returned_is_told_so(scored_shop):
-    found = explain(scored_shop(), "R")
+def test_a_customer_with_only_returns_gets_that_reason(scored_shop):
+    found = explained(scored_shop(), "R")
 
     assert (found.decision.segment_id, found.decision.changes, found.decision.steps) == (0, [], [])
     assert "only returns" in found.decision.why
 
 
 @pytest.mark.parametrize(("customer", "lines", "too_late", "reasons"), [("X", 2, 0, 2), ("L", 1, 1, 0)])
-def test_who_has_no_clean_line_before_the_night_has_no_segment_and_an_answer(
+def test_a_customer_without_a_clean_line_before_the_night_has_no_segment(
     scored_shop, customer, lines, too_late, reasons
 ):
-    found = explain(scored_shop(), customer)
+    found = explained(scored_shop(), customer)
 
     assert (found.decision, found.history) == (None, [])
     assert (found.lines, found.lines_too_late, len(found.rejections)) == (lines, too_late, reasons)
 
 
-def test_an_unknown_customer_is_told_who_is_alike(scored_shop):
+def test_an_unknown_customer_gets_similar_ids_as_suggestions(scored_shop):
     with pytest.raises(DataError, match=r"no line of customer '1O1'; did you mean 101\b"):
-        explain(scored_shop(), "1O1")
+        explained(scored_shop(), "1O1")
 
 
-def test_features_that_lead_elsewhere_than_what_is_stored_are_an_error(scored_shop):
+def test_features_that_contradict_the_stored_segment_are_an_error(scored_shop):
     warehouse = scored_shop()
     with warehouse.get_connection() as connection:
         connection.execute(f"UPDATE {RFM_FEATURES.name} SET frequency = 40, monetary = 90000 WHERE customer_id = '100'")
 
     with pytest.raises(DataError, match="seg-pipeline backfill 2024-07-01 scores it again"):
-        explain(warehouse, "100")
+        explained(warehouse, "100")
 
 
-def test_nights_in_a_row_in_one_segment_are_told_as_one(scored_shop):
+def test_consecutive_nights_in_one_segment_are_joined(scored_shop):
     warehouse = scored_shop()
-    decision = explain(warehouse, "100").decision
+    decision = explained(warehouse, "100").decision
     with warehouse.get_connection() as connection:
         for back, segment in ((1, decision.segment_id), (2, 77), (3, 77)):
             connection.execute(
@@ -253,22 +259,22 @@ def test_nights_in_a_row_in_one_segment_are_told_as_one(scored_shop):
                 {"back": back, "segment": segment, "night": NIGHT},
             )
 
-    history = explain(warehouse, "100").history
+    history = explained(warehouse, "100").history
 
     assert [(stay.segment_id, stay.nights) for stay in history] == [(77, 2), (decision.segment_id, 2)]
 
 
 def test_a_night_that_is_not_scored_and_a_missing_warehouse_are_wrong_usage(scored_shop, tmp_path):
     with pytest.raises(UsageError, match="the newest is 2024-07-01"):
-        explain(scored_shop(), "100", datetime.date(2024, 1, 1))
+        explained(scored_shop(), "100", as_of="2024-01-01")
     with pytest.raises(UsageError, match="no such file"):
-        explain(Warehouse(database=str(tmp_path / "none.duckdb")), "100")
+        explained(Warehouse(database=str(tmp_path / "none.duckdb")), "100")
 
 
 def test_an_explanation_is_json(scored_shop):
-    told = json.loads(json.dumps(asdict(explain(scored_shop(), "101")), default=str, allow_nan=False))
+    document = json.loads(json.dumps(asdict(explained(scored_shop(), "101")), default=str, allow_nan=False))
 
-    assert told["decision"]["segment_name"].startswith("segment ")
+    assert document["decision"]["segment_name"].startswith("segment ")
 
 
 def test_every_customer_of_the_shop_has_an_explanation_that_agrees(shop_run):
@@ -277,4 +283,4 @@ def test_every_customer_of_the_shop_has_an_explanation_that_agrees(shop_run):
     )["customer_id"]
 
     for customer in customers:
-        assert explain(shop_run.warehouse, customer).decision is not None
+        assert explained(shop_run.warehouse, customer).decision is not None

@@ -1,4 +1,4 @@
-"""What the pipeline would make of a source, before anything is run."""
+"""`inspect`: how a run would read a source."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_a_source_without_lines_can_be_inspected(tmp_path):
     assert (found.lines, found.clean, found.problems) == (0, 0, [])
 
 
-def test_what_would_stop_a_run_stops_it_as_well(tmp_path):
+def test_an_error_that_would_stop_a_run_stops_an_inspection(tmp_path):
     (tmp_path / "a.csv").write_text("customer_id,date,total\nA,1/2/2024,1\n")
     with pytest.raises(UsageError, match="day-first or month-first"):
         inspected(tmp_path)

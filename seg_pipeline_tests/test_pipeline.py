@@ -230,8 +230,8 @@ def test_a_clock_that_was_set_back_is_one_line_and_costs_nothing_once_it_is_righ
         at(wrong, datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
         status, line, tables = failing_run(some_orders())
         assert status == 1
-        assert ": the last order is of 2024-" in line
-        assert ", and nights go from 1990-01-01 to tomorrow (UTC);" in line
+        assert ": the last order is dated 2024-" in line
+        assert ", but nights go from 1990-01-01 to tomorrow (UTC);" in line
         assert "features.rfm_features" not in tables
         status, line, _ = failing_run(some_orders(), "--as-of", "2024-12-01")
         assert status == 2
@@ -253,7 +253,7 @@ def test_two_mistyped_years_are_named_with_their_row(failing_run):
     status, line, _ = failing_run([*some_orders(), *typos])
 
     assert status == 1
-    assert "orders.csv row 402: the last order is of 2099-02-01" in line
+    assert "orders.csv row 402: the last order is dated 2099-02-01" in line
 
 
 @pytest.mark.whole_run
@@ -300,7 +300,7 @@ def test_an_interrupted_run_says_so_in_one_line(tmp_path):
         _, said = run.communicate()
 
     assert run.returncode == 130
-    assert said.strip() == "seg-pipeline: interrupted; running again repairs what was begun"
+    assert said.strip() == "seg-pipeline: interrupted; the next run repairs what was unfinished"
 
 
 class Interrupting:
@@ -335,7 +335,7 @@ def test_an_interrupt_that_was_dropped_ends_the_run_at_the_next_step(
 
     assert run.status == 130
     assert capsys.readouterr().err.splitlines()[-1:] == [
-        "seg-pipeline: interrupted; running again repairs what was begun"
+        "seg-pipeline: interrupted; the next run repairs what was unfinished"
     ]
 
 

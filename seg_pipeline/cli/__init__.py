@@ -1,6 +1,7 @@
-"""The seg-pipeline command: a module for each of its commands, beside options.py and screen.py, which they share.
+"""The command line: parses arguments, calls a use case, and prints its result.
 
-Heavy imports wait until a command is known, so that --help answers at once.
+Each command is a module; options.py and screen.py hold what they share. Heavy imports wait until a command is known, so
+that --help answers at once.
 """
 
 import argparse
@@ -14,39 +15,49 @@ from seg_pipeline.cli.options import Help
 from seg_pipeline.cli.screen import warn
 from seg_pipeline.errors import SegPipelineError
 
-# In the order in which a newcomer meets them.
+# In the order in which a new user needs them.
 COMMANDS = (init, inspect, run, explain, backfill, champions, erase, completion)
 
 EPILOG = """\
 your own orders, from a file to segments:
-  seg-pipeline init orders.csv                     guess how it is read, write seg_pipeline.toml, run
-  seg-pipeline run --config seg_pipeline.toml      every night after that: only what is new is read
+  seg-pipeline init orders.csv                     find out how to read it, write seg_pipeline.toml, run
+  seg-pipeline run --config seg_pipeline.toml      every night after that: reads only what is new
 
 the steps one by one:
-  seg-pipeline inspect orders.csv                  the columns found, the dates, the first problems
+  seg-pipeline inspect orders.csv                  show its columns, its dates and the first problems
   seg-pipeline run --source exports/ --as-of 2011-12-10 --set returns=drop --set models.k_max=8
-  seg-pipeline explain 17850                       why this customer is in that segment
+  seg-pipeline explain 17850                       show why this customer is in a segment
 
 in scripts:
   seg-pipeline run --config seg_pipeline.toml --json | jq '.segments[].segment_name'
 
-`seg-pipeline COMMAND --help` has more examples. What a command finds goes to stdout, warnings and errors to stderr;
-with --json stdout is one JSON document, and all else goes to stderr. Nothing but text is written into a file or pipe.
+`seg-pipeline COMMAND --help` has more examples. Results go to stdout, warnings and errors to stderr. With --json,
+stdout is one JSON document and everything else goes to stderr. A file or a pipe gets plain text without colours.
 
 exit status:
   0    done
   1    the data failed a critical check or could not be read
   2    wrong usage or settings
   3    the machine said no: warehouse busy, disk full, folder read-only
-  130  interrupted; running again repairs what was begun
-  141  whoever read the output closed it
+  130  interrupted; the next run repairs what was unfinished
+  141  the reader of the output closed it
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status. Errors are one line on stderr."""
+    """Runs a command and returns its exit status; an error is one line on stderr.
+
+    Args:
+        arguments: The words of the command line; those of the process if None.
+
+    Raises:
+        SystemExit: The command line asks for help or is wrong.
+    """
     top = parser()
-    options = top.parse_args(arguments, argparse.Namespace(parser=top))
+    options, unknown = top.parse_known_args(arguments, argparse.Namespace(top=top))
+    if unknown:
+        # parse_args would show the usage of seg-pipeline instead of the command's.
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.getLogger("seg_pipeline").handlers = [_Warnings()]
     try:
         status = int(options.command(options))
@@ -57,16 +68,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"seg-pipeline: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print("seg-pipeline: interrupted; running again repairs what was begun", file=sys.stderr)
+        print("seg-pipeline: interrupted; the next run repairs what was unfinished", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # Whoever read the output has closed it, as head does; at exit Python would complain of it once more.
+        # The reader of the output has closed it, as head does. At exit, Python would report the closed pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands with their options."""
+    """Returns the parser of all commands with their options."""
     top = argparse.ArgumentParser(
         prog="seg-pipeline",
         description="Customer segments from raw order lines.",
@@ -80,7 +91,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 class _Warnings(logging.Handler):
-    """What the package logs, as the line that a failed warning is."""
+    """Prints what the package logs as warnings, like checks that failed as warnings."""
 
     def emit(self, record: logging.LogRecord) -> None:
         warn(record.getMessage())

@@ -1,4 +1,4 @@
-"""`python -m seg_pipeline.cli`, where the command is not on the path."""
+"""Lets `python -m seg_pipeline.cli` stand for the command if it is not on the path."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""`seg-pipeline backfill`: past nights from the orders that are loaded."""
+"""`seg-pipeline backfill`: builds past nights from the orders that are loaded."""
 
 import argparse
 
@@ -18,9 +18,9 @@ examples:
   seg-pipeline backfill 2011-11-01 2011-11-30 --config seg_pipeline.toml
   seg-pipeline backfill 2011-11-15
 
-Each night gets the numbers of that night: orders on or after it do not count, and it is scored by the champion that was
-in force, or by the first one after. What is published for a later night stays, and so does the champion of today.
-Give the settings (--preset, --config, --set) that the nights were run with.
+Each night gets the numbers of that night: orders on or after it do not count, and the champion in force on that night
+scores it, or the first one after it if there was none. The published files of a later night and today's champion do not
+change. Use the settings (--preset, --config, --set) that the nights were run with.
 """
 
 
@@ -34,9 +34,11 @@ def add(commands: Commands) -> None:
         epilog=EPILOG,
         parents=[settings_options(), places_options(), shown_options(loudness=True)],
     )
-    backfill.add_argument("first", metavar="FIRST", type=date, help="the first night (orders before this day count)")
-    backfill.add_argument("last", metavar="LAST", type=date, nargs="?", help="the last night; default: the first")
-    backfill.add_argument("--refit", action="store_true", help="fit models on every night too")
+    backfill.add_argument(
+        "first", metavar="FIRST", type=date, help="the first night, a date; the orders before it count"
+    )
+    backfill.add_argument("last", metavar="LAST", type=date, nargs="?", help="the last night; default: FIRST")
+    backfill.add_argument("--refit", action="store_true", help="also fit models on every night")
 
 
 def _backfill(options: argparse.Namespace) -> int:

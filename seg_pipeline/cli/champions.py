@@ -1,4 +1,4 @@
-"""`seg-pipeline champions`: the models that customers are scored with."""
+"""`seg-pipeline champions`: lists, pins and unpins the models that score customers."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from seg_pipeline.cli.options import (
 from seg_pipeline.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from seg_pipeline.usecases.champions import Reign
+    from seg_pipeline.usecases.champions import Appointment
 
 EPILOG = """\
 examples:
@@ -33,15 +33,21 @@ def add(commands: Commands) -> None:
         commands,
         "champions",
         _champions,
-        help="list the models that customers are scored with, pin one, or go back to one",
+        help="list the models that score customers; pin or unpin one",
         epilog=EPILOG,
         parents=[settings_options(), warehouse_option(), shown_options()],
     )
     pinning = champions.add_mutually_exclusive_group()
-    pinning.add_argument("--pin", metavar="MODEL_ID", help="put this one in force; no challenger replaces it")
+    pinning.add_argument(
+        "--pin", metavar="MODEL_ID", help="put this champion in force and let no challenger replace it"
+    )
     pinning.add_argument("--unpin", action="store_true", help="let challengers replace the champion again")
     champions.add_argument(
-        "--from", dest="start", metavar="DATE", type=date, help="first night it scores; default: the last night scored"
+        "--from",
+        dest="start",
+        metavar="DATE",
+        type=date,
+        help="first night for which --pin or --unpin holds; default: the last night scored",
     )
 
 
@@ -50,25 +56,25 @@ def _champions(options: argparse.Namespace) -> int:
     screen = Screen.of(options)
     from dataclasses import asdict
 
-    from seg_pipeline.usecases.champions import champions, pin_champion, unpin_champion
+    from seg_pipeline.usecases.champions import appointments, pin_champion, unpin_champion
 
     if options.pin:
         pin_champion(settings, options.pin, options.start)
     elif options.unpin:
         unpin_champion(settings, options.start)
-    reigns = champions(settings)
-    screen.result(lambda: {"champions": [asdict(reign) for reign in reigns]}, lambda: _show(screen, reigns))
+    rows = appointments(settings)
+    screen.result(lambda: {"champions": [asdict(row) for row in rows]}, lambda: _show(screen, rows))
     return 0
 
 
-def _show(screen: Screen, reigns: "Sequence[Reign]") -> None:
+def _show(screen: Screen, appointments: "Sequence[Appointment]") -> None:
     screen.rows(
         ("in force from", "model", "fitted on", "pinned", "why"),
         [
-            (reign.in_force_from, reign.model_id, reign.fitted_as_of, "yes" if reign.pinned else None, reign.why)
-            for reign in reigns
+            (row.in_force_from, row.model_id, row.fitted_as_of, "yes" if row.pinned else None, row.why)
+            for row in appointments
         ],
-        "Champions, the last in force",
+        "Champions; the last one is in force",
     )
-    if not reigns:
+    if not appointments:
         screen.say("no champion yet; seg-pipeline run fits one")

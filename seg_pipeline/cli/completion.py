@@ -1,4 +1,4 @@
-"""`seg-pipeline completion`: a script that completes commands, options and paths in a shell."""
+"""`seg-pipeline completion`: prints a script that completes commands, options and paths in a shell."""
 
 import argparse
 
@@ -7,15 +7,15 @@ from seg_pipeline.cli.options import Commands, add_command
 SHELLS = ("bash", "zsh", "fish")
 
 EPILOG = """\
-once, and it is there in every new shell:
+for every new shell, once:
   bash   seg-pipeline completion bash > ~/.local/share/bash-completion/completions/seg-pipeline
   zsh    seg-pipeline completion zsh > "${fpath[1]}/_seg-pipeline"
   fish   seg-pipeline completion fish > ~/.config/fish/completions/seg-pipeline.fish
 
-in this shell alone:
+for this shell only:
   eval "$(seg-pipeline completion bash)"
 """
-FILES = ("FILE", "PATH", "SOURCE")
+FILE_METAVARS = ("FILE", "PATH", "SOURCE")
 
 
 def add(commands: Commands) -> None:
@@ -35,11 +35,11 @@ def _completion(options: argparse.Namespace) -> int:
 
     from seg_pipeline.settings import preset_names
 
-    top = options.parser
+    top = options.top
     for command in _commands(top):
         for action in command._actions:
-            if action.metavar in FILES:
-                action.complete = shtab.FILE  # type: ignore[attr-defined]  # how shtab is told
+            if action.metavar in FILE_METAVARS:
+                action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks
             elif action.metavar == "DIR":
                 action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
             elif action.dest == "preset":
@@ -49,6 +49,7 @@ def _completion(options: argparse.Namespace) -> int:
 
 
 def _commands(top: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Returns the parsers of the commands."""
     return [
         command
         for action in top._actions

@@ -1,4 +1,4 @@
-"""`seg-pipeline erase`: customers, for good."""
+"""`seg-pipeline erase`: erases customers for good."""
 
 import argparse
 
@@ -10,10 +10,10 @@ examples:
   seg-pipeline erase 17850
   seg-pipeline erase 17850 12346 --config seg_pipeline.toml
 
-Their lines, features, segments and history are deleted, the published night is built anew without them, and the
-warehouse file is written anew. Lines of theirs in files that are loaded later are left out. The delivered files
-themselves, backups and what was copied from the published files are yours to mend. Give the settings (--preset,
---config, --set) that the night was run with.
+Deletes the customers' lines, features, segments and history, builds the published night again without them, and writes
+the warehouse file again. Files loaded later do not bring their lines back. You still have to remove them from the
+delivered files, from backups and from copies of the published files. Use the settings (--preset, --config, --set) that
+the night was run with.
 """
 
 
@@ -36,18 +36,21 @@ def _erase(options: argparse.Namespace) -> int:
     with screen.progress("erasing") as progress:
         from seg_pipeline.usecases.erase import erase
 
-        done = erase(settings, progress, options.customers)
+        erasure = erase(settings, progress, options.customers)
 
     def show() -> None:
-        for table, rows in done.rows.items():
+        for table, rows in erasure.rows.items():
             screen.say(f"erased: {rows:,} rows of {table}")
-        if not done.rows:
-            screen.say("erased: nothing; no table has such a customer")
-        screen.say("published: " + ("built anew without them" if done.republished else "nothing was"))
-        screen.say(f"from now on lines of {len(options.customers)} customers are left out when they are loaded")
+        if not erasure.rows:
+            screen.say("erased: nothing; no table has these customers")
+        screen.say(
+            "published: "
+            + ("the night was built again without them" if erasure.republished else "nothing was published")
+        )
+        screen.say(f"later loads leave out the lines of {len(options.customers)} customers")
 
     screen.result(
-        lambda: {"rows": done.rows, "republished": done.republished, "warnings": screen.warnings},
+        lambda: {"rows": erasure.rows, "republished": erasure.republished, "warnings": screen.warnings},
         show,
     )
     return 0

@@ -1,4 +1,4 @@
-"""`seg-pipeline explain`: how a customer came to a segment."""
+"""`seg-pipeline explain`: shows why a customer is in a segment."""
 
 import argparse
 from pathlib import Path
@@ -31,13 +31,15 @@ def add(commands: Commands) -> None:
         commands,
         "explain",
         _explain,
-        help="show how a customer came to a segment, from the raw lines on, and what would change it",
+        help="show why a customer is in a segment, from the raw lines on, and what would change it",
         epilog=EPILOG,
         parents=[settings_options(), warehouse_option(), shown_options()],
     )
-    explain.add_argument("customer", metavar="CUSTOMER", help="customer id")
-    explain.add_argument("--as-of", metavar="DATE", help="the night; default: the newest one that is scored")
-    explain.add_argument("--lines", metavar="N", type=_count, default=10, help="raw lines to show; default: 10")
+    explain.add_argument("customer", metavar="CUSTOMER", help="the customer's id")
+    explain.add_argument("--as-of", metavar="DATE", help="the night; default: the newest scored night")
+    explain.add_argument(
+        "--lines", metavar="N", type=_count, default=10, help="how many raw lines to show; default: 10"
+    )
 
 
 def _explain(options: argparse.Namespace) -> int:
@@ -45,45 +47,49 @@ def _explain(options: argparse.Namespace) -> int:
 
     settings = settings_of(options)
     from seg_pipeline.usecases.explain import explain
-    from seg_pipeline.wiring import warehouse_of
 
-    found = explain(warehouse_of(settings), options.customer, settings.as_of, options.lines)
+    explanation = explain(settings, options.customer, options.lines)
     screen = Screen.of(options)
-    screen.result(lambda: asdict(found), lambda: _show(screen, found))
+    screen.result(lambda: asdict(explanation), lambda: _show(screen, explanation))
     return 0
 
 
-def _show(screen: Screen, found: "Explanation") -> None:
-    """The steps in the order in which they were taken."""
+def _show(screen: Screen, explanation: "Explanation") -> None:
+    """Shows the steps from the raw lines to the segment, in their order."""
     from dataclasses import astuple
 
     say = screen.say
 
-    decision = found.decision
+    decision = explanation.decision
     segment = f"{decision.segment_name} (segment {decision.segment_id})" if decision else "no segment"
-    say(f"Customer {found.customer_id} as of {found.as_of}: {segment}")
+    say(f"Customer {explanation.customer_id} as of {explanation.as_of}: {segment}")
     say(
-        f"\n1. {found.lines:,} raw lines: {found.lines_counting:,} count, {found.lines_too_late:,} are on or after the"
-        " night"
+        f"\n1. {explanation.lines:,} raw lines: {explanation.lines_counting:,} count,"
+        f" {explanation.lines_too_late:,} are on or after the night"
     )
-    lines = [[f"{Path(line.source_file).name} row {line.source_row}", *astuple(line)[2:]] for line in found.first_lines]
+    lines = [
+        [f"{Path(line.source_file).name} row {line.source_row}", *astuple(line)[2:]] for line in explanation.first_lines
+    ]
     headings = ("line", "order", "date", "product", "quantity", "price", "amount", "")
     screen.rows(headings, lines)
-    if len(lines) < found.lines:
-        say(f"and {found.lines - len(lines):,} more; --lines shows them")
-    say(f"\n2. {sum(one.lines for one in found.rejections):,} lines rejected")
-    for one in found.rejections:
-        say(f"  {one.lines:,} {one.reason}: {one.meaning}; first: {'; '.join(one.examples)}")
+    if len(lines) < explanation.lines:
+        say(f"and {explanation.lines - len(lines):,} more; --lines shows them")
+    say(f"\n2. {sum(rejection.lines for rejection in explanation.rejections):,} lines rejected")
+    for rejection in explanation.rejections:
+        examples = "; ".join(rejection.examples)
+        say(f"  {rejection.lines:,} {rejection.reason}: {rejection.meaning}; first: {examples}")
     if decision is None:
         say("\nno clean line before the night, so no segment")
         return
     say("\n3. features")
-    told = [*decision.features, *decision.scores]
-    screen.rows(("feature", "value", "meaning"), [(one.name, one.value, one.description) for one in told])
+    features = [*decision.features, *decision.scores]
+    screen.rows(
+        ("feature", "value", "meaning"), [(feature.name, feature.value, feature.description) for feature in features]
+    )
     if decision.grid:
         say(f"cell of the R x F grid: {decision.grid}")
     if decision.steps:
-        say("\n4. made comparable: (transformed - centre) / scale x weight")
+        say("\n4. features as the model sees them: (transformed - centre) / scale x weight")
         screen.rows(
             ("feature", "raw", "filled", "transform", "transformed", "centre", "scale", "scaled", "weight", "result"),
             [astuple(step) for step in decision.steps],
@@ -94,30 +100,32 @@ def _show(screen: Screen, found: "Explanation") -> None:
         screen.rows(
             ("id", "segment", "distance to centre", "to its nearest cell", "probability"),
             [
-                (one.segment_id, one.segment_name, one.distance, one.nearest_cell, one.probability)
-                for one in decision.affinities
+                (near.segment_id, near.segment_name, near.distance, near.nearest_cell, near.probability)
+                for near in decision.affinities
             ],
         )
     if decision.runner_up:
         say(f"runner-up: {decision.runner_up}")
     if decision.rule:
         say(
-            f"the segment in short: {decision.rule} ({decision.rule_precision:.0%} of those under this rule are in it,"
-            f" {decision.rule_recall:.0%} of it are under the rule)"
+            f"the segment in short: {decision.rule} ({decision.rule_precision:.0%} of the customers matching this rule"
+            f" are in it, {decision.rule_recall:.0%} of the segment match the rule)"
         )
     if decision.changes:
-        say("\n6. what would have to change, each alone")
+        say("\n6. what would move the customer, one feature at a time")
     for change in decision.changes:
-        moved = f"at {change.feature} {shown(change.to)} to {change.segment_name} (segment {change.segment_id})"
-        unmoved = f"no value of {change.feature} alone would"
-        say(f"  {unmoved if change.to is None else moved} (now {shown(change.now)})")
+        now = f"(now {shown(change.now)})"
+        moves = f"{change.feature} {shown(change.to)} {now}: to {change.segment_name} (segment {change.segment_id})"
+        stays = f"no value of {change.feature} alone would {now}"
+        say(f"  {stays if change.to is None else moves}")
     say("\n7. nights")
-    for stay in found.history:
+    for stay in explanation.history:
         nights = f"{stay.first}" if stay.first == stay.last else f"{stay.first} to {stay.last}, {stay.nights} nights"
         say(f"  {nights}: {stay.segment_name} (segment {stay.segment_id})")
 
 
 def _count(text: str) -> int:
+    """Returns the number of lines that an argument names."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of lines")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of lines")
     return int(text)

@@ -1,7 +1,6 @@
-"""`seg-pipeline init`: from a file of orders to a settings file and a first run."""
+"""`seg-pipeline init`: finds out how orders are read, writes the settings file and makes the first run."""
 
 import argparse
-import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from seg_pipeline.cli.options import Commands, add_command, overrides, places_options, settings_options, shown_options
 from seg_pipeline.cli.screen import Screen
-from seg_pipeline.errors import MachineError, UsageError
+from seg_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
     from seg_pipeline.usecases.init import Proposal, Question
@@ -22,10 +21,12 @@ examples:
   seg-pipeline init orders.csv --no-run --config shop/seg_pipeline.toml
   seg-pipeline init --set source.table=shop.order_lines --set source.cursor=line_id     (PostgreSQL)
 
-Looks at the first lines, says what it decided and why, and asks what it cannot tell; where nobody can be asked, it
-takes the likely answers, and stops in one line where none is safe. Then it writes the settings file, with a comment on
-each key, and runs. Columns: order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country,
-description, currency, shop. Of these customer_id, ordered_at, and unit_price or amount must be there.
+Reads the first lines, shows what it chose and why, and asks what the data does not show. If nobody can be asked, it
+takes the likely answers, and stops with one line if no answer is safe. Then it writes the settings file, with a
+comment on each key, and runs.
+
+Columns: order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description, currency,
+shop. The file must have customer_id, ordered_at, and unit_price or amount.
 """
 
 
@@ -35,44 +36,41 @@ def add(commands: Commands) -> None:
         commands,
         "init",
         _init,
-        help="bring your own orders: guess how they are read, write the settings file, run",
+        help="start with your own orders: find out how to read them, write the settings file, run",
         epilog=EPILOG,
         parents=[settings_options(config=False), places_options(), shown_options(loudness=True, as_json=False)],
     )
     init.add_argument("source", metavar="SOURCE", nargs="*", help="files, folders or globs of order lines")
     init.add_argument(
         "--column", metavar="COLUMN=NAME", action="append", default=[],
-        help="the file's name for a column, e.g. customer_id=Kunde; may be given again",
+        help="the file's name for a column, e.g. customer_id=Kunde; can be repeated",
     )  # fmt: skip
     init.add_argument(
         "--config", metavar="FILE", type=Path, default=Path("seg_pipeline.toml"),
         help="the settings file to write; default: seg_pipeline.toml",
     )  # fmt: skip
     init.add_argument(
-        "--yes", action="store_true", help="ask nothing: take the likely answers (so do --quiet and a log file)"
+        "--yes",
+        action="store_true",
+        help="ask nothing and take the likely answers; implied by --quiet and by output to a file or a pipe",
     )
     init.add_argument("--no-run", action="store_true", help="only write the settings file")
-    init.add_argument("--force", action="store_true", help="write over a settings file that is there")
+    init.add_argument("--force", action="store_true", help="overwrite an existing settings file")
 
 
 def _init(options: argparse.Namespace) -> int:
-    file: Path = options.config
-    if file.exists() and not options.force:
-        raise UsageError(f"{file}: is there already; use it with seg-pipeline run --config {file}, or give --force")
-    given = [*overrides(options), *(f"source.columns.{column}" for column in options.column)]
-    if not any(word.startswith(("source.path=", "source.table=")) for word in given):
-        raise UsageError("init: no orders given; name a file, a folder or a glob: seg-pipeline init orders.csv")
+    overridden = [*overrides(options), *(f"source.columns.{column}" for column in options.column)]
     screen = Screen.of(options)
-    from seg_pipeline.settings import load_settings
-    from seg_pipeline.usecases.init import propose, settings_text
+    from seg_pipeline.usecases.init import propose, suggested_answer
+    from seg_pipeline.usecases.settings_file import write_settings
 
-    asking = not (options.yes or options.quiet) and sys.stdin.isatty() and sys.stdout.isatty()
-    proposal = propose(given, partial(_answer, screen, asking))
+    can_ask = not (options.yes or options.quiet) and sys.stdin.isatty() and sys.stdout.isatty()
+    ask = partial(_ask, screen) if can_ask else suggested_answer
+    proposal = propose(options.config, overridden, ask, overwrite=options.force)
     _show(screen, proposal)
-    _write(file, settings_text(proposal, file))
-    screen.say(f"\nwritten: {file}")
-    settings = load_settings(config=file)
-    command = f"seg-pipeline run --config {file}"
+    settings = write_settings(proposal)
+    screen.say(f"\nwritten: {proposal.file}")
+    command = f"seg-pipeline run --config {proposal.file}"
     if options.no_run:
         screen.say(f"next: {command}")
         return 0
@@ -82,20 +80,12 @@ def _init(options: argparse.Namespace) -> int:
     return run_and_show(settings, screen)
 
 
-def _answer(screen: Screen, asking: bool, question: "Question") -> str:
-    """Asks on the terminal; elsewhere takes the answer that is suggested.
+def _ask(screen: Screen, question: "Question") -> str:
+    """Asks on the terminal until the answer is valid: its number, its name, or nothing for the suggested one.
 
     Raises:
-        NotAskedError: there is nobody to ask, and no answer is safe.
+        UsageError: The input ends before there is an answer.
     """
-    from seg_pipeline.usecases.init import NotAskedError
-
-    either = " or ".join(f"--set {question.key}={answer}" for answer in question.answers)
-    if not asking:
-        if question.suggested is None:
-            told = "; ".join(f"{answer}: {meaning}" for answer, meaning in question.answers.items())
-            raise NotAskedError(f"{question.text} {told}; say it with {either}")
-        return question.suggested
     screen.say(f"\n{question.text}")
     answers = list(question.answers)
     for number, answer in enumerate(answers, 1):
@@ -105,52 +95,41 @@ def _answer(screen: Screen, asking: bool, question: "Question") -> str:
         try:
             word = input(f"answer{default}: ").strip()
         except EOFError:
-            raise UsageError(f"{question.key}: no answer; say it with --set {question.key}=...") from None
+            raise UsageError(f"{question.key}: no answer; give it with --set {question.key}=...") from None
         if not word and question.suggested is not None:
             return question.suggested
         if word in question.answers or (word and not question.answers):
             return word
         if word.isdecimal() and 0 < int(word) <= len(answers):
             return answers[int(word) - 1]
-        screen.say(f"one of 1 to {len(answers)}, or its name" if answers else "a word, or - for none")
+        screen.say(f"answer 1 to {len(answers)}, or with a name" if answers else "answer with a word, or - for none")
 
 
 def _show(screen: Screen, proposal: "Proposal") -> None:
+    """Shows how a run would read the source, the choices and their reasons, and what follows from them."""
     from seg_pipeline.cli.inspect import show
 
-    if proposal.inspection:
-        show(screen, proposal.inspection)
-    screen.say("\ndecided:")
-    for one in proposal.decisions:
-        screen.say(f"  {one.key} = {one.value}: {one.why}")
-    source = proposal.settings.source
-    columns = proposal.inspection.deliveries[0].columns if proposal.inspection else source.columns
-    if proposal.inspection:
-        detected = proposal.inspection.deliveries[0].shape.detected
-        if detected:
-            shown = ", ".join(f"{name} {value!r}" for name, value in detected.items())
-            screen.say(f"  {shown}, decimal {source.decimal!r}, dates {proposal.inspection.dates}")
-        if proposal.inspection.returns:
-            screen.say(
-                f"  returns = {proposal.settings.returns}: {proposal.inspection.returns:,} lines take money back; they"
-                " reduce what a customer spent, and are no orders (drop and match: see the settings file)"
-            )
-        if "order_id" not in columns:
-            screen.say("  no order numbers: a customer's lines of one day are one order (else --column order_id=NAME)")
-        if "quantity" not in columns:
-            screen.say("  no quantities: each line is one unit")
-        if {"unit_price", "amount"} <= columns.keys():
-            screen.say(
-                f"  a line is worth quantity x {columns['unit_price']}; {columns['amount']} only where that is empty"
-            )
-
-
-def _write(file: Path, text: str) -> None:
-    """Writes the settings file as a whole or not at all."""
-    part = file.with_name(f".{file.name}.part")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, file)
-    except OSError as error:
-        raise MachineError(f"{file}: {error.strerror}; name another with --config") from None
+    inspection = proposal.inspection
+    if inspection:
+        show(screen, inspection)
+    screen.say("\nchosen:")
+    for choice in proposal.choices:
+        screen.say(f"  {choice.key} = {choice.value}: {choice.why}")
+    if inspection is None:
+        return
+    delivery = inspection.deliveries[0]
+    if delivery.shape.detected:
+        detected = ", ".join(f"{name} {value!r}" for name, value in delivery.shape.detected.items())
+        screen.say(f"  {detected}, decimal {proposal.settings.source.decimal!r}, dates {inspection.dates}")
+    if inspection.returns:
+        screen.say(
+            f"  returns = {proposal.settings.returns}: {inspection.returns:,} lines take money back; they reduce what a"
+            " customer spent and are no orders (for drop and match see the settings file)"
+        )
+    if "order_id" not in delivery.columns:
+        screen.say("  no order numbers: a customer's lines of one day are one order (else --column order_id=NAME)")
+    if "quantity" not in delivery.columns:
+        screen.say("  no quantities: each line is one unit")
+    if {"unit_price", "amount"} <= delivery.columns.keys():
+        price, amount = delivery.columns["unit_price"], delivery.columns["amount"]
+        screen.say(f"  a line is worth quantity x {price}; {amount} counts only if that is empty")

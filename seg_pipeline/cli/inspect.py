@@ -1,4 +1,4 @@
-"""`seg-pipeline inspect`: how a source would be read."""
+"""`seg-pipeline inspect`: shows how a run would read a source."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ examples:
   seg-pipeline inspect bestellungen.csv --set source.columns.customer_id=Kunde --set source.decimal=,
   seg-pipeline inspect exports/ --json
 
-seg-pipeline init goes further: it asks what is not sure, and writes the settings file.
+seg-pipeline init goes further: it asks what the data does not show, and writes the settings file.
 """
 
 
@@ -25,11 +25,11 @@ def add(commands: Commands) -> None:
         commands,
         "inspect",
         _inspect,
-        help="show how a source would be read, without running",
+        help="show how a run would read a source, without running",
         epilog=EPILOG,
         parents=[settings_options(), shown_options()],
     )
-    inspect.add_argument("source", metavar="SOURCE", nargs="+", help="files, folders or globs")
+    inspect.add_argument("source", metavar="SOURCE", nargs="+", help="files, folders or globs of order lines")
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -37,25 +37,30 @@ def _inspect(options: argparse.Namespace) -> int:
     screen = Screen.of(options)
     from seg_pipeline.usecases.inspect import inspect
 
-    found = inspect(settings)
-    screen.result(lambda: _document(found), lambda: show(screen, found))
+    inspection = inspect(settings)
+    screen.result(lambda: _document(inspection), lambda: show(screen, inspection))
     return 0
 
 
-def _document(found: "Inspection") -> dict[str, object]:
+def _document(inspection: "Inspection") -> dict[str, object]:
     from dataclasses import asdict, fields
 
-    problems = [dict(zip(("reason", "meaning", "lines", "first"), one, strict=True)) for one in found.problems]
-    deliveries = [{"files": one.files, **asdict(one.shape), "columns": one.columns} for one in found.deliveries]
-    document = {field.name: getattr(found, field.name) for field in fields(found)}
+    problems = [
+        dict(zip(("reason", "meaning", "lines", "first"), problem, strict=True)) for problem in inspection.problems
+    ]
+    deliveries = [
+        {"files": delivery.files, **asdict(delivery.shape), "columns": delivery.columns}
+        for delivery in inspection.deliveries
+    ]
+    document = {field.name: getattr(inspection, field.name) for field in fields(inspection)}
     return {**document, "deliveries": deliveries, "problems": problems}
 
 
-def show(screen: Screen, found: "Inspection") -> None:
-    """An inspection for people."""
+def show(screen: Screen, inspection: "Inspection") -> None:
+    """Shows an inspection to people."""
     from seg_pipeline.raw.columns import ORDER_COLUMNS
 
-    for delivery, first in zip(found.deliveries, found.examples, strict=True):
+    for delivery, first in zip(inspection.deliveries, inspection.examples, strict=True):
         more = f" and {len(delivery.files) - 1} more of this shape" if len(delivery.files) > 1 else ""
         screen.rows(
             ("column of raw_orders", "column of the file", "first value"),
@@ -65,14 +70,14 @@ def show(screen: Screen, found: "Inspection") -> None:
         unused = [name for name in delivery.header if name not in delivery.columns.values()]
         if unused:
             screen.say(f"not used: {', '.join(unused)}")
-    for line in found.refused:
+    for line in inspection.refused:
         screen.say(f"set aside: {line}")
-    screen.say(f"dates are read as: {found.dates}")
-    screen.say(f"of the first {found.lines:,} lines {found.clean:,} would count")
-    if found.clean:
+    screen.say(f"dates are read as: {inspection.dates}")
+    screen.say(f"of the first {inspection.lines:,} lines {inspection.clean:,} would count")
+    if inspection.clean:
         screen.say(
-            f"  {found.customers:,} customers, {found.orders:,} orders from {found.first_day} to {found.last_day},"
-            f" worth {found.revenue:,.2f}; {found.returns:,} lines are returns"
+            f"  {inspection.customers:,} customers, {inspection.orders:,} orders from {inspection.first_day} to"
+            f" {inspection.last_day}, worth {inspection.revenue:,.2f}; {inspection.returns:,} lines are returns"
         )
-    for reason, meaning, lines, example in found.problems:
+    for reason, meaning, lines, example in inspection.problems:
         screen.say(f"  {lines:,} {reason}: {meaning}; first: {example}")

@@ -1,4 +1,4 @@
-"""The options that commands share, and the settings that they make."""
+"""The options that commands share, and the settings that options name."""
 
 import argparse
 import datetime
@@ -14,10 +14,16 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
-    """Examples as they are written, and what an option does beside its name."""
+    """Prints examples as they are written, and the help of an option beside its name."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, max_help_position=30)
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Adds an argument; argparse forgets that commands are indented, and would break the longest ones' lines."""
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += self._indent_increment
 
 
 def add_command(
@@ -29,7 +35,19 @@ def add_command(
     epilog: str,
     parents: Sequence[argparse.ArgumentParser] = (),
 ) -> argparse.ArgumentParser:
-    """A command with its help; `work` gets the options and returns the exit status."""
+    """Adds a command.
+
+    Args:
+        commands: Where to add it.
+        name: Its name.
+        work: Does what the command is for; takes the options and returns the exit status.
+        help: One line of help.
+        epilog: Examples, and what else the user has to know.
+        parents: Parsers of the options that it shares with other commands.
+
+    Returns:
+        The parser of the command.
+    """
     command = commands.add_parser(
         name,
         parents=list(parents),
@@ -38,55 +56,52 @@ def add_command(
         epilog=epilog,
         formatter_class=Help,
     )
-    command.set_defaults(command=work)
+    command.set_defaults(command=work, parser=command)
     return command
 
 
 def settings_options(*, config: bool = True) -> argparse.ArgumentParser:
-    """--preset, --config and --set, which every command takes that reads settings."""
+    """Returns a parser of --preset, --config (if `config`) and --set, for commands that load settings."""
     shared, group = _group("settings")
     group.add_argument(
         "--preset", metavar="NAME", help="a preset (generic, online_retail, cdnow) or the path of a preset file"
     )
     if config:
-        group.add_argument("--config", metavar="FILE", type=Path, help="settings file (TOML)")
+        group.add_argument("--config", metavar="FILE", type=Path, help="a settings file (TOML)")
     group.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="override a setting; may be given again"
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override a setting; can be repeated"
     )
     return shared
 
 
 def warehouse_option() -> argparse.ArgumentParser:
-    """--warehouse."""
-    shared, group = _group("places")
-    group.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
-    return shared
+    """Returns a parser of --warehouse."""
+    return _places()[0]
 
 
 def places_options() -> argparse.ArgumentParser:
-    """--warehouse and --output."""
-    shared, group = _group("places")
-    group.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
-    group.add_argument("--output", metavar="DIR", help="folder of the published files; default: published")
+    """Returns a parser of --warehouse and --output."""
+    shared, group = _places()
+    group.add_argument("--output", metavar="DIR", help="the folder of the published files; default: published")
     return shared
 
 
 def shown_options(*, loudness: bool = False, as_json: bool = True) -> argparse.ArgumentParser:
-    """--json and, where something goes on for a while, --quiet and --verbose."""
-    shared, group = _group("what is shown")
+    """Returns a parser of --json (if `as_json`), and of --quiet and --verbose (if `loudness`)."""
+    shared, group = _group("output")
     if as_json:
         group.add_argument(
-            "--json", action="store_true", help="one JSON document on stdout; progress and warnings go to stderr"
+            "--json", action="store_true", help="print one JSON document on stdout; progress and warnings go to stderr"
         )
     if loudness:
         volume = group.add_mutually_exclusive_group()
-        volume.add_argument("--quiet", action="store_true", help="show warnings and errors alone")
-        volume.add_argument("--verbose", action="store_true", help="show every step with its time as it ends")
+        volume.add_argument("--quiet", action="store_true", help="show only warnings and errors")
+        volume.add_argument("--verbose", action="store_true", help="show each step and its time as it ends")
     return shared
 
 
 def overrides(options: argparse.Namespace) -> list[str]:
-    """The options that have a setting, as overrides; --set beats them, as the more explicit."""
+    """Returns the options that stand for a setting as `KEY=VALUE`, followed by --set, which beats them."""
     source = getattr(options, "source", None)
     named = {
         "source.path": json.dumps(source) if source else None,
@@ -95,23 +110,34 @@ def overrides(options: argparse.Namespace) -> list[str]:
         "warehouse.path": getattr(options, "warehouse", None),
         "output.path": getattr(options, "output", None),
     }
-    given = [f"{key}={value}" for key, value in named.items() if value is not None]
-    return [*given, *options.set]
+    return [*(f"{key}={value}" for key, value in named.items() if value is not None), *options.set]
 
 
 def settings_of(options: argparse.Namespace) -> "Settings":
-    """Loads the settings that the options name, so that a wrong one is reported before anything heavy is imported."""
+    """Loads the settings that the options name.
+
+    Commands do it before their heavy imports, so that a wrong setting is reported at once.
+
+    Raises:
+        UsageError: A setting is wrong.
+    """
     from seg_pipeline.settings import load_settings
 
     return load_settings(overrides(options), config=options.config)
 
 
 def date(text: str) -> datetime.date:
-    """A date of the command line."""
+    """Returns the date that an argument names."""
     try:
         return datetime.date.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date like 2011-12-10") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2011-12-10") from None
+
+
+def _places() -> tuple[argparse.ArgumentParser, argparse._ArgumentGroup]:
+    shared, group = _group("places")
+    group.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
+    return shared, group
 
 
 def _group(title: str) -> tuple[argparse.ArgumentParser, argparse._ArgumentGroup]:

@@ -1,4 +1,4 @@
-"""`seg-pipeline run`: load, clean, segment, publish."""
+"""`seg-pipeline run`: loads, cleans and segments orders, and publishes the result."""
 
 import argparse
 import math
@@ -12,7 +12,7 @@ from seg_pipeline.cli.screen import Screen, timed
 if TYPE_CHECKING:
     from seg_pipeline.settings import Settings
     from seg_pipeline.usecases.execution import Progress
-    from seg_pipeline.usecases.run import Done
+    from seg_pipeline.usecases.run import RunResult
 
 EPILOG = """\
 examples:
@@ -23,7 +23,7 @@ examples:
   seg-pipeline run --source exports/ --verbose > run.log
   seg-pipeline run --source exports/ --json > run.json
 
-settings that are often given (docs/reference.md lists them all, with their defaults):
+common settings (docs/reference.md lists them all, with their defaults):
   returns=net|drop|match         duplicates=drop|keep            zero_prices=reject|keep
   excluded_products=POST,BANK*   source.date_format=day-first    source.decimal=,
   features.columns=recency_days,frequency,monetary               features.transform=log1p
@@ -39,17 +39,17 @@ def add(commands: Commands) -> None:
         commands,
         "run",
         _run,
-        help="load, clean and segment a source; publish the result",
+        help="load, clean and segment orders, and publish the result",
         epilog=EPILOG,
         parents=[settings_options(), places_options(), shown_options(loudness=True)],
     )
     run.add_argument(
-        "--source", metavar="PATH", nargs="+", help="files, folders or globs: csv and other text (also .gz), parquet"
+        "--source", metavar="PATH", nargs="+", help="files, folders or globs: CSV and other text (also .gz), Parquet"
     )
     run.add_argument(
-        "--as-of", metavar="DATE", help="orders before this day count; default: the day after the last order"
+        "--as-of", metavar="DATE", help="the night; orders before it count; default: the day after the last order"
     )
-    run.add_argument("--refit", action="store_true", help="fit models although none are due")
+    run.add_argument("--refit", action="store_true", help="fit models even if no fit is due")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -58,64 +58,67 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def run_and_show(settings: "Settings", screen: Screen, *, refit: bool = False) -> int:
-    """Runs with these settings, and shows what came out; returns the exit status."""
+    """Runs with these settings, shows the result, and returns the exit status."""
     began = time.perf_counter()
     with screen.progress("starting") as progress:
         from seg_pipeline.usecases.run import run
 
-        done = run(settings, progress, refit=refit)
+        result = run(settings, progress, refit=refit)
     seconds = time.perf_counter() - began
     screen.say(timed("the rest", seconds - sum(progress.seconds.values())) + "  (imports and orchestration)")
     screen.say(timed("in all", seconds) + "\n")
     screen.result(
-        lambda: _document(done, progress, screen.warnings, seconds),
-        lambda: _show(screen, done, settings.strategies.currency),
+        lambda: _document(result, progress, screen.warnings, seconds),
+        lambda: _show(screen, result, settings.strategies.currency),
     )
     return 0
 
 
-def _document(done: "Done", progress: "Progress", warnings: Sequence[str], seconds: float) -> dict[str, object]:
+def _document(result: "RunResult", progress: "Progress", warnings: Sequence[str], seconds: float) -> dict[str, object]:
     return {
-        "as_of": done.as_of,
-        "model_id": done.model_id,
-        "fitted_as_of": done.fitted_as_of,
-        "fit": done.fit,
-        "decision": done.decision,
-        "segments": done.segments,
-        "warehouse": done.warehouse,
-        "published": done.published,
-        "files": sorted(map(str, done.published.iterdir())) if done.published else [],
+        "as_of": result.as_of,
+        "model_id": result.model_id,
+        "fitted_as_of": result.fitted_as_of,
+        "fit": result.fit,
+        "decision": result.decision,
+        "segments": result.segments,
+        "warehouse": result.warehouse,
+        "published": result.published,
+        "files": sorted(map(str, result.published.iterdir())) if result.published else [],
         "warnings": list(warnings),
-        "seconds": {**{stage: round(took, 3) for stage, took in progress.seconds.items()}, "in_all": round(seconds, 3)},
+        "seconds": {
+            **{stage: round(stage_seconds, 3) for stage, stage_seconds in progress.seconds.items()},
+            "in_all": round(seconds, 3),
+        },
     }
 
 
-def _show(screen: Screen, done: "Done", currency: str) -> None:
-    _show_segments(screen, done, currency)
-    screen.say(_scored_with(done))
-    screen.say(f"\nwarehouse: {done.warehouse}")
-    if done.published is None:
+def _show(screen: Screen, result: "RunResult", currency: str) -> None:
+    _show_segments(screen, result, currency)
+    screen.say(_scored_with(result))
+    screen.say(f"\nwarehouse: {result.warehouse}")
+    if result.published is None:
         screen.say(
-            f"published: nothing new, since a later night than {done.as_of} is in {done.output}; for other orders"
-            " give --output (and --warehouse) of their own"
+            f"published: nothing new, since {result.output} holds a later night than {result.as_of}; give the orders of"
+            " another shop their own --output and --warehouse"
         )
         return
-    screen.say(f"published: {done.published}")
-    for file in sorted(done.published.iterdir()):
+    screen.say(f"published: {result.published}")
+    for file in sorted(result.published.iterdir()):
         if file.suffix in (".csv", ".duckdb", ".parquet"):
             screen.say(f"           {file}")
-    screen.say(f"report:    {done.published / 'report.html'}")
+    screen.say(f"report:    {result.published / 'report.html'}")
 
 
-def _show_segments(screen: Screen, done: "Done", currency: str) -> None:
+def _show_segments(screen: Screen, result: "RunResult", currency: str) -> None:
     from rich.table import Table
 
-    table = Table(title=f"Customer segments as of {done.as_of}", title_justify="left")
+    table = Table(title=f"Customer segments as of {result.as_of}", title_justify="left")
     table.add_column("id", justify="right")
     table.add_column("segment", no_wrap=True)
     for heading in ("customers", "share", f"revenue {currency}".strip(), "share", "recency", "orders", "spend"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for row in done.segments:
+    for row in result.segments:
         figures = (
             (row["customers"], ",.0f"),
             (row["share"], ".1%"),
@@ -125,17 +128,17 @@ def _show_segments(screen: Screen, done: "Done", currency: str) -> None:
             (row["median_frequency"], ",.0f"),
             (row["median_monetary"], ",.0f"),
         )
-        # Segment 0 has no last order.
-        told = ("-" if math.isnan(value) else format(value, how) for value, how in figures)
-        table.add_row(str(row["segment_id"]), row["segment_name"], *told)
+        # Customers without a purchase have no last order.
+        cells = ("-" if math.isnan(value) else format(value, spec) for value, spec in figures)
+        table.add_row(str(row["segment_id"]), row["segment_name"], *cells)
     screen.console.print(table)
     screen.say("recency (days), orders and spend are medians")
 
 
-def _scored_with(done: "Done") -> str:
-    """Says which model scored the night, and what became of a fit."""
-    later = ", after this night: there was none before" if done.fitted_as_of > done.as_of else ""
-    line = f"scored with {done.model_id}, fitted on {done.fitted_as_of}{later}"
-    if done.decision is None:
+def _scored_with(result: "RunResult") -> str:
+    """Returns a line that says which model scored the night, after one on the fit if there was one."""
+    later = ", after this night: there was none before" if result.fitted_as_of > result.as_of else ""
+    line = f"scored with {result.model_id}, fitted on {result.fitted_as_of}{later}"
+    if result.decision is None:
         return line
-    return f"fitted: {done.fit}; champion {done.decision['decision']}: {done.decision['reason']}\n{line}"
+    return f"fitted: {result.fit}; champion {result.decision['decision']}: {result.decision['reason']}\n{line}"

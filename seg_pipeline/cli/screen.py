@@ -1,4 +1,4 @@
-"""What a command shows: progress and results for people, or one JSON document for scripts."""
+"""Shows the progress and the result of a command to people, or prints one JSON document for scripts."""
 
 import argparse
 import datetime
@@ -20,13 +20,13 @@ LOG_WIDTH = 140
 
 @dataclass(frozen=True, slots=True)
 class Screen:
-    """The terminal, a log file or a pipe; in the latter two nothing but text is written.
+    """Where a command shows its output: a terminal, or a file or pipe, which get plain text without colours.
 
     Attributes:
-        console: Takes what is for people: stdout, with --json stderr, with --quiet nothing.
-        as_json: Whether stdout gets one JSON document instead.
-        verbose: Whether every step is told as it ends.
-        warnings: What was warned of so far.
+        console: Prints what is for people: on stdout, on stderr with --json, and nowhere with --quiet.
+        as_json: Whether to print the result as one JSON document on stdout.
+        verbose: Whether to show every step as it ends.
+        warnings: The warnings so far.
     """
 
     console: "Console"
@@ -36,22 +36,27 @@ class Screen:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> "Screen":
-        """As --json, --quiet and --verbose say, as far as the command has them."""
+        """Returns the screen that --json, --quiet and --verbose ask for; a command need not have all of them."""
         from rich.console import Console
 
         as_json = getattr(options, "json", False)
         stream = sys.stderr if as_json else sys.stdout
-        # In a pipe or a log file the tables keep their width instead of being cut.
+        # In a pipe or a log file there is no width that tables would have to fit into.
         width = None if stream.isatty() else LOG_WIDTH
         console = Console(highlight=False, stderr=as_json, width=width, quiet=getattr(options, "quiet", False))
         return cls(console, as_json, getattr(options, "verbose", False))
 
     def say(self, line: str = "") -> None:
-        """A line for people, as it is: no markup, no line breaks."""
+        """Prints a line for people, without interpreting markup or breaking the line."""
         self.console.print(line, soft_wrap=True, markup=False)
 
     def result(self, document: Callable[[], Mapping[str, object]], show: Callable[[], None]) -> None:
-        """What the command found: the document on stdout with --json, else as `show` tells it to people."""
+        """Shows the result of the command.
+
+        Args:
+            document: Returns the JSON document to print with --json.
+            show: Shows the result to people without --json.
+        """
         if self.as_json:
             text = json.dumps(_without_nan(document()), indent=2, ensure_ascii=False, default=str, allow_nan=False)
             print(text)
@@ -59,54 +64,64 @@ class Screen:
             show()
 
     @contextmanager
-    def progress(self, doing: str) -> "Iterator[Progress]":
-        """The progress of a run: what has ended, with its time, and on a terminal the step that goes on."""
-        with self.console.status(doing) as status:
+    def progress(self, status_line: str) -> "Iterator[Progress]":
+        """Yields a progress that prints what has ended with its time, and on a terminal the current step.
+
+        Args:
+            status_line: Shown until the first step begins.
+        """
+        with self.console.status(status_line) as status:
             from seg_pipeline.usecases.execution import Progress
 
-            def stepped(step: str, seconds: float) -> None:
+            def show_step(step: str, seconds: float) -> None:
                 if self.verbose:
-                    self.say(f"{datetime.datetime.now():%H:%M:%S}  {_plain(step):<52} {seconds:6.1f} s")
+                    self.say(f"{datetime.datetime.now():%H:%M:%S}  {_table_name(step):<52} {seconds:6.1f} s")
 
-            def warned(line: str) -> None:
+            def show_warning(line: str) -> None:
                 self.warnings.append(line)
                 warn(line)
 
             yield Progress(
-                started=lambda step: status.update(_plain(step)),
-                stepped=stepped,
-                finished=lambda what, seconds: self.say(timed(what, seconds)),
-                warned=warned,
+                on_step_start=lambda step: status.update(_table_name(step)),
+                on_step_end=show_step,
+                on_part_end=lambda part, seconds: self.say(timed(part, seconds)),
+                on_warning=show_warning,
             )
 
     def rows(self, headings: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
-        """A table without the columns in which nothing stands; numbers to the right."""
+        """Prints a table without its empty columns; numbers are aligned to the right.
+
+        Args:
+            headings: The headings of the columns.
+            rows: The rows; nothing is printed if there are none.
+            title: The title of the table.
+        """
         from rich.table import Table
         from rich.text import Text
 
         table = Table(title=Text(title) if title else None, title_justify="left")
-        kept = [place for place in range(len(headings)) if any(row[place] is not None for row in rows)]
-        for place in kept:
-            numeric = all(isinstance(row[place], int | float | None) for row in rows)
-            table.add_column(headings[place], justify="right" if numeric else "left")
+        filled = [column for column in range(len(headings)) if any(row[column] is not None for row in rows)]
+        for column in filled:
+            numeric = all(isinstance(row[column], int | float | None) for row in rows)
+            table.add_column(headings[column], justify="right" if numeric else "left")
         for row in rows:
-            table.add_row(*(Text(shown(row[place])) for place in kept))
+            table.add_row(*(Text(shown(row[column])) for column in filled))
         if rows:
             self.console.print(table)
 
 
 def warn(line: str) -> None:
-    """A warning, on stderr."""
+    """Prints a warning on stderr."""
     print(f"warning: {line}", file=sys.stderr)
 
 
-def timed(what: str, seconds: float) -> str:
-    """What took how long."""
-    return f"{what:<10} {seconds:6.1f} s"
+def timed(part: str, seconds: float) -> str:
+    """Returns a line that says how long a part of a run took."""
+    return f"{part:<10} {seconds:6.1f} s"
 
 
 def shown(value: object) -> str:
-    """A value in a table."""
+    """Returns the text of a value in a table."""
     if value is None:
         return "-"
     if not isinstance(value, float):
@@ -114,15 +129,15 @@ def shown(value: object) -> str:
     return f"{value:,.2f}".removesuffix(".00") if abs(value) >= 100 else f"{value:.4g}"
 
 
-def _plain(step: str) -> str:
-    """The name of a step as its table is named."""
+def _table_name(step: str) -> str:
+    """Returns the name of the table that a step builds."""
     return step.replace("__", ".")
 
 
 def _without_nan(value: object) -> object:
-    """The same with null for what is no number, which JSON has no word for."""
+    """Returns the value with None for NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: _without_nan(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(one) for one in value]
+        return [_without_nan(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

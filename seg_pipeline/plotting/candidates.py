@@ -1,4 +1,4 @@
-"""Charts of the candidates: elbow, silhouette, the algorithms side by side, and what the value test found."""
+"""Charts of the candidates: elbow, silhouette, the algorithms side by side, and the results of the value test."""
 
 from __future__ import annotations
 
@@ -161,15 +161,15 @@ def algorithm_comparison(evaluation: pd.DataFrame, legend: Legend, *, notation: 
     places = np.arange(len(rows))
     algorithms, chosen = list(rows["algorithm"]), list(rows["chosen"].eq(True))
     colours = [
-        BLUE if taken else GREY if name == legend.baseline else SKY
-        for name, taken in zip(algorithms, chosen, strict=True)
+        BLUE if is_chosen else GREY if name == legend.baseline else SKY
+        for name, is_chosen in zip(algorithms, chosen, strict=True)
     ]
-    for axes, (metric, title, direction, written, decimals) in zip(panels, metrics, strict=True):
+    for axes, (metric, title, direction, write, decimals) in zip(panels, metrics, strict=True):
         values = rows[metric].astype(float).to_numpy()
         axes.barh(places, np.nan_to_num(values), color=colours, height=0.68)
         for place, value in zip(places, values, strict=True):
             axes.annotate(
-                written(value, decimals),
+                write(value, decimals),
                 (max(0.0, np.nan_to_num(value)), place),
                 xytext=(3, 0),
                 textcoords="offset points",
@@ -182,13 +182,13 @@ def algorithm_comparison(evaluation: pd.DataFrame, legend: Legend, *, notation: 
         # Room on the right for the number at the end of the longest bar.
         axes.set_xlim(min(0.0, *finite, 0.0), max(*finite, 0.0, 1e-9) * 1.32)
     labels = [
-        f"{legend.title(name)}, k = {k}" + (" (chosen)" if taken else "")
-        for name, k, taken in zip(algorithms, rows["k"], chosen, strict=True)
+        f"{legend.title(name)}, k = {k}" + (" (chosen)" if is_chosen else "")
+        for name, k, is_chosen in zip(algorithms, rows["k"], chosen, strict=True)
     ]
     panels[0].set_yticks(places, labels)
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    for label, taken in zip(panels[0].get_yticklabels(), chosen, strict=True):
-        label.set_fontweight("bold" if taken else "normal")
+    for label, is_chosen in zip(panels[0].get_yticklabels(), chosen, strict=True):
+        label.set_fontweight("bold" if is_chosen else "normal")
     return figure
 
 
@@ -246,16 +246,16 @@ def value_curves(
 def finalists(evaluation: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Returns each algorithm's chosen or best-ranked candidate and its best by silhouette, and the baseline last."""
     evaluation = evaluation.reset_index(drop=True)
-    picked: list[int] = []
+    finalist_rows: list[int] = []
     for algorithm, rows in evaluation.groupby("algorithm", sort=False):
         ranked = rows.assign(
-            taken=rows["chosen"].eq(True).astype(int), rank=pd.to_numeric(rows["rank"]).astype("Float64")
+            is_chosen=rows["chosen"].eq(True).astype(int), rank=pd.to_numeric(rows["rank"]).astype("Float64")
         )
-        by_rank = ranked.sort_values(["taken", "rank", "silhouette"], ascending=[False, True, False], kind="stable")
+        by_rank = ranked.sort_values(["is_chosen", "rank", "silhouette"], ascending=[False, True, False], kind="stable")
         best = by_rank.index[:1]
         own = rows.index[rows["is_best_silhouette"].eq(True) & (algorithm != baseline)]
-        picked += [*best, *own.difference(best)]
-    rows = evaluation.loc[picked]
+        finalist_rows += [*best, *own.difference(best)]
+    rows = evaluation.loc[finalist_rows]
     last = rows["algorithm"].eq(baseline)
     return pd.concat([rows[~last], rows[last]]).reset_index(drop=True)
 

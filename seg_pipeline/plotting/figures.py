@@ -1,8 +1,8 @@
 """What the charts share: colours, the empty figure, and small things done to axes.
 
 A chart takes a table and returns a matplotlib Figure. It reads and writes no file, and does not use pyplot, which keeps
-global state. Colours are Okabe and Ito's, which colour-blind readers can tell
-apart. matplotlib is imported only when a chart is drawn, so importing these modules is cheap.
+global state. The colours are those of Okabe and Ito, which colour-blind readers can tell apart. matplotlib is imported
+only when a chart is drawn, so importing these modules is cheap.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WIDTH_INCHES = 10.0
 
 
 def segment_styles(segment_ids: Iterable[int]) -> dict[int, tuple[str, str]]:
-    """Returns each segment's colour and marker. They follow from its id alone and so stay; 0 and -1 are grey."""
+    """Returns each segment's colour and marker, which depend only on its id and so never change; 0 and -1 are grey."""
     return {
         int(i): (GREY, "X")
         if i <= 0

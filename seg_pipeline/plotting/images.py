@@ -17,9 +17,9 @@ def png_base64(figure: Figure, *, dpi: int = 144, colours: int = 128) -> str:
     """Returns the figure as a small PNG with a palette, in base64. The same figure gives the same bytes."""
     from PIL import Image
 
-    drawn, png = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
-    with Image.open(drawn) as image:
+    canvas, png = io.BytesIO(), io.BytesIO()
+    figure.savefig(canvas, format="png", dpi=dpi, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
+    with Image.open(canvas) as image:
         image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(png, format="png", optimize=True)
     return base64.b64encode(png.getvalue()).decode("ascii")
 
@@ -35,17 +35,17 @@ def svg(figure: Figure, name: str) -> str:
     """
     from matplotlib import rc_context
 
-    drawn = io.StringIO()
+    canvas = io.StringIO()
     with rc_context({"svg.hashsalt": name, "svg.fonttype": "path"}):
-        figure.savefig(drawn, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    text = drawn.getvalue()
+        figure.savefig(canvas, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+    text = canvas.getvalue()
     unneeded = r"<!--.*?-->\s*|<metadata>.*?</metadata>\s*|<style.*?</style>\s*"
     text = re.sub(unneeded, "", text[text.index("<svg") :], flags=re.DOTALL)
     # Hundredths of a point are finer than any screen.
     text = re.sub(r' d="[^"]+"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), text)
     # Only elements that others refer to need an id.
     used = set(re.findall(r"[\"(]#([^\")]+)", text))
-    text = re.sub(r' id="([^"]+)"', lambda found: found[0] if found[1] in used else "", text)
+    text = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", text)
     text = re.sub(r'(?<= id=")|(?<=[\"(]#)', f"{name}-", text)
     for colour, variable in PAGE_COLOURS.items():
         text = text.replace(colour.lower(), f"var(--{variable})")

@@ -1,6 +1,6 @@
-"""Numbers, shares and money as the people of a place write them.
+"""Writes numbers, shares and money as the people of a place do.
 
-Only for what is shown; what is stored or published as data keeps its digits.
+Only for what people read: stored and published data keep all digits.
 """
 
 from __future__ import annotations
@@ -87,6 +87,6 @@ def _decimals(pattern: str, decimals: int) -> str:
     return re.sub(r"[#,0]+(\.[#0]+)?", lambda digits: digits[0].split(".")[0] + fraction, pattern)
 
 
-def _written(write: Any, value: Any, decimals: int, **how: Any) -> str:
+def _written(write: Any, value: Any, decimals: int, **options: Any) -> str:
     # Adding zero after rounding turns -0 into 0.
-    return MISSING if pd.isna(value) else write(round(float(value), decimals) + 0.0, **how)
+    return MISSING if pd.isna(value) else write(round(float(value), decimals) + 0.0, **options)

@@ -1,4 +1,4 @@
-"""Charts of the segments: sizes and revenue, feature profiles, the cluster map, and who moved."""
+"""Charts of the segments: sizes and revenue, feature profiles, the cluster map, and moves between segments."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def cluster_map(cells: pd.DataFrame, axis_labels: tuple[str, str]) -> Figure:
 
     Args:
         cells: One row per cell: x, y, customers, segment_id, segment_name.
-        axis_labels: What each axis is made of, in words.
+        axis_labels: What each axis stands for, in words.
     """
     figure = empty_figure(
         6.2, "Where the segments lie: each bubble is a group of similar customers, sized by their number"
@@ -146,9 +146,9 @@ def cluster_map(cells: pd.DataFrame, axis_labels: tuple[str, str]) -> Figure:
 
 
 def migration_flow(migration: pd.DataFrame, *, notation: Notation = ENGLISH) -> Figure:
-    """Draws who moved between two nights: earlier segments on the left, current ones on the right.
+    """Draws the moves between two nights: earlier segments on the left, current ones on the right.
 
-    A band is as thick as its number of customers. It is pale if they stayed, and otherwise has the colour of the
+    The width of a band is its number of customers. It is pale if they stayed, and otherwise has the colour of the
     segment that they left.
 
     Args:
@@ -219,10 +219,10 @@ def _names(profiles: pd.DataFrame) -> list[str]:
 
 
 def _side(migration: pd.DataFrame, side: str) -> list[tuple[int, str, int]]:
-    """Returns id, name and customers of each segment on one side of the flow; people who are no customers come last."""
+    """Returns id, name and customers of each segment on one side of the flow; negative ids come last."""
     rows = migration.groupby([f"{side}_segment_id", f"{side}_segment_name"])["customers"].sum().reset_index()
-    found = [(int(segment), str(name), int(customers)) for segment, name, customers in rows.itertuples(index=False)]
-    return sorted(found, key=lambda one: (one[0] < 0, one[0]))
+    segments = [(int(segment), str(name), int(customers)) for segment, name, customers in rows.itertuples(index=False)]
+    return sorted(segments, key=lambda segment: (segment[0] < 0, segment[0]))
 
 
 def _bubbles(cells: pd.DataFrame) -> pd.DataFrame:

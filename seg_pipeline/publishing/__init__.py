@@ -1,1 +1,1 @@
-"""What teams read: the report, the exported files and views, switched as a whole; and what is kept of past nights."""
+"""Publishes what teams read, the report and the night's tables, and deletes nights past their retention."""

@@ -1,4 +1,4 @@
-"""The door of the publishing room: the files that teams read, switched as a whole."""
+"""The door of the publishing room: the files that teams read."""
 
 import csv
 import datetime
@@ -63,12 +63,12 @@ def assets_of(shop: Shop) -> Room:
 
 
 def _step_timings(instance: dg.DagsterInstance, orders: dg.AssetKey, run_id: str) -> str:
-    """The steps that a run has ended so far as CSV: `step`, `began_at` (UTC), `seconds`, in the order they began.
+    """Returns the finished steps of a run as CSV: `step`, `began_at` (UTC), `seconds`.
 
-    If another run loaded the orders, its steps come first.
+    The steps are in the order in which they began. If another run loaded the orders, its steps come first.
     """
-    loaded = instance.get_latest_materialization_event(orders)
-    runs = dict.fromkeys([*([loaded.run_id] if loaded else []), run_id])
+    load = instance.get_latest_materialization_event(orders)
+    runs = dict.fromkeys([*([load.run_id] if load else []), run_id])
     steps = [
         (step.start_time, step.end_time - step.start_time, step.step_key)
         for run in runs

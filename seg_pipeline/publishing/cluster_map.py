@@ -1,4 +1,4 @@
-"""The plane of the cluster map: the cells of the coreset on their first two principal components."""
+"""Places the cells of the coreset on the plane of the cluster map: their first two principal components."""
 
 from collections.abc import Sequence
 
@@ -16,16 +16,16 @@ def principal_plane(
 ) -> tuple[FloatArray, tuple[str, str]]:
     """Projects weighted points onto their first two principal components.
 
-    Principal component analysis of the customers (Pearson 1901): eigenvectors of the weighted covariance matrix. The
-    largest loading of each axis is positive, so the map does not flip from night to night.
+    Uses principal component analysis (Pearson 1901): the eigenvectors of the weighted covariance matrix. The largest
+    loading of each axis is positive, so the map does not flip from night to night.
 
     Args:
-        points: The cells, (cells, features).
-        weights: The customers of each cell, (cells,).
-        features: Names of the features, in the order of the columns.
+        points: The cells, (cells, features), in the units of the model.
+        weights: The number of customers in each cell, (cells,).
+        features: The names of the features, in the order of the columns.
 
     Returns:
-        The cells' places, (cells, 2), and what each axis is made of, in words.
+        The positions of the cells, (cells, 2), and a label for each axis that says what it is made of.
     """
     shares = weights / weights.sum()
     centred = points - shares @ points
@@ -33,7 +33,7 @@ def principal_plane(
     order = np.argsort(variances)[::-1][:2]
     axes = vectors[:, order]
     axes *= np.where(axes[np.abs(axes).argmax(axis=0), range(axes.shape[1])] < 0, -1.0, 1.0)
-    places = centred @ axes
+    positions = centred @ axes
     total = variances.sum()
     labels = [
         f"{' '.join(f'{loading:+.2f} {name}' for name, loading in zip(features, axes[:, axis], strict=True))}"
@@ -42,22 +42,22 @@ def principal_plane(
     ]
     if len(labels) == 1:
         # One feature: the second axis is flat.
-        return np.column_stack([places[:, 0], np.zeros(len(places))]), (labels[0], "")
-    return places, (labels[0], labels[1])
+        return np.column_stack([positions[:, 0], np.zeros(len(positions))]), (labels[0], "")
+    return positions, (labels[0], labels[1])
 
 
 def champion_map(champion: Champion) -> tuple[pd.DataFrame, tuple[str, str]]:
-    """Returns the cells that the champion was fitted on, placed on two axes, and what the axes are made of, in words.
+    """Returns the cells that the champion was fitted on, placed on two axes, and a label for each axis.
 
-    The frame has x, y, customers, cluster, segment_id and segment_name, a row per cell.
+    The frame has one row per cell: x, y, customers, cluster, segment_id and segment_name.
     """
     coreset = champion.scorer.coreset
     features = champion.scorer.transforms.sort_values("position")["feature"].to_list()
-    places, axis_labels = principal_plane(coreset.points, coreset.weights, features)
+    positions, axis_labels = principal_plane(coreset.points, coreset.weights, features)
     cells = pd.DataFrame(
         {
-            "x": places[:, 0],
-            "y": places[:, 1],
+            "x": positions[:, 0],
+            "y": positions[:, 1],
             "customers": coreset.weights,
             "cluster": champion.scorer.model.cell_labels,
         }

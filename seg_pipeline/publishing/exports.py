@@ -1,6 +1,6 @@
-"""The files of one night's tables: one DuckDB database of them all, with views, and Parquet and CSV of each.
+"""Exports the tables of one night: all of them to one DuckDB database with views, and each to Parquet and CSV.
 
-The database is written first and the others from it, so what a customer's id looks like is decided in one place.
+The other files are written from the database, so customer ids are hashed in one place only.
 """
 
 import datetime
@@ -18,13 +18,13 @@ from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Connection, Warehouse, literal, quoted
 
 DATABASE = "segments.duckdb"
-# A warehouse is known to DuckDB by the name of its file, which cannot have a slash: no warehouse has this one.
+# DuckDB names a warehouse after its file. A file name has no slash, so no warehouse can have this name.
 NIGHT = '"published/night"'
 CUSTOMER = "customer_id"
-# HMAC (RFC 2104) of the id, over bytes; the two blocks are the padded key.
+# HMAC (RFC 2104) of the id. The two blocks hold the padded key.
 HASHED_CUSTOMER = f'sha256($outer || unhex(sha256($inner || encode("{CUSTOMER}"))))'
 SHA256_BLOCK_BYTES = 64
-# How a cell begins that a spreadsheet runs, though it comes from an order line.
+# A spreadsheet runs a cell that begins like this as a formula, even if it comes from an order line.
 FORMULA = r"^[=+@\t\r-]"
 
 
@@ -39,22 +39,22 @@ def export_night(
     """Writes one night's rows of the tables, in the order of their keys as published.
 
     Args:
-        warehouse: Where the tables are.
-        tables: Their names without the schema are the files' names, and the tables' in the database.
-        views: Of the database, over these tables.
+        warehouse: The warehouse that holds the tables.
+        tables: The tables to export. Files, and tables of the database, have their names without the schema.
+        views: The views of the database, over these tables.
         as_of: The night.
-        folder: Has none of the files yet.
-        hash_key: Customer ids are their HMAC-SHA256 under this key, in hex; None leaves them plain.
+        folder: The folder of the files, none of which may exist yet.
+        hash_key: The key of the HMAC-SHA256 (in hex) that replaces customer ids; None leaves them plain.
 
     Returns:
-        Rows by file name.
+        Maps the name of each file to its number of rows.
 
     Raises:
-        MachineError: a file cannot be written.
+        MachineError: A file cannot be written.
     """
     rows = {}
     with warehouse.get_connection() as connection:
-        # An absolute path: DuckDB takes what stands before a colon for the name of another database system.
+        # The path is absolute because DuckDB reads the text before a colon as the name of another database system.
         connection.execute(f"ATTACH {literal(str((folder / DATABASE).absolute()))} AS {NIGHT}")
         try:
             for table in tables:
@@ -77,23 +77,23 @@ def export_night(
 
 
 def content_digest(file: Path) -> str:
-    """A digest of the tables, rows and views of a DuckDB file, whose bytes differ each time it is written.
+    """Returns a digest of the tables, rows and views of a DuckDB file; its bytes differ each time it is written.
 
-    A copy of the file is read: a client that has opened it to write, as many do even to read, keeps it locked. The copy
-    has no name, so nothing is left of it, whatever becomes of the process, and no run that clears up can take it away.
+    Reads a copy of the file, because a client that has opened the file for writing, as many do only to read, keeps it
+    locked. The copy has no name, so it vanishes with the process, and no clean-up of another run can delete it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        MachineError: it cannot be read.
+        FileNotFoundError: The file does not exist.
+        MachineError: The file cannot be read.
     """
-    # Where the file lies there is room for another of its size.
+    # A disk that holds the file has room for a copy; the temporary folder of the system may not.
     with file.open("rb") as original, tempfile.TemporaryFile(dir=file.resolve().parent.parent) as copy:
         shutil.copyfileobj(original, copy)
         copy.flush()
         try:
             with duckdb.connect(f"/dev/fd/{copy.fileno()}", read_only=True) as connection:
                 names = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY table_name").fetchall()
-                # One digest of a table's rows in whatever order: they have keys, so none is there twice.
+                # XOR ignores the order of the rows. Two equal rows would cancel each other, but tables have keys.
                 rows = "SELECT count(*), bit_xor(md5_number(CAST(whole_row AS VARCHAR))) FROM {} AS whole_row"
                 content = [(name, connection.execute(rows.format(quoted(name))).fetchall()) for (name,) in names]
                 content += connection.execute(
@@ -105,31 +105,31 @@ def content_digest(file: Path) -> str:
 
 
 def hmac_blocks(key: str) -> dict[str, bytes]:
-    """The inner and the outer block of HMAC-SHA256: the key, hashed where it is longer than a block, on two pads."""
-    given = key.encode("utf-8", "surrogateescape")
-    block = (hashlib.sha256(given).digest() if len(given) > SHA256_BLOCK_BYTES else given).ljust(
-        SHA256_BLOCK_BYTES, b"\0"
-    )
+    """Returns the inner and the outer block of HMAC-SHA256: the key (its hash if it is longer) on two pads."""
+    secret = key.encode("utf-8", "surrogateescape")
+    if len(secret) > SHA256_BLOCK_BYTES:
+        secret = hashlib.sha256(secret).digest()
+    block = secret.ljust(SHA256_BLOCK_BYTES, b"\0")
     return {name: bytes(byte ^ pad for byte in block) for name, pad in (("inner", 0x36), ("outer", 0x5C))}
 
 
 def _copy(connection: Connection, table: Table, as_of: datetime.date, hash_key: str | None) -> int:
-    """Writes one night's rows of a table to the database, in the order of the key as it is there; returns how many."""
+    """Writes one night's rows of a table to the database, in the order of their published keys; returns how many."""
     columns = ", ".join(
         f"{HASHED_CUSTOMER} AS {CUSTOMER}" if hash_key and column.name == CUSTOMER else quoted(column.name)
         for column in table.columns
     )
     connection.execute(f"CREATE TABLE {_published(table)} ({table.ddl})")
-    written = connection.execute(
+    inserted = connection.execute(
         f"INSERT INTO {_published(table)} SELECT * FROM (SELECT {columns} FROM {table.name} WHERE as_of = $as_of)"
         f" ORDER BY {', '.join(map(quoted, table.key))}",
         {"as_of": as_of, **(hmac_blocks(hash_key) if hash_key else {})},
     )
-    return int(written.fetchall()[0][0])
+    return int(inserted.fetchall()[0][0])
 
 
 def _comment(connection: Connection, kind: str, relation: Table | View) -> None:
-    """What a table or view and its columns mean, where a client shows it."""
+    """Writes the meaning of a table or view and of its columns where clients show it."""
     name = _published(relation)
     connection.execute(f"COMMENT ON {kind} {name} IS {literal(relation.description)}")
     for column in relation.columns:
@@ -138,23 +138,23 @@ def _comment(connection: Connection, kind: str, relation: Table | View) -> None:
 
 def _write(connection: Connection, table: Table, cells: Sequence[str], file: Path, options: str) -> None:
     """Writes a table of the database to a file."""
-    # By the key as it is in the database: the cells of a csv may differ from it.
+    # Sorts by the key as it is in the database, because the cells of a CSV may differ from it.
     order = ", ".join(f"night.{quoted(column)}" for column in table.key)
     query = f"SELECT {', '.join(cells)} FROM {_published(table)} AS night ORDER BY {order}"
     connection.execute(f"COPY ({query}) TO $file ({options})", {"file": str(file)})
 
 
 def _published(relation: Table | View) -> str:
-    """The table or view in the database, in the schema that a client looks into first.
+    """Returns the name of a table or view in the database, in the schema that a client looks into first.
 
-    A schema `segments` in a file of that name would make `FROM segments.segment_profiles` ambiguous; as it is, that is
-    the table under the name that it has in the warehouse.
+    A schema `segments` in a file of that name would make `FROM segments.segment_profiles` ambiguous. Without it, that
+    name means the same table as in the warehouse.
     """
     return f"{NIGHT}.main.{quoted(relation.name.rpartition('.')[2])}"
 
 
 def _harmless(column: Column) -> str:
-    """The column as a spreadsheet may open it: text that would run as a formula has an apostrophe before it."""
+    """Returns the expression of a column with an apostrophe before text that a spreadsheet would run as a formula."""
     cell = quoted(column.name)
     if column.type != "VARCHAR":
         return cell

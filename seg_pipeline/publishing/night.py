@@ -1,4 +1,4 @@
-"""One night published: what its report says, its files, and the rows of nights that are past their retention."""
+"""Publishes one night: its report and its files; then deletes the rows of nights past their retention."""
 
 import datetime
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from seg_pipeline.evaluation.tables import (
     VALUE_WINDOW,
 )
 from seg_pipeline.models.champions import SHAPING, Champion
-from seg_pipeline.publishing.retention import forget_nights
+from seg_pipeline.publishing.retention import delete_old_nights
 from seg_pipeline.publishing.sets import REPORT_PAGE, publish
 from seg_pipeline.publishing.tables import PUBLISHED_TABLES
 from seg_pipeline.publishing.views import VIEWS
@@ -28,7 +28,7 @@ from seg_pipeline.warehouse import Warehouse
 if TYPE_CHECKING:
     from seg_pipeline.publishing.report import Report
 
-# The report shows the settings that shape the numbers, not those of this machine.
+# Settings that shape the numbers; the report leaves out those of the machine.
 SHOWN_SETTINGS = (*SHAPING, "champions", "drift", "report", "strategies", "value")
 SOURCE_IN_WORDS = (
     "SELECT min(source_file) || CASE count(DISTINCT source_file) WHEN 1 THEN ''"
@@ -45,12 +45,12 @@ PACKAGES = ("seg-pipeline", "dagster", "duckdb", "great-expectations", "scikit-l
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of a night's files.
+    """The result of publishing a night.
 
     Attributes:
         folder: The published set.
         is_latest: Whether the night is the latest one published; an older night changes nothing.
-        rows_past_retention: Rows deleted from the warehouse since their nights are past retention.nights.
+        rows_past_retention: How many rows of nights past retention.nights were deleted from the warehouse.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class Published:
 
 
 def report_of(warehouse: Warehouse, settings: Settings, champion: Champion, as_of: datetime.date) -> "Report":
-    """Returns all that the report says about a night: its segments, and what was compared when its model was fitted."""
+    """Returns the contents of a night's report: its segments, and the candidates that its model was chosen from."""
     from seg_pipeline.plotting.notation import Notation
     from seg_pipeline.publishing.cluster_map import champion_map
     from seg_pipeline.publishing.report import Report
@@ -92,14 +92,14 @@ def report_of(warehouse: Warehouse, settings: Settings, champion: Champion, as_o
 def publish_night(
     warehouse: Warehouse, settings: Settings, champion: Champion, report: "Report", pages: Mapping[str, str]
 ) -> Published:
-    """Publishes a night and, if it is the latest, deletes what is past its retention.
+    """Publishes a night and, if it is the latest one, deletes nights past their retention.
 
     Args:
-        warehouse: The warehouse that has the night.
+        warehouse: The warehouse that holds the night.
         settings: Where to publish, how customer ids are shown, and how long nights are kept.
         champion: The model that scored the night.
-        report: What `report_of` returned.
-        pages: Further text files by name.
+        report: The contents of the report, from `report_of`.
+        pages: The texts of further files by their names.
 
     Raises:
         MachineError: The folder cannot be written.
@@ -116,5 +116,5 @@ def publish_night(
         output_hash_key(settings.output),
         VIEWS,
     )
-    forgotten = forget_nights(warehouse, champion, report.as_of, settings.retention.nights) if is_latest else 0
-    return Published(folder, is_latest, forgotten)
+    deleted = delete_old_nights(warehouse, champion, report.as_of, settings.retention.nights) if is_latest else 0
+    return Published(folder, is_latest, deleted)

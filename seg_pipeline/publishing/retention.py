@@ -1,30 +1,36 @@
-"""Nights that are past their keeping: their rows leave the tables, so that the warehouse does not grow without end."""
+"""Deletes the rows of nights past their retention, so that the warehouse does not grow without end."""
 
 import datetime
 
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.warehouse import Warehouse
 
-# The report tells how the champion was chosen, however long ago that was.
-OF_THE_FIT = ("models", "evaluation")
+# The report shows how the champion was chosen, so these schemas keep the night that it was fitted on.
+KEEP_CHAMPION_NIGHT = ("models", "evaluation")
 NIGHTLY = ("features", "models", "evaluation", "segments")
 
 
-def forget_nights(warehouse: Warehouse, champion: Champion, as_of: datetime.date, nights: int) -> int:
-    """Deletes the rows of nights more than `nights` days before `as_of`; returns how many there were.
+def delete_old_nights(warehouse: Warehouse, champion: Champion, as_of: datetime.date, nights: int) -> int:
+    """Deletes the rows of nights more than `nights` days before `as_of`, and returns how many rows there were.
 
-    Of the night that the champion was fitted on, what was compared stays.
+    Keeps the candidates and the evaluation of the night that the champion was fitted on.
+
+    Args:
+        warehouse: The warehouse.
+        champion: The champion in force.
+        as_of: The latest night.
+        nights: How many nights to keep.
     """
-    oldest, forgotten = as_of - datetime.timedelta(days=nights), 0
+    oldest, deleted = as_of - datetime.timedelta(days=nights), 0
     with warehouse.transaction() as connection:
         for table in connection.tables_with("as_of"):
             schema = table.split(".")[0]
             if schema not in NIGHTLY:
                 continue
-            of_the_fit = champion.fitted_as_of if schema in OF_THE_FIT else None
-            forgotten += connection.delete(
+            kept = champion.fitted_as_of if schema in KEEP_CHAMPION_NIGHT else None
+            deleted += connection.delete(
                 table,
-                "as_of < $oldest AND as_of IS DISTINCT FROM $fitted",
-                {"oldest": oldest, "fitted": of_the_fit},
+                "as_of < $oldest AND as_of IS DISTINCT FROM $kept",
+                {"oldest": oldest, "kept": kept},
             )
-    return forgotten
+    return deleted

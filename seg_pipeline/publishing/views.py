@@ -1,6 +1,6 @@
-"""The views of the published database: what most readers ask for, joined, so that a BI tool needs no query of its own.
+"""The views of the published database: what most readers ask for, joined, so that a BI tool needs no own query.
 
-A column that is one of a published table has the meaning that the table says; only what is computed is described here.
+The column of a published table keeps its description; only computed columns are described here.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from seg_pipeline.tables import Table
 
 @dataclass(frozen=True, slots=True)
 class ViewColumn:
-    """A column of a view: its meaning, and the SQL expression over published tables that it is."""
+    """A column of a view: its name, its meaning, and its SQL expression over published tables."""
 
     name: str
     description: str
@@ -22,7 +22,7 @@ class ViewColumn:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view over published tables, which go by their names without a schema."""
+    """A view over published tables; its SQL names them without a schema."""
 
     name: str
     description: str
@@ -31,14 +31,14 @@ class View:
 
     @property
     def query(self) -> str:
-        chosen = ", ".join(f'{column.expression} AS "{column.name}"' for column in self.columns)
-        return f"SELECT {chosen} FROM {self.source}"
+        columns = ", ".join(f'{column.expression} AS "{column.name}"' for column in self.columns)
+        return f"SELECT {columns} FROM {self.source}"
 
 
 def columns_of(table: Table, *names: str) -> Iterable[ViewColumn]:
-    """Columns of a table as they are, with its meanings."""
-    known = {column.name: column.description for column in table.columns}
-    return (ViewColumn(name, known[name], f"{table.asset_key[1]}.{name}") for name in names)
+    """Returns columns of a table, unchanged, with their descriptions."""
+    descriptions = {column.name: column.description for column in table.columns}
+    return (ViewColumn(name, descriptions[name], f"{table.asset_key[1]}.{name}") for name in names)
 
 
 ACTIONS = ("objective", "marketing", "sales", "service")
@@ -77,18 +77,20 @@ SEGMENT_OVERVIEW = View(
 
 MIGRATION = View(
     "migration",
-    "Who moved from where to where since an earlier night, and which part of the segment that is; two nights are"
-    " compared with this one, see segment_migration.",
+    "How many customers moved from one segment to another since an earlier night, and their share of the earlier"
+    " segment; two earlier nights are compared with this one, see segment_migration.",
     (
         *columns_of(SEGMENT_MIGRATION, "from_as_of", "to_as_of", "from_segment_id", "from_segment_name"),
         *columns_of(SEGMENT_MIGRATION, "to_segment_id", "to_segment_name", "customers"),
         ViewColumn(
             "share_of_from",
-            "Share of the customers of the earlier segment who went that way",
+            "Share of the customers of the earlier segment who moved this way",
             "segment_migration.customers / sum(segment_migration.customers) OVER (PARTITION BY from_as_of,"
             " from_segment_id)",
         ),
-        ViewColumn("stayed", "Whether they are in the segment that they were in", "from_segment_id = to_segment_id"),
+        ViewColumn(
+            "stayed", "Whether the customers are still in their earlier segment", "from_segment_id = to_segment_id"
+        ),
     ),
     "segment_migration",
 )

@@ -1,4 +1,4 @@
-"""Past nights, built again from the clean orders that are there."""
+"""Backfilling: builds past nights again from the clean orders in the warehouse."""
 
 import datetime
 import time
@@ -12,20 +12,20 @@ from seg_pipeline.usecases.execution import Progress, executing
 def backfill(
     settings: Settings, progress: Progress, first: datetime.date, last: datetime.date, *, refit: bool = False
 ) -> list[datetime.date]:
-    """Scores the nights from `first` to `last` again, each with its champion.
+    """Builds the nights from `first` to `last` again, each scored by its champion.
 
     Args:
-        settings: Those that the nights were run with.
-        progress: What hears of the runs.
+        settings: The settings that the nights were run with.
+        progress: Receives the progress of the runs.
         first: The first night.
         last: The last night.
-        refit: Whether models are fitted on every night too.
+        refit: Whether to fit models on every night too.
 
     Returns:
-        The nights.
+        The nights, in order.
 
     Raises:
-        SegPipelineError: With the one line to show.
+        SegPipelineError: A night could not be built; the message is one line.
     """
     nights = [first + datetime.timedelta(days=day) for day in range((last - first).days + 1)]
     if not nights or not (has_night(first) and has_night(last)):
@@ -34,5 +34,5 @@ def backfill(
         for as_of in nights:
             began = time.perf_counter()
             execution.run("refit" if refit else "night", partition_of(as_of))
-            progress.finished(str(as_of), time.perf_counter() - began)
+            progress.on_part_end(str(as_of), time.perf_counter() - began)
     return nights

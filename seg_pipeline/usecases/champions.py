@@ -1,19 +1,28 @@
-"""The champions: listed, pinned and unpinned by hand."""
+"""Lists the champions, and pins and unpins them by hand."""
 
 import datetime
 from dataclasses import dataclass
 
 from seg_pipeline.champions.cadence import last_scored
-from seg_pipeline.errors import UsageError
 from seg_pipeline.models.champions import champions_overview, pin, unpin
 from seg_pipeline.settings import Settings
+from seg_pipeline.usecases.existing import existing_warehouse
 from seg_pipeline.warehouse import Warehouse
-from seg_pipeline.wiring import warehouse_of
 
 
 @dataclass(frozen=True, slots=True)
-class Reign:
-    """A champion from the night it was put in force; `customers` are the buyers it was fitted on."""
+class Appointment:
+    """A champion and the night from which it is in force.
+
+    Attributes:
+        number: The number of the appointment.
+        in_force_from: The first night that the champion scores.
+        model_id: The champion.
+        fitted_as_of: The night that it was fitted on.
+        pinned: Whether challengers cannot replace it.
+        customers: The buyers that it was fitted on.
+        why: Why it was put in force.
+    """
 
     number: int
     in_force_from: datetime.date
@@ -24,47 +33,49 @@ class Reign:
     why: str
 
 
-def champions(settings: Settings) -> list[Reign]:
+def appointments(settings: Settings) -> list[Appointment]:
     """Returns the champions in the order in which they were put in force.
 
     Raises:
         UsageError: There is no warehouse.
     """
-    warehouse = _existing(settings)
+    warehouse = existing_warehouse(settings)
     with warehouse.held(read_only=True):
         overview = champions_overview(warehouse)
     for day in ("in_force_from", "fitted_as_of"):
         overview[day] = overview[day].dt.date
-    return [Reign(**{str(name): value for name, value in row.items()}) for row in overview.to_dict("records")]
+    return [Appointment(**{str(name): value for name, value in row.items()}) for row in overview.to_dict("records")]
 
 
 def pin_champion(settings: Settings, model_id: str, start: datetime.date | None) -> None:
-    """Puts a champion in force, so that no challenger replaces it.
+    """Puts a champion in force and keeps challengers from replacing it.
 
     Args:
-        settings: Those of the warehouse.
+        settings: The settings that name the warehouse.
         model_id: The champion.
-        start: The first night it scores; the last night scored if None.
+        start: The first night that it scores; the last night scored if None.
 
     Raises:
         UsageError: There is no warehouse, or no such champion.
     """
-    warehouse = _existing(settings)
+    warehouse = existing_warehouse(settings)
     with warehouse.held():
         pin(warehouse, model_id, start or _last_night(warehouse))
 
 
 def unpin_champion(settings: Settings, start: datetime.date | None) -> None:
-    """Lets challengers replace the champion again; see `pin_champion`."""
-    warehouse = _existing(settings)
+    """Lets challengers replace the champion again.
+
+    Args:
+        settings: The settings that name the warehouse.
+        start: The night from which they may; the last night scored if None.
+
+    Raises:
+        UsageError: There is no warehouse.
+    """
+    warehouse = existing_warehouse(settings)
     with warehouse.held():
         unpin(warehouse, start or _last_night(warehouse))
-
-
-def _existing(settings: Settings) -> Warehouse:
-    if not settings.warehouse.path.is_file():
-        raise UsageError(f"warehouse {settings.warehouse.path}: no such file; seg-pipeline run makes one")
-    return warehouse_of(settings)
 
 
 def _last_night(warehouse: Warehouse) -> datetime.date:

@@ -1,6 +1,6 @@
--- The raw lines of one customer, each with what became of it.
+-- The raw lines of one customer: whether each counts, and why it was rejected.
 WITH
-found AS (
+lines AS (
     SELECT
         source_file,
         source_row,
@@ -18,6 +18,6 @@ found AS (
         false
     FROM {customer_rejections}
 )
-SELECT raw_orders.*, found.* EXCLUDE (source_file, source_row)
+SELECT raw_orders.*, lines.* EXCLUDE (source_file, source_row)
 FROM raw.raw_orders
-JOIN found USING (source_file, source_row)
+JOIN lines USING (source_file, source_row)

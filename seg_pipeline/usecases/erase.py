@@ -1,4 +1,4 @@
-"""Erasing a customer: from every table, every night and what is published; and old files do not bring them back."""
+"""Erases customers from every table, night and published file; files loaded later do not bring them back."""
 
 import shutil
 from collections.abc import Sequence
@@ -14,49 +14,50 @@ from seg_pipeline.usecases.execution import Progress
 from seg_pipeline.warehouse import Connection
 from seg_pipeline.wiring import warehouse_of
 
-# Where ids stand as they were delivered.
-AS_DELIVERED = (RAW_ORDERS.name, "prepared.rejected_orders")
+# Tables that hold ids as they were delivered.
+TABLES_AS_DELIVERED = (RAW_ORDERS.name, "prepared.rejected_orders")
 
 
 @dataclass(frozen=True, slots=True)
-class Erased:
-    """What was erased: rows by table, and whether what is published was made anew."""
+class Erasure:
+    """The rows that were erased from each table, and whether the published night was built again."""
 
     rows: dict[str, int]
     republished: bool
 
 
-def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> Erased:
+def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> Erasure:
     """Erases customers from the warehouse and the published files, and keeps hashes of their ids for later loads.
 
-    The published night is built anew without them, sets before it are deleted, and the warehouse file is written anew,
-    so that nothing of them is left in pages that are free.
+    Builds the published night again without them, deletes the sets published before it, and writes the warehouse file
+    again, so that its free pages hold nothing of them either.
 
     Args:
-        settings: Those that the published night was run with.
-        progress: Told of the run that builds the published night anew.
-        customers: Ids as in clean_orders.
+        settings: The settings that the published night was run with.
+        progress: Receives the progress of the run that builds the published night again.
+        customers: Customer ids as in clean_orders.
 
     Raises:
-        SegPipelineError: with the one line to show.
+        SegPipelineError: The customers could not be erased; the message is one line.
     """
     check(settings)
     warehouse = warehouse_of(settings)
     with warehouse.held():
         with warehouse.transaction() as connection:
             rows = _delete(connection, customers)
-        republished = _publish_anew(settings, progress)
+        republished = _republish(settings, progress)
     warehouse.write_anew()
-    return Erased(rows, republished)
+    return Erasure(rows, republished)
 
 
 def _delete(connection: Connection, customers: Sequence[str]) -> dict[str, int]:
+    """Deletes the customers' rows, and returns how many there were by table."""
     for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
         connection.create(table, or_replace=False)
     ids = {"ids": list(customers), **CUSTOMER_ID}
     rows: dict[str, int] = {}
     for name in connection.tables_with("customer_id"):
-        customer = CUSTOMER_TEXT if name in AS_DELIVERED else "customer_id"
+        customer = CUSTOMER_TEXT if name in TABLES_AS_DELIVERED else "customer_id"
         if deleted := connection.delete(name, f"{customer} IN (SELECT unnest($ids::VARCHAR[]))", ids):
             rows[name] = deleted
     connection.execute(
@@ -65,15 +66,15 @@ def _delete(connection: Connection, customers: Sequence[str]) -> dict[str, int]:
         ids,
     )
     connection.execute(
-        f"UPDATE {DELIVERIES.name} SET lines = left_over.lines FROM (SELECT deliveries.source_file, count(source_row)"
-        f" AS lines FROM {DELIVERIES.name} LEFT JOIN {RAW_ORDERS.name} USING (source_file) GROUP BY ALL) AS left_over"
-        f" WHERE deliveries.source_file = left_over.source_file"
+        f"UPDATE {DELIVERIES.name} SET lines = remaining.lines FROM (SELECT deliveries.source_file, count(source_row)"
+        f" AS lines FROM {DELIVERIES.name} LEFT JOIN {RAW_ORDERS.name} USING (source_file) GROUP BY ALL) AS remaining"
+        f" WHERE deliveries.source_file = remaining.source_file"
     )
     return rows
 
 
-def _publish_anew(settings: Settings, progress: Progress) -> bool:
-    """The published night without them, and no set but that one."""
+def _republish(settings: Settings, progress: Progress) -> bool:
+    """Builds the published night again and deletes all other sets; returns whether a night was published."""
     folder = settings.output.path
     as_of = published_as_of(folder)
     if as_of is None:

@@ -1,4 +1,4 @@
-"""The jobs that the UI knows, run in this process, with their progress reported."""
+"""Runs the jobs that the UI knows in this process, and reports their progress."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -19,67 +19,78 @@ from seg_pipeline.wiring import Shop, warehouse_of
 
 @dataclass(slots=True)
 class Progress:
-    """What a run tells while it goes: its steps, its stages with their seconds, and the checks that failed.
+    """Reports the progress of runs as it happens, and keeps what is needed after them.
 
-    `started` is called with the name of each step as it begins, `stepped` with its name and seconds as it ends,
-    `finished` with each stage and its seconds at the end of each of Dagster's runs (stages take turns within one), or
-    with each night of a backfill, `warned` with each failed warning. `interrupted` says whether the run is to end.
+    Attributes:
+        on_step_start: Called with the name of each step as it begins.
+        on_step_end: Called with the name and the seconds of each step as it ends.
+        on_part_end: Called with a name and its seconds: for each stage at the end of a run, since stages take turns
+            within it, or for each night of a backfill as it ends.
+        on_warning: Called with a line for each check that failed as a warning.
+        is_interrupted: Returns whether the run has to end.
+        seconds: The seconds of each stage so far, in the order in which the stages began.
+        failed_checks: A line for each critical check that failed.
     """
 
-    started: Callable[[str], None]
-    stepped: Callable[[str, float], None]
-    finished: Callable[[str, float], None]
-    warned: Callable[[str], None]
-    interrupted: Callable[[], bool] = lambda: False
+    on_step_start: Callable[[str], None]
+    on_step_end: Callable[[str, float], None]
+    on_part_end: Callable[[str, float], None]
+    on_warning: Callable[[str], None]
+    is_interrupted: Callable[[], bool] = lambda: False
     seconds: dict[str, float] = field(default_factory=dict)
     failed_checks: list[str] = field(default_factory=list)
     _stage: str = ""
-    _told: int = 0
+    _stages_reported: int = 0
 
     def on_event(self, event: dg.DagsterEvent) -> None:
-        if self.interrupted():
+        """Reports one of Dagster's events.
+
+        Raises:
+            KeyboardInterrupt: The run has to end.
+        """
+        if self.is_interrupted():
             raise KeyboardInterrupt
         kind = event.event_type
         if kind == dg.DagsterEventType.STEP_START:
-            self.started(event.step_key or "")
+            self.on_step_start(event.step_key or "")
         elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
-            self._in_stage(event.asset_key.path[0])
+            self._enter_stage(event.asset_key.path[0])
         elif kind == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
-            self._in_stage(evaluation.asset_key.path[0])
+            self._enter_stage(evaluation.asset_key.path[0])
             if not evaluation.passed:
                 line = f"{'.'.join(evaluation.asset_key.path)}: {evaluation.check_name}: {evaluation.description}"
                 if evaluation.severity == dg.AssetCheckSeverity.ERROR:
                     self.failed_checks.append(line)
                 else:
-                    self.warned(line)
+                    self.on_warning(line)
         elif kind == dg.DagsterEventType.STEP_SUCCESS:
             seconds = event.step_success_data.duration_ms / 1000
-            self.stepped(event.step_key or "", seconds)
+            self.on_step_end(event.step_key or "", seconds)
             if self._stage:
                 self.seconds[self._stage] += seconds
 
-    def end_run(self) -> None:
-        """Tells the stages of the run that has ended, in the order in which they began."""
-        for stage in list(self.seconds)[self._told :]:
-            self.finished(stage, self.seconds[stage])
-        self._told = len(self.seconds)
+    def report_stages(self) -> None:
+        """Reports the stages of the run that has just ended, in the order in which they began."""
+        for stage in list(self.seconds)[self._stages_reported :]:
+            self.on_part_end(stage, self.seconds[stage])
+        self._stages_reported = len(self.seconds)
 
-    def _in_stage(self, stage: str) -> None:
+    def _enter_stage(self, stage: str) -> None:
         self._stage = stage
         self.seconds.setdefault(stage, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """A held warehouse, and the jobs that can be run on it.
+    """A warehouse that this process holds, and the jobs that it can run there.
 
     Attributes:
-        warehouse: What this process holds.
-        shop: What was put together.
-        definitions: Its jobs.
-        instance: Where Dagster records the runs.
-        progress: What hears of them.
+        warehouse: The warehouse.
+        shop: The shop that the jobs were made for.
+        definitions: The definitions that hold the jobs.
+        instance: The Dagster instance that records the runs.
+        progress: Receives the progress of the runs.
     """
 
     warehouse: Warehouse
@@ -89,14 +100,18 @@ class Execution:
     progress: Progress
 
     def run(self, job: str, partition: str | None = None) -> None:
-        """Runs a job by its name, of one night if it has nights.
+        """Runs a job.
+
+        Args:
+            job: The job's name, without the prefix of the shop.
+            partition: The partition of the night, if the job has nights.
 
         Raises:
-            DataError: A critical check failed; the line names it.
-            KeyboardInterrupt: Ctrl-C was pressed, whatever became of it in the meantime.
+            DataError: A critical check failed; the message names it.
+            KeyboardInterrupt: Ctrl-C was pressed, even if a library swallowed the exception.
         """
         with interrupts.watched(dg.DagsterExecutionInterruptedError) as interrupted:
-            self.progress.interrupted = interrupted
+            self.progress.is_interrupted = interrupted
             try:
                 self.definitions.resolve_job_def(self.shop.name(job)).execute_in_process(
                     instance=self.instance,
@@ -115,15 +130,15 @@ class Execution:
 
 @contextmanager
 def executing(settings: Settings, progress: Progress) -> Iterator[Execution]:
-    """Holds the warehouse of the settings, and yields what runs jobs on it.
+    """Holds the warehouse of the settings and yields an execution that runs jobs on it.
 
     Raises:
-        UsageError: The settings name what is not there.
+        UsageError: The settings name something that does not exist.
         MachineError: The warehouse cannot be opened, or stays busy.
     """
     check(settings)
     home = dagster_home()
-    # Without a home, nobody will look at Dagster's pages.
+    # Without a home for its records, Dagster has no pages to look at.
     shop = Shop(settings, has_pages=home is not None)
     definitions = definitions_of(shop, loggers={"progress": _logger(progress)})
     warehouse = warehouse_of(settings)
@@ -136,7 +151,7 @@ def executing(settings: Settings, progress: Progress) -> Iterator[Execution]:
 
 
 def _logger(progress: Progress) -> dg.LoggerDefinition:
-    """A Dagster logger that passes events on and writes nothing."""
+    """Returns a Dagster logger that passes events to the progress and writes nothing."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

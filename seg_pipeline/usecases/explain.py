@@ -1,13 +1,12 @@
-"""Why one customer is in a segment: from the raw lines to the segment of a night, and what would change it.
+"""Explains why a customer is in a segment: from the raw lines to the segment of a night, and what would change it.
 
-Everything is computed again, by the code and the champion that scored the night, and must agree with what is stored.
+Computes everything again with the code and the champion that scored the night, and compares it with what is stored.
 """
 
 import datetime
 import itertools
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg_pipeline.errors import DataError, UsageError
@@ -15,49 +14,21 @@ from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.answers import Comparison
 from seg_pipeline.models.champions import Champion, find_champion
-from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
-from seg_pipeline.usecases.what_would_change import Change, changes_of, number_of, plain, segments_given
-from seg_pipeline.warehouse import Connection, Warehouse
+from seg_pipeline.settings import Settings
+from seg_pipeline.usecases.customer_lines import Line, Rejection, lines_of
+from seg_pipeline.usecases.existing import existing_warehouse
+from seg_pipeline.usecases.what_would_change import Change, changes_of, number_of, plain, segment_ids_of
+from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LINES_SQL = Path(__file__).with_name("customer_lines.sql")
-
-COUNTS, TOO_LATE = "counts", "on or after the night"
-SHOWN_LINES = 10
-EXAMPLES = 3
 SUGGESTIONS = 3
-# Letters that a mistyped id may differ in.
+# A mistyped id differs in at most this many letters.
 LIKELY_TYPOS = 2
 SCORES = ("r_score", "f_score", "m_score")
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A raw line as delivered; `fate` is `counts`, `on or after the night`, or the reason it was rejected."""
-
-    source_file: str
-    source_row: int
-    order_id: str | None
-    ordered_at: str | None
-    product_id: str | None
-    quantity: str | None
-    unit_price: str | None
-    amount: str | None
-    fate: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """The lines that were rejected for one reason: how many, and the first of them."""
-
-    reason: str
-    meaning: str
-    lines: int
-    examples: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +42,20 @@ class Feature:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A modelling feature on its way to the matrix; `raw` is None if it is missing, and `filled` stands for it."""
+    """The steps that turn a feature into the number that the model sees.
+
+    Attributes:
+        feature: The feature.
+        raw: Its value; None if it is missing.
+        filled: The value, or its replacement if it is missing.
+        transform: The name of the transform.
+        transformed: The transformed value.
+        center: What scaling subtracts.
+        scale: What scaling then divides by.
+        scaled: The scaled value.
+        weight: What the scaled value is multiplied by.
+        weighted: The result.
+    """
 
     feature: str
     raw: float | None
@@ -91,9 +75,9 @@ class Affinity:
 
     Attributes:
         cluster: The cluster.
-        segment_id: Its segment.
+        segment_id: The segment of the cluster.
         segment_name: The name of that segment.
-        distance: Distance to the centre, transformed units.
+        distance: Distance to the centre, in transformed units.
         nearest_cell: Distance to the nearest of its cells; None unless the nearest cell decides.
         probability: Posterior probability; None unless the model is a mixture.
     """
@@ -119,7 +103,7 @@ class Stay:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The segment of the night and all that led to it.
+    """A customer's segment on a night and everything that led to it.
 
     Attributes:
         segment_id: The segment.
@@ -129,16 +113,16 @@ class Decision:
         model_id: The champion that scored the night.
         fitted_as_of: The night that it was fitted on.
         features: The customer's features, as stored.
-        scores: Their R, F and M scores, as stored.
-        grid: Their cell of the R x F grid; None if they bought nothing.
-        steps: The modelling features on their way to the matrix; empty in segment 0, since no model was applied, and if
-            the model is a rule on other columns.
+        scores: The customer's R, F and M scores, as stored.
+        grid: The customer's cell of the R x F grid; None if they bought nothing.
+        steps: How each feature of the model becomes a number that the model sees; empty in segment 0, where no model
+            was applied, and if the model is a rule on other columns.
         affinities: How near the customer is to each cluster, their own first; empty if nothing was compared.
         runner_up: The segment that came second; None if nothing was compared.
         changes: What would move the customer, one feature at a time.
-        rule: The segment as a short rule, see segment_profiles.
-        rule_precision: Share of the customers under the rule who are in the segment.
-        rule_recall: Share of the segment's customers who are under the rule.
+        rule: A short rule that describes the segment, see segment_profiles.
+        rule_precision: Share of the customers matching the rule who are in the segment.
+        rule_recall: Share of the segment's customers who match the rule.
     """
 
     segment_id: int
@@ -161,7 +145,19 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A customer on a night. `decision` is None if they have no clean line before the night."""
+    """What is known of a customer on a night.
+
+    Attributes:
+        customer_id: The customer.
+        as_of: The night.
+        lines: The customer's raw lines.
+        lines_counting: The raw lines that count.
+        lines_too_late: The clean lines on or after the night.
+        first_lines: The first raw lines.
+        rejections: The rejected lines by reason.
+        decision: The segment; None if the customer has no clean line before the night.
+        history: The customer's segments on the nights up to this one, the earliest first.
+    """
 
     customer_id: str
     as_of: datetime.date
@@ -174,60 +170,56 @@ class Explanation:
     history: list[Stay]
 
 
-def explain(
-    warehouse: Warehouse, customer: str, as_of: datetime.date | None = None, lines: int = SHOWN_LINES
-) -> Explanation:
+def explain(settings: Settings, customer: str, lines: int) -> Explanation:
     """Explains a customer's segment on a night.
 
     Args:
-        warehouse: The warehouse.
+        settings: The settings that name the warehouse; `as_of` is the night, the newest scored one if it is None.
         customer: The customer's id, as a person may write it.
-        as_of: The night; the newest one that is scored if None.
         lines: How many raw lines to show.
 
     Raises:
-        UsageError: There is no warehouse, or the night is not scored in it.
+        UsageError: There is no warehouse, or the night has not been scored.
         DataError: No line has this customer, or the stored segment does not follow from the stored features.
     """
-    if not Path(warehouse.database).is_file():
-        raise UsageError(f"warehouse {warehouse.database}: no such file; seg-pipeline run makes one")
+    warehouse = existing_warehouse(settings)
     with warehouse.held(read_only=True):
         customer_id = warehouse.value(
             f"SELECT {CUSTOMER_TEXT} FROM (SELECT $customer AS customer_id)", {"customer": customer, **CUSTOMER_ID}
         )
-        night = _night(warehouse, as_of)
+        night = _night(warehouse, settings.as_of)
         with warehouse.get_connection() as connection:
-            total, counting, too_late, first_lines, rejections = _lines(connection, customer_id, night, lines)
+            raw_lines = lines_of(connection, customer_id, night, lines)
         assigned = warehouse.night(
             SEGMENT_ASSIGNMENTS, night, where="customer_id = $customer_id", parameters={"customer_id": customer_id}
         )
-        if not total and assigned.empty:
-            raise DataError(f"no line of customer {customer_id!r}{_alike(warehouse, customer_id, night)}")
+        if not raw_lines.total and assigned.empty:
+            raise DataError(f"no line of customer {customer_id!r}{_suggestion(warehouse, customer_id, night)}")
         return Explanation(
             customer_id=customer_id,
             as_of=night,
-            lines=total,
-            lines_counting=counting,
-            lines_too_late=too_late,
-            first_lines=first_lines,
-            rejections=rejections,
+            lines=raw_lines.total,
+            lines_counting=raw_lines.counting,
+            lines_too_late=raw_lines.too_late,
+            first_lines=raw_lines.first,
+            rejections=raw_lines.rejections,
             decision=None if assigned.empty else _decision(warehouse, assigned.iloc[0], night),
             history=_history(warehouse, customer_id, night),
         )
 
 
 def _night(warehouse: Warehouse, as_of: datetime.date | None) -> datetime.date:
-    """Returns the night asked for, or the newest, after checking that it is scored."""
-    is_there = warehouse.value(
+    """Returns the night, or the newest one if it is None, after checking that it has been scored."""
+    has_table = warehouse.value(
         "SELECT count(*) FROM information_schema.tables WHERE table_schema || '.' || table_name = $name",
         {"name": SEGMENT_ASSIGNMENTS.name},
     )
-    newest = warehouse.value(f"SELECT max(as_of) FROM {SEGMENT_ASSIGNMENTS.name}") if is_there else None
+    newest = warehouse.value(f"SELECT max(as_of) FROM {SEGMENT_ASSIGNMENTS.name}") if has_table else None
     if newest is None:
         raise UsageError(f"warehouse {warehouse.database}: no night has been scored yet")
     if as_of is None or as_of == newest:
-        found: datetime.date = newest
-        return found
+        night: datetime.date = newest
+        return night
     if not warehouse.value(f"SELECT count(*) FROM {SEGMENT_ASSIGNMENTS.name} WHERE as_of = $as_of", {"as_of": as_of}):
         raise UsageError(
             f"the night {as_of} has not been scored; the newest is {newest}; seg-pipeline backfill {as_of} scores it"
@@ -235,58 +227,21 @@ def _night(warehouse: Warehouse, as_of: datetime.date | None) -> datetime.date:
     return as_of
 
 
-def _lines(
-    connection: Connection, customer_id: str, as_of: datetime.date, shown: int
-) -> tuple[int, int, int, list[Line], list[Rejection]]:
-    """Returns how many lines there are, count, and are too late; the first ones; and the rejected ones by reason."""
-    customer = {"customer_id": customer_id, **CUSTOMER_ID}
-    rejected_lines = f"SELECT * FROM prepared.rejected_orders WHERE {CUSTOMER_TEXT} = $customer_id"
-    with (
-        connection.temporary(rejected_lines, customer) as customer_rejections,
-        connection.temporary(
-            LINES_SQL, {**customer, "as_of": as_of, "customer_rejections": customer_rejections}
-        ) as customer_lines,
-    ):
-        [(total, counting, too_late)] = connection.execute(
-            "SELECT count(*), count(*) FILTER (counts), count(*) FILTER (NOT counts AND reason IS NULL)"
-            f" FROM {customer_lines}"
-        ).fetchall()
-        first = connection.execute(
-            "SELECT source_file, source_row, order_id, ordered_at, product_id, quantity, unit_price, amount,"
-            f" CASE WHEN counts THEN $counts ELSE coalesce(reason, $too_late) END AS fate FROM {customer_lines}"
-            " ORDER BY parsed_at NULLS LAST, source_file, source_row LIMIT $shown",
-            {"counts": COUNTS, "too_late": TOO_LATE, "shown": shown},
-        ).fetchall()
-        rejected = connection.execute(
-            "SELECT reason, count(*) AS lines, list(source_file || ' row ' || source_row || ': ' || concat_ws(', ',"
-            " order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount)"
-            f" ORDER BY source_file, source_row)[:{EXAMPLES}] FROM {customer_lines} WHERE reason IS NOT NULL"
-            " GROUP BY reason ORDER BY lines DESC, reason"
-        ).fetchall()
-    return (
-        total,
-        counting,
-        too_late,
-        [Line(*line) for line in first],
-        [Rejection(reason, REASONS[reason], count, examples) for reason, count, examples in rejected],
-    )
-
-
-def _alike(warehouse: Warehouse, customer_id: str, as_of: datetime.date) -> str:
-    """Returns `; did you mean A or B?` with customers of the night whose ids differ in a letter or two."""
-    found = warehouse.read(
+def _suggestion(warehouse: Warehouse, customer_id: str, as_of: datetime.date) -> str:
+    """Returns `; did you mean A or B?` with customers of the night whose ids differ in at most two letters."""
+    similar = warehouse.read(
         f"SELECT customer_id FROM {RFM_FEATURES.name} WHERE as_of = $as_of"
         " AND damerau_levenshtein(lower(customer_id), lower($customer_id)) <= $typos"
         " ORDER BY damerau_levenshtein(lower(customer_id), lower($customer_id)), customer_id LIMIT $limit",
         {"as_of": as_of, "customer_id": customer_id, "typos": LIKELY_TYPOS, "limit": SUGGESTIONS},
     )["customer_id"]
-    return f"; did you mean {' or '.join(found)}?" if len(found) else ""
+    return f"; did you mean {' or '.join(similar)}?" if len(similar) else ""
 
 
 def _decision(warehouse: Warehouse, assigned: "pd.Series", as_of: datetime.date) -> Decision:
     champion = find_champion(warehouse, assigned["model_id"])
     if champion is None:
-        raise DataError(f"{assigned['model_id']} scored the night {as_of} and is not among the champions any more")
+        raise DataError(f"{assigned['model_id']} scored the night {as_of} but is no longer among the champions")
     row = warehouse.night(
         RFM_FEATURES, as_of, where="customer_id = $customer_id", parameters={"customer_id": assigned["customer_id"]}
     )
@@ -295,13 +250,13 @@ def _decision(warehouse: Warehouse, assigned: "pd.Series", as_of: datetime.date)
     is_buyer = bool(row["frequency"].iloc[0] > 0)
     if is_buyer:
         _check_stored(champion, row, assigned, as_of)
-    return_only = (
+    only_returns = (
         "no purchase before the night, only returns: no model was applied; any purchase would move them to another"
         " segment"
     )
-    compared = champion.scorer.compare(row) if is_buyer else Comparison(return_only)
+    compared = champion.scorer.compare(row) if is_buyer else Comparison(only_returns)
     affinities = _affinities(champion, compared)
-    of_segment = champion.segments[champion.segments["segment_id"] == assigned["segment_id"]].iloc[0]
+    segment = champion.segments[champion.segments["segment_id"] == assigned["segment_id"]].iloc[0]
     return Decision(
         segment_id=int(assigned["segment_id"]),
         segment_name=assigned["segment_name"],
@@ -309,22 +264,24 @@ def _decision(warehouse: Warehouse, assigned: "pd.Series", as_of: datetime.date)
         why=compared.why,
         model_id=champion.model_id,
         fitted_as_of=champion.fitted_as_of,
-        features=[one for one in features if one.name not in ("as_of", "customer_id", "rfm_segment", *SCORES)],
-        scores=[one for one in features if one.name in SCORES],
+        features=[
+            feature for feature in features if feature.name not in ("as_of", "customer_id", "rfm_segment", *SCORES)
+        ],
+        scores=[feature for feature in features if feature.name in SCORES],
         grid=_grid(row) if is_buyer else None,
         steps=_steps(champion, row) if is_buyer else [],
         affinities=affinities,
         runner_up=_runner_up(compared, affinities),
         changes=changes_of(warehouse, champion, row, as_of) if is_buyer else [],
-        rule=plain(of_segment["rule"]),
-        rule_precision=plain(of_segment["rule_precision"]),
-        rule_recall=plain(of_segment["rule_recall"]),
+        rule=plain(segment["rule"]),
+        rule_precision=plain(segment["rule_precision"]),
+        rule_recall=plain(segment["rule_recall"]),
     )
 
 
 def _check_stored(champion: Champion, row: "pd.DataFrame", assigned: "pd.Series", as_of: datetime.date) -> None:
     """Raises DataError if the stored features do not lead to the stored segment."""
-    [segment_id], [confidence] = segments_given(champion, row), champion.scorer.label(row)[1]
+    [segment_id], [confidence] = segment_ids_of(champion, row), champion.scorer.label(row)[1]
     if segment_id != assigned["segment_id"] or not math.isclose(confidence, assigned["confidence"], abs_tol=1e-9):
         raise DataError(
             f"customer {assigned['customer_id']!r}: the features of the night {as_of} lead to segment {segment_id}, and"
@@ -338,46 +295,47 @@ def _grid(row: "pd.DataFrame") -> str:
 
 
 def _steps(champion: Champion, row: "pd.DataFrame") -> list[Step]:
-    """Each modelling feature on its way to the matrix, by the code that scores.
+    """Returns how each feature becomes a number that the model sees, computed by the code that scores.
 
-    A step is left out by giving it 0 to subtract, or 1 to divide or multiply by.
+    To stop after a step, the following ones subtract 0, and divide or multiply by 1.
     """
     transforms = champion.scorer.transforms.sort_values("position")
     if not set(transforms["feature"]) <= set(champion.scorer.columns):
-        return []  # a rule on other columns, which go through no transform
+        # The model is a rule on other columns, which go through no transform.
+        return []
     [transformed], [scaled], [weighted] = (
-        apply_transforms(row, transforms.assign(**without))
-        for without in ({"center": 0.0, "scale": 1.0, "weight": 1.0}, {"weight": 1.0}, {})
+        apply_transforms(row, transforms.assign(**skipped))
+        for skipped in ({"center": 0.0, "scale": 1.0, "weight": 1.0}, {"weight": 1.0}, {})
     )
     steps = []
-    for place, one in enumerate(transforms.to_dict("records")):
-        raw = number_of(row, one["feature"])
+    for position, transform in enumerate(transforms.to_dict("records")):
+        raw = number_of(row, transform["feature"])
         steps.append(
             Step(
-                feature=one["feature"],
+                feature=transform["feature"],
                 raw=raw,
-                filled=one["fill"] if raw is None else raw,
-                transform=one["transform"],
-                transformed=float(transformed[place]),
-                center=one["center"],
-                scale=one["scale"],
-                scaled=float(scaled[place]),
-                weight=one["weight"],
-                weighted=float(weighted[place]),
+                filled=transform["fill"] if raw is None else raw,
+                transform=transform["transform"],
+                transformed=float(transformed[position]),
+                center=transform["center"],
+                scale=transform["scale"],
+                scaled=float(scaled[position]),
+                weight=transform["weight"],
+                weighted=float(weighted[position]),
             )
         )
     return steps
 
 
 def _affinities(champion: Champion, compared: Comparison) -> list[Affinity]:
-    """How near the customer is to each cluster, in the order of the comparison."""
-    known = champion.segments.set_index("cluster")
+    """Returns how near the customer is to each cluster, in the order of the comparison."""
+    segments = champion.segments.set_index("cluster")
     cells, probabilities = compared.nearest_cells, compared.probabilities
     return [
         Affinity(
             cluster=int(cluster),
-            segment_id=int(known.loc[cluster, "segment_id"]),
-            segment_name=str(known.loc[cluster, "segment_name"]),
+            segment_id=int(segments.loc[cluster, "segment_id"]),
+            segment_name=str(segments.loc[cluster, "segment_name"]),
             distance=float(compared.distances[cluster]),
             nearest_cell=None if cells is None or math.isinf(cells[cluster]) else float(cells[cluster]),
             probability=None if probabilities is None else float(probabilities[cluster]),
@@ -387,11 +345,11 @@ def _affinities(champion: Champion, compared: Comparison) -> list[Affinity]:
 
 
 def _runner_up(compared: Comparison, affinities: list[Affinity]) -> str | None:
-    """The segment that came second, with the figure that decided; None if there is no other."""
-    second = next((one for one in affinities if one.segment_id != affinities[0].segment_id), None)
+    """Returns the segment that came second, with the figure that decided; None if there is no other segment."""
+    second = next((other for other in affinities if other.segment_id != affinities[0].segment_id), None)
     if second is None:
         return None
-    there, here = (compared.deciding[one.cluster] for one in (second, affinities[0]))
+    there, here = compared.deciding[second.cluster], compared.deciding[affinities[0].cluster]
     return f"{second.segment_name}: {compared.wording.format(there)}, {here:.3f} here"
 
 
@@ -403,7 +361,9 @@ def _history(warehouse: Warehouse, customer_id: str, as_of: datetime.date) -> li
         {"customer_id": customer_id, "as_of": as_of},
     ).to_dict("records")
     stays = []
-    for (segment_id, name), group in itertools.groupby(nights, lambda one: (one["segment_id"], one["segment_name"])):
-        days = [one["as_of"].date() for one in group]
+    for (segment_id, name), group in itertools.groupby(
+        nights, lambda night: (night["segment_id"], night["segment_name"])
+    ):
+        days = [night["as_of"].date() for night in group]
         stays.append(Stay(days[0], days[-1], len(days), int(segment_id), name))
     return stays

@@ -1,25 +1,21 @@
-"""The first settings of a shop: how its orders are read, found out with the code that a run uses, and written down.
+"""Finds out how the orders of a shop are read, with the code that a run uses.
 
-What the presets, the dates and the cleaning tell by themselves is taken; what they cannot tell is asked.
+Takes what the presets, the dates and the cleaning show by themselves, and asks what they cannot show.
+settings_file.py writes the result.
 """
 
-import json
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-
-from pydantic import BaseModel
 
 from seg_pipeline.errors import DataError, SegPipelineError, UsageError
 from seg_pipeline.raw.columns import NEEDED, ColumnNames, plain
-from seg_pipeline.raw.sources import columns_of, find_files, header_of, relative_to, tables_of
-from seg_pipeline.settings import Settings, flattened, load_settings, preset_names
+from seg_pipeline.raw.sources import columns_of, find_files, header_of, tables_of
+from seg_pipeline.settings import Settings, load_settings, preset_names
 from seg_pipeline.usecases.inspect import NEVER_MIXED, Inspection, inspect, mixture
 
 NO_COLUMN = "-"
-# What each column holds, as it is asked for.
+# What each column holds, in the words of a question.
 MEANINGS = {
     "customer_id": "the customer",
     "ordered_at": "the date of the order",
@@ -29,32 +25,17 @@ MEANINGS = {
     "quantity": "the number of units",
     "product_id": "the product",
 }
-# Written always, since they say how this shop is read and where its results go; of others, those that were chosen.
-WRITTEN = (
-    "returns",
-    "source.path",
-    "source.preset",
-    "source.columns",
-    "source.delimiter",
-    "source.encoding",
-    "source.decimal",
-    "source.date_format",
-    "warehouse.path",
-    "output.path",
-    "strategies.currency",
-)
-WIDTH = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What the data does not tell.
+    """A question that the data does not answer.
 
     Attributes:
         key: The setting that the answer is for.
         text: The question.
-        answers: Each possible answer with what it means; none: any word.
-        suggested: The answer that is taken where nobody is asked; None where there is none that is safe.
+        answers: Maps each possible answer to its meaning; any word is an answer if it is empty.
+        suggested: The answer to take if nobody can be asked; None if no answer is safe.
     """
 
     key: str
@@ -67,8 +48,8 @@ Ask = Callable[[Question], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
-    """A setting that was found out or asked, and why it is as it is."""
+class Choice:
+    """A setting that was found out or asked for, and the reason for its value."""
 
     key: str
     value: str
@@ -77,148 +58,207 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The settings of a shop, what was decided on the way, and what would come of them (None for a database table)."""
+    """The first settings of a shop.
 
+    Attributes:
+        file: The settings file to write.
+        settings: The settings.
+        choices: The settings that were found out or asked for.
+        overrides: The settings that the user gave, as `KEY=VALUE`.
+        inspection: How a run would read the source; None for a database table.
+    """
+
+    file: Path
     settings: Settings
-    decisions: list[Decision]
-    given: list[str]
+    choices: list[Choice]
+    overrides: list[str]
     inspection: Inspection | None
 
 
 class NotAskedError(UsageError):
-    """Something must be decided, and there is nobody to ask."""
+    """A question has no safe answer, and there is nobody to ask."""
 
 
-def propose(given: Sequence[str], ask: Ask) -> Proposal:
+def propose(file: Path, overrides: Sequence[str], ask: Ask, *, overwrite: bool = False) -> Proposal:
     """Finds out how a source is read.
 
     Args:
-        given: `KEY=VALUE` of what is decided already, source.path or source.table among them.
-        ask: Gives the answer to a question; raises NotAskedError where it cannot.
+        file: The settings file to write later.
+        overrides: `KEY=VALUE` of the settings that the user gave, with source.path or source.table among them.
+        ask: Returns the answer to a question; raises NotAskedError if it has none.
+        overwrite: Whether the settings file may exist already.
 
     Raises:
-        SegPipelineError: with the one line that says how to go on.
+        UsageError: The settings file exists already, no source is named, a setting is wrong, or a question has no
+            answer.
+        DataError: The source cannot be read, or none of its first lines would count.
     """
-    choices = _Choices(list(given), ask)
-    source = choices.settings().source
-    if tables := tables_of(source):
-        _choose_columns(choices, header_of(tables[0], source), tables[0])
-        return Proposal(choices.settings(), choices.decisions, choices.given, None)
-    file = find_files(source.path)[0]
-    _choose_preset(choices, file)
-    header = _choose_text(choices, file)
-    _choose_columns(choices, header, file)
-    _choose_values(choices)
-    found = _choose_decimal(choices)
-    if not found.clean:
-        reason, meaning, _, example = (
-            found.problems[0] if found.problems else ("no_lines", "the source is empty", 0, "")
-        )
-        raise DataError(
-            f"none of the first {found.lines:,} lines would count: {reason}: {meaning}; first: {example}; if another"
-            " column is meant, name it with --column"
-        )
-    return Proposal(choices.settings(), choices.decisions, choices.given, found)
+    if file.exists() and not overwrite:
+        raise UsageError(f"{file}: exists already; use it with seg-pipeline run --config {file}, or give --force")
+    if not any(override.startswith(("source.path=", "source.table=")) for override in overrides):
+        raise UsageError("init: no orders given; name a file, a folder or a glob: seg-pipeline init orders.csv")
+    draft = _Draft(list(overrides), ask)
+    inspection = None
+    if tables_of(draft.settings().source):
+        _draft_table(draft)
+    else:
+        inspection = _draft_files(draft)
+    return Proposal(file, draft.settings(), draft.choices, draft.overrides, inspection)
+
+
+def suggested_answer(question: Question) -> str:
+    """Returns the answer that a question suggests, for when nobody can be asked.
+
+    Raises:
+        NotAskedError: The question suggests none.
+    """
+    if question.suggested is None:
+        answers = "; ".join(f"{answer}: {meaning}" for answer, meaning in question.answers.items())
+        options = " or ".join(f"--set {question.key}={answer}" for answer in question.answers)
+        raise NotAskedError(f"{question.text} {answers}; choose with {options}")
+    return question.suggested
 
 
 @dataclass(slots=True)
-class _Choices:
-    """What is decided so far."""
+class _Draft:
+    """The settings as far as they are known.
 
-    given: list[str]
+    Attributes:
+        overrides: The settings that the user gave.
+        ask: Returns the answer to a question.
+        choices: The settings chosen so far.
+    """
+
+    overrides: list[str]
     ask: Ask
-    decisions: list[Decision] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
 
     def settings(self, *trial: str) -> Settings:
-        """The settings as decided, with a trial on top. The environment is not in them: the file is to stand alone."""
-        decided = [f"{one.key}={one.value}" for one in self.decisions]
-        return load_settings([*decided, *self.given, *trial], environment={})
+        """Returns the settings known so far, with `KEY=VALUE` of a trial on top.
+
+        They leave out the environment, because the settings file has to work without it.
+        """
+        chosen = [f"{choice.key}={choice.value}" for choice in self.choices]
+        return load_settings([*chosen, *self.overrides, *trial], environment={})
 
     def is_open(self, key: str) -> bool:
-        return not any(one.partition("=")[0].strip() == key for one in self.given)
+        """Returns whether the user has left a setting open."""
+        return not any(override.partition("=")[0].strip() == key for override in self.overrides)
 
-    def decide(self, key: str, value: str, why: str) -> None:
-        self.decisions.append(Decision(key, value, why))
+    def choose(self, key: str, value: str, why: str) -> None:
+        """Records the value of a setting."""
+        self.choices.append(Choice(key, value, why))
 
-    def asked(self, question: Question) -> str:
+    def choose_by(self, question: Question) -> str:
+        """Asks a question, records the answer and returns it."""
         answer = self.ask(question)
         if answer != NO_COLUMN:
-            self.decide(question.key, answer, "as answered" if answer != question.suggested else "the likely answer")
+            self.choose(question.key, answer, "as answered" if answer != question.suggested else "the likely answer")
         return answer
 
 
-def _choose_preset(choices: _Choices, file: str) -> None:
-    """A preset other than the general one whose names are just those of the file."""
-    if not choices.is_open("source.preset"):
+def _draft_table(draft: _Draft) -> None:
+    """Drafts the settings of a database table."""
+    source = draft.settings().source
+    table = tables_of(source)[0]
+    _choose_columns(draft, header_of(table, source), table)
+
+
+def _draft_files(draft: _Draft) -> Inspection:
+    """Drafts the settings of files, and returns how a run would read them."""
+    file = find_files(draft.settings().source.path)[0]
+    _choose_preset(draft, file)
+    header = _choose_text(draft, file)
+    _choose_columns(draft, header, file)
+    _choose_values(draft)
+    inspection = _choose_decimal(draft)
+    if not inspection.clean:
+        reason, meaning, _, example = (
+            inspection.problems[0] if inspection.problems else ("no_lines", "the source is empty", 0, "")
+        )
+        raise DataError(
+            f"none of the first {inspection.lines:,} lines would count: {reason}: {meaning}; first: {example}; if"
+            " another column is meant, name it with --column"
+        )
+    return inspection
+
+
+def _choose_preset(draft: _Draft, file: str) -> None:
+    """Chooses a preset other than the default one if it knows the name of every column of the file."""
+    if not draft.is_open("source.preset"):
         return
     for preset in preset_names():
         if preset == Settings().source.preset:
             continue
-        source = choices.settings(f"source.preset={preset}").source
-        names = columns_of(source)
+        source = draft.settings(f"source.preset={preset}").source
+        columns = columns_of(source)
         try:
             header = header_of(file, source)
-            names.find_in(header, file)
+            columns.find_in(header, file)
         except SegPipelineError:
             continue
-        if set(header) <= {name for known in names.names.values() for name in known}:
-            choices.decide("source.preset", preset, "the columns have the names of this preset")
+        if set(header) <= {name for names in columns.names.values() for name in names}:
+            draft.choose("source.preset", preset, "the columns have the names of this preset")
             return
 
 
-def _choose_text(choices: _Choices, file: str) -> tuple[str, ...]:
-    """Encoding and delimiter of a text file; returns its header."""
+def _choose_text(draft: _Draft, file: str) -> tuple[str, ...]:
+    """Chooses the encoding and the delimiter of a text file, and returns its header."""
     try:
-        header = header_of(file, choices.settings().source)
+        header = header_of(file, draft.settings().source)
     except DataError:
-        encoding = _readable_encoding(choices, file)
+        encoding = _readable_encoding(draft, file)
         if encoding is None:
             raise
-        choices.decide("source.encoding", encoding, "the file is no UTF-8; look whether ä, é and £ are right below")
-        header = header_of(file, choices.settings().source)
-    if len(header) == 1 and choices.is_open("source.delimiter"):
-        split = header_of(file, choices.settings("source.delimiter=whitespace").source)
+        draft.choose("source.encoding", encoding, "the file is not UTF-8; check that ä, é and £ are shown correctly")
+        header = header_of(file, draft.settings().source)
+    if len(header) == 1 and draft.is_open("source.delimiter"):
+        split = header_of(file, draft.settings("source.delimiter=whitespace").source)
         if len(split) > 2:
-            choices.decide("source.delimiter", "whitespace", "no comma, semicolon, tab or bar is in the first line")
+            draft.choose("source.delimiter", "whitespace", "no comma, semicolon, tab or bar is in the first line")
             return split
     return header
 
 
-def _readable_encoding(choices: _Choices, file: str) -> str | None:
-    if choices.is_open("source.encoding"):
+def _readable_encoding(draft: _Draft, file: str) -> str | None:
+    """Returns an encoding in which the header of the file can be read; None if there is none."""
+    if draft.is_open("source.encoding"):
         for encoding in ("latin-1", "utf-16"):
             try:
-                header_of(file, choices.settings(f"source.encoding={encoding}").source)
+                header_of(file, draft.settings(f"source.encoding={encoding}").source)
             except DataError:
                 continue
             return encoding
     return None
 
 
-def _choose_columns(choices: _Choices, header: Sequence[str], where: str) -> None:
-    """The columns that the preset's names do not find, or find twice."""
-    names = columns_of(choices.settings().source)
+def _choose_columns(draft: _Draft, header: Sequence[str], where: str) -> None:
+    """Asks for the columns that the names of the preset do not find, or find twice."""
+    names = columns_of(draft.settings().source)
     try:
-        found = names.find_in(header, where)
+        columns = names.find_in(header, where)
     except DataError as error:
         try:
             for needed in NEEDED:
-                _choose_one_of(choices, needed, names, header)
+                _choose_one_of(draft, needed, names, header)
         except NotAskedError:
-            # It names the columns that are there, and the option that tells.
+            # The first error names the columns of the file, and the option to name one.
             raise error from None
-        found = columns_of(choices.settings().source).find_in(header, where)
+        columns = columns_of(draft.settings().source).find_in(header, where)
     for column in ("order_id", "quantity", "product_id"):
-        # Without one of these the lines still count: so they are asked for, and nothing is taken without an answer.
-        if column not in found:
-            free = [name for name in header if name not in found.values()]
-            answer = choices.asked(_column_question(column, free, NO_COLUMN, optional=True)) if free else NO_COLUMN
+        # Lines count without these columns too, so a missing answer leaves the column out.
+        if column not in columns:
+            free = [name for name in header if name not in columns.values()]
+            answer = draft.choose_by(_column_question(column, free, NO_COLUMN, optional=True)) if free else NO_COLUMN
             if answer != NO_COLUMN:
-                found[column] = answer
+                columns[column] = answer
 
 
-def _choose_one_of(choices: _Choices, columns: Sequence[str], names: ColumnNames, header: Sequence[str]) -> None:
-    """Asks for the first of some columns, then for the next one where there is none; not where a name tells."""
+def _choose_one_of(draft: _Draft, columns: Sequence[str], names: ColumnNames, header: Sequence[str]) -> None:
+    """Asks for the first of some columns, and for the next one if the file has no such column.
+
+    Asks nothing if the settings name one of them, or exactly one name of the file fits.
+    """
     likely = {
         column: [name for name in header if plain(name) in map(plain, names.names.get(column, ()))]
         for column in columns
@@ -227,7 +267,7 @@ def _choose_one_of(choices: _Choices, columns: Sequence[str], names: ColumnNames
         return
     for column in columns:
         answers = likely[column] or header
-        if choices.asked(_column_question(column, answers, None, optional=column != columns[-1])) != NO_COLUMN:
+        if draft.choose_by(_column_question(column, answers, None, optional=column != columns[-1])) != NO_COLUMN:
             return
 
 
@@ -238,121 +278,53 @@ def _column_question(column: str, header: Sequence[str], suggested: str | None, 
     return Question(f"source.columns.{column}", f"Which column holds {MEANINGS[column]}?", answers, suggested)
 
 
-def _choose_values(choices: _Choices) -> None:
-    """The currency and the shop that count, and the way in which dates are read."""
-    mixed = mixture(choices.settings())
+def _choose_values(draft: _Draft) -> None:
+    """Chooses the currency and the shop to keep, and how dates are read."""
+    mixed = mixture(draft.settings())
     for column in NEVER_MIXED:
         values = mixed.values[column]
-        if len(values) > 1 and choices.is_open(f"source.{column}"):
+        if len(values) > 1 and draft.is_open(f"source.{column}"):
             answers = {value: f"{lines:,} lines" for value, lines in values}
-            text = f"Which {column} counts? Several are never added up."
-            choices.asked(Question(f"source.{column}", text, answers, values[0][0]))
-    if mixed.readings and choices.is_open("source.date_format"):
-        choices.asked(Question("source.date_format", f"How are dates such as {mixed.first_date} read?", mixed.readings))
-    if choices.is_open("strategies.currency"):
-        counted = choices.settings().source.currency or (mixed.values["currency"] or [("", 0)])[0][0]
-        if counted and len(counted) <= 3:
-            choices.decide("strategies.currency", counted, "the currency of the lines that count")
+            text = f"Which {column} should count? Lines of any other are rejected."
+            draft.choose_by(Question(f"source.{column}", text, answers, values[0][0]))
+    if mixed.readings and draft.is_open("source.date_format"):
+        draft.choose_by(
+            Question("source.date_format", f"How should dates such as {mixed.first_date} be read?", mixed.readings)
+        )
+    if draft.is_open("strategies.currency"):
+        currency = draft.settings().source.currency or (mixed.values["currency"] or [("", 0)])[0][0]
+        if currency and len(currency) <= 3:
+            draft.choose("strategies.currency", currency, "the currency of the lines that count")
         else:
-            choices.asked(
-                Question("strategies.currency", "Which currency is it, e.g. EUR or £? (- for none)", {}, NO_COLUMN)
+            draft.choose_by(
+                Question(
+                    "strategies.currency",
+                    "Which currency are the amounts in, e.g. EUR or £? (- for none)",
+                    {},
+                    NO_COLUMN,
+                )
             )
 
 
-def _choose_decimal(choices: _Choices) -> Inspection:
-    """Point or comma: whichever makes numbers of more lines. Returns the source as it is then read."""
-    if not choices.is_open("source.decimal"):
-        return inspect(choices.settings())
-    comma = inspect(choices.settings("source.decimal=,"))
+def _choose_decimal(draft: _Draft) -> Inspection:
+    """Chooses the decimal point or comma that more lines fit, and returns how a run would then read the source."""
+    if not draft.is_open("source.decimal"):
+        return inspect(draft.settings())
+    comma = inspect(draft.settings("source.decimal=,"))
     try:
-        point = inspect(choices.settings())
+        point = inspect(draft.settings())
     except UsageError:
-        # Most lines have decimal commas, which a run refuses to read otherwise.
+        # Most lines have decimal commas, so a run refuses to read them with a point.
         point = None
     if point is None or comma.clean > point.clean:
-        choices.decide("source.decimal", ",", "numbers are written with a decimal comma")
+        draft.choose("source.decimal", ",", "numbers are written with a decimal comma")
         return comma
     if comma.clean == point.clean and comma.revenue != point.revenue:
         answers = {
             ".": f"the lines add up to {point.revenue:,.2f}",
             ",": f"the lines add up to {comma.revenue:,.2f}",
         }
-        text = "Every number has three digits behind its dots. What stands before the cents?"
-        if choices.asked(Question("source.decimal", text, answers)) == ",":
+        text = "Every number has three digits after its dots. Which character separates the decimals?"
+        if draft.choose_by(Question("source.decimal", text, answers)) == ",":
             return comma
     return point
-
-
-def settings_text(proposal: Proposal, path: Path) -> str:
-    """The settings file of a proposal, each key with what it means and why it is as it is.
-
-    Args:
-        proposal: What was found out.
-        path: Where the file is to be; paths in it are relative to its folder as far as they lie below it.
-    """
-    values = flattened(proposal.settings)
-    why = {one.key: one.why for one in proposal.decisions}
-    if proposal.inspection and len(proposal.inspection.deliveries) == 1:
-        # Every column of the one shape that there is, so that the next file is read alike or set aside.
-        (delivery,) = proposal.inspection.deliveries
-        values["source.columns"] = delivery.columns
-        for name, value in delivery.shape.detected.items():
-            if values[f"source.{name}"] == "auto":
-                why[f"source.{name}"] = f"found {value!r}"
-    if proposal.inspection and values["source.date_format"] == "auto":
-        why["source.date_format"] = f"found {proposal.inspection.dates}"
-    given = [one.partition("=")[0].strip() for one in proposal.given]
-    chosen = {*WRITTEN, *map(_setting_of, [*why, *given])}
-    told = [key for key, value in values.items() if key in chosen and value not in (None, {}, ())]
-    folder = path.resolve().parent
-    lines = [
-        "# How seg-pipeline reads this shop and where the results go, written by `seg-pipeline init`; yours to edit.",
-        f"# Every night: seg-pipeline run --config {path.name}",
-        "# Paths are relative to the folder of this file. What is not here has its default.",
-    ]
-    sections = list(dict.fromkeys(_section(key, values) for key in values))
-    section = None
-    # A mapping comes behind the other keys of its section, or they would be read as its own.
-    for key in sorted(told, key=lambda key: sections.index(_section(key, values))):
-        value = _placed(key, values[key], folder)
-        if _section(key, values) != section:
-            section = _section(key, values)
-            lines += ["", f"[{section}]"] if section else [""]
-        lines += [f"# {line}" for line in textwrap.wrap(f"{_description(key)}.", WIDTH)]
-        lines += [f"# Here: {why[key]}."] if key in why else []
-        entries = value if isinstance(value, dict) else {key.rpartition(".")[2]: value}
-        lines += [f"{name} = {_toml(one)}" for name, one in entries.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _section(key: str, values: Mapping[str, Any]) -> str:
-    """The section of the file that a key stands in: a mapping is one of its own."""
-    return key if isinstance(values[key], dict) else key.rpartition(".")[0]
-
-
-def _setting_of(key: str) -> str:
-    """The setting that a key belongs to: those of columns are one."""
-    return "source.columns" if key.startswith("source.columns.") else key
-
-
-def _description(key: str) -> str:
-    model: type[BaseModel] = Settings
-    *groups, name = key.split(".")
-    for group in groups:
-        model = cast(type[BaseModel], model.model_fields[group].annotation)
-    return model.model_fields[name].description or ""
-
-
-def _placed(key: str, value: Any, folder: Path) -> Any:
-    """Returns a value as the settings file has it: a path below the file's folder is relative to it."""
-    if key == "source.path":
-        return [relative_to(word, folder) for word in value]
-    return relative_to(str(value), folder) if isinstance(value, Path) else value
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    if isinstance(value, bool | int | float):
-        return json.dumps(value)
-    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

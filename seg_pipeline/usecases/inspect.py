@@ -1,4 +1,4 @@
-"""What the pipeline would make of a source, before anything is run: columns found, dates, first problems."""
+"""Shows how a run would read a source, without running: its columns, its dates and the first problems."""
 
 import datetime
 from collections.abc import Iterator
@@ -19,28 +19,28 @@ from seg_pipeline.warehouse import Connection, Relation, Warehouse
 
 SAMPLE_LINES = 20_000
 LINES = Relation(RAW_ORDERS.name)
-# What is never added up over several values.
+# Lines with different values of these columns are never added up.
 NEVER_MIXED = ("currency", "shop")
 
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """A source as it would be read.
+    """How a run would read a source.
 
     Attributes:
         deliveries: The files by shape, with the column of the file for each column of raw_orders.
-        refused: Why each file that cannot be read is set aside.
+        refused: For each file that cannot be read, why it is set aside.
         examples: For each of the deliveries, the values of its first line by column of raw_orders.
-        dates: How the dates are read.
-        lines: Lines looked at: the first ones of each shape.
-        clean: Those of them that would count.
-        returns: Those of the clean ones that are returns.
-        customers: Customers of the clean lines.
-        orders: Their orders.
-        revenue: What the clean lines add up to, net of returns.
-        first_day: The first day with an order; None where no line would count, as is last_day.
-        last_day: The last one.
-        problems: Reason, its meaning, lines, and one such line.
+        dates: How dates are read.
+        lines: The number of lines read: the first ones of each shape.
+        clean: The lines that would count.
+        returns: The clean lines that are returns.
+        customers: The customers of the clean lines.
+        orders: The orders of the clean lines.
+        revenue: The sum of the clean lines, net of returns.
+        first_day: The first day with a clean line; None if there is none.
+        last_day: The last day with a clean line; None if there is none.
+        problems: For each reason of rejection, the reason, its meaning, the number of lines and the first of them.
     """
 
     deliveries: list[Delivery]
@@ -60,11 +60,11 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """What has to be decided before the lines of a source can be added up.
+    """The values of a source among which somebody has to choose before its lines can be added up.
 
     Attributes:
-        values: For currency and shop, each value with its lines, the most frequent first.
-        readings: Of dates that can be read in several ways, each way with how the first of them reads; else empty.
+        values: For currency and shop, each value with its number of lines, the most frequent first.
+        readings: If dates can be read in several ways, what each way makes of them; else empty.
         first_date: The first date, as it is written.
     """
 
@@ -77,13 +77,13 @@ def inspect(settings: Settings) -> Inspection:
     """Reads and cleans the first lines of each shape of file in memory, with the code that a run uses.
 
     Raises:
-        SegPipelineError: what a run would stop at, in the same line.
+        SegPipelineError: A run would stop with the same message.
     """
-    with _sampled(settings) as (connection, found):
+    with _sampled(settings) as (connection, sampled):
         dates = clean(connection, settings)
-        examples = [_first_line(connection, delivery) for delivery in found.deliveries]
+        examples = [_first_line(connection, delivery) for delivery in sampled.deliveries]
         lines = connection.execute("SELECT count(*) FROM raw.raw_orders").fetchall()[0][0]
-        kept, returns, customers, orders, revenue, first_day, last_day = connection.execute(
+        clean_lines, returns, customers, orders, revenue, first_day, last_day = connection.execute(
             "SELECT count(*), count(*) FILTER (is_return), count(DISTINCT customer_id), count(DISTINCT order_id),"
             " coalesce(sum(amount), 0), CAST(min(ordered_at) AS DATE), CAST(max(ordered_at) AS DATE)"
             " FROM prepared.clean_orders"
@@ -94,12 +94,12 @@ def inspect(settings: Settings) -> Inspection:
             " FROM prepared.rejected_orders GROUP BY reason ORDER BY lines DESC, reason"
         ).fetchall()
     return Inspection(
-        deliveries=found.deliveries,
-        refused=[str(error) for error in found.refused.values()],
+        deliveries=sampled.deliveries,
+        refused=[str(error) for error in sampled.refused.values()],
         examples=examples,
         dates=dates.name,
         lines=lines,
-        clean=kept,
+        clean=clean_lines,
         returns=returns,
         customers=customers,
         orders=orders,
@@ -111,10 +111,10 @@ def inspect(settings: Settings) -> Inspection:
 
 
 def mixture(settings: Settings) -> Mixture:
-    """What of the first lines of each shape of file cannot be told without a decision.
+    """Returns the values among which somebody has to choose, found in the first lines of each shape of file.
 
     Raises:
-        SegPipelineError: no file can be read; none of the dates can.
+        SegPipelineError: No file can be read, or none of the dates.
     """
     with _sampled(settings) as (connection, _):
         values = {
@@ -140,14 +140,14 @@ def mixture(settings: Settings) -> Mixture:
 
 @contextmanager
 def _sampled(settings: Settings) -> Iterator[tuple[Connection, Found]]:
-    """A warehouse in memory with the first lines of each shape of file in raw_orders."""
+    """Yields a warehouse in memory whose raw_orders hold the first lines of each shape of file, and those files."""
     with Warehouse(database=":memory:").get_connection() as connection:
         yield connection, sample(connection, settings.source, SAMPLE_LINES)
 
 
 def _readings(connection: Connection) -> dict[str, str]:
-    """Each way in which dates can be read, with the span of days that it makes of them, the best way first."""
-    found = []
+    """Maps each way to read the dates to the lines and the days that it finds, the way with most lines first."""
+    readings = []
     for family in AMBIGUOUS:
         reading = date_reading(connection, LINES, family)
         lines = count_read(connection, LINES, reading)[1]
@@ -157,11 +157,12 @@ def _readings(connection: Connection) -> dict[str, str]:
             {"formats": reading.formats},
         ).fetchall()[0][0]
         if lines:
-            found.append((lines, family, f"{lines:,} lines, {span}"))
-    return {family: told for _, family, told in sorted(found, key=lambda one: -one[0])}
+            readings.append((lines, family, f"{lines:,} lines, {span}"))
+    return {family: result for _, family, result in sorted(readings, key=lambda reading: -reading[0])}
 
 
 def _first_line(connection: Connection, delivery: Delivery) -> dict[str, str | None]:
+    """Returns the values of the first line of a delivery by column of raw_orders; None if it has no line."""
     first = connection.execute(
         f"SELECT {', '.join(ORDER_COLUMNS)} FROM raw.raw_orders WHERE source_file = $file ORDER BY source_row LIMIT 1",
         {"file": delivery.files[0]},

@@ -1,4 +1,4 @@
-"""A run: load and clean the source, then build one night."""
+"""Runs the pipeline: loads and cleans the source, then builds one night."""
 
 import datetime
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.execution import Progress, executing
 from seg_pipeline.warehouse import Warehouse
 
-# What of a segment's profile sums up a run.
+# The figures of a segment's profile that sum up a run.
 FIGURES = (
     "customers",
     "share",
@@ -32,13 +32,13 @@ FIGURES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A finished run.
+class RunResult:
+    """The result of a run.
 
     Attributes:
-        as_of: Its night.
+        as_of: The night that was built.
         fit: Why models were fitted; None if the night was only scored.
-        decision: What became of the fitted model (`decision`) and why (`reason`); None without a fit.
+        decision: Whether the fitted model became champion (`decision`) and why (`reason`); None without a fit.
         model_id: The model that scored the night.
         fitted_as_of: The night that the model was fitted on.
         segments: segment_id, segment_name and FIGURES of each segment.
@@ -58,48 +58,56 @@ class Done:
     published: Path | None
 
 
-def run(settings: Settings, progress: Progress, *, refit: bool = False) -> Done:
-    """Loads and cleans the source, then builds one night: settings.as_of, or the night after the last order.
+def run(settings: Settings, progress: Progress, *, refit: bool = False) -> RunResult:
+    """Loads and cleans the source, then builds one night.
 
-    Models are fitted if a fit is due or `refit` asks for it; else the night is scored with its champion.
+    Args:
+        settings: The settings; `as_of` is the night, which is the one after the last order if it is None.
+        progress: Receives the progress of the run.
+        refit: Whether to fit models even if no fit is due. Without a fit, the night is scored with its champion.
+
+    Returns:
+        The night's segments, and where they are published.
 
     Raises:
-        SegPipelineError: With the one line to show; a failed critical check is a DataError that names it.
+        DataError: The orders cannot be read, or fail a critical check, which the message names.
+        UsageError: The settings are wrong.
+        MachineError: A file cannot be read or written.
     """
     if settings.as_of is not None and not has_night(settings.as_of):
         raise UsageError(f"as_of: {settings.as_of} is no night: nights go from {FIRST_DAY} to tomorrow (UTC)")
     with executing(settings, progress) as execution:
         warehouse = execution.warehouse
-        # While other modules load, nothing else may be imported.
+        # From here on a thread imports modules, and nothing else may be imported, such as a source's library.
         if not needs_library(settings.source):
             loading.start()
         execution.run("ingest")
-        progress.end_run()
+        progress.report_stages()
         as_of = settings.as_of or _day_after_last_order(warehouse)
         newest = newest_champion(warehouse)
         if settings.as_of is None and newest is not None and as_of < newest.in_force_from:
-            progress.warned(
-                f"the last order is before {newest.model_id}, which is in force from {newest.in_force_from}; are these"
-                " other orders? Then give them a --warehouse (and --output) of their own"
+            progress.on_warning(
+                f"the last order is before {newest.model_id}, which is in force from {newest.in_force_from}; if"
+                " these are the orders of another shop, give them their own --warehouse and --output"
             )
         fit = "asked for" if refit else refit_due(warehouse, settings, as_of)
         execution.run("refit" if fit else "night", partition_of(as_of))
-        progress.end_run()
-        return _done(warehouse, settings.output.path, as_of, fit)
+        progress.report_stages()
+        return _result(warehouse, settings.output.path, as_of, fit)
 
 
-def _done(warehouse: Warehouse, output: Path, as_of: datetime.date, fit: str | None) -> Done:
-    """What a night has become."""
+def _result(warehouse: Warehouse, output: Path, as_of: datetime.date, fit: str | None) -> RunResult:
+    """Returns the result of a run whose night has been built."""
     champion = champion_of(warehouse, as_of)
-    decided = warehouse.night(CHAMPION_DECISIONS, as_of).iloc[-1] if fit else None
+    decision = warehouse.night(CHAMPION_DECISIONS, as_of).iloc[-1] if fit else None
     profiles = warehouse.night(SEGMENT_PROFILES, as_of, ("segment_id", "segment_name", *FIGURES))
-    return Done(
+    return RunResult(
         as_of=as_of,
         fit=fit,
-        decision=None if decided is None else {name: decided[name] for name in ("decision", "reason")},
+        decision=None if decision is None else {name: decision[name] for name in ("decision", "reason")},
         model_id=champion.model_id,
         fitted_as_of=champion.fitted_as_of,
-        # Money is exact in the warehouse, and a number here.
+        # Money is DECIMAL in the warehouse; in JSON a Decimal would become text.
         segments=[
             {str(name): float(value) if isinstance(value, Decimal) else value for name, value in row.items()}
             for row in profiles.to_dict("records")
@@ -111,10 +119,10 @@ def _done(warehouse: Warehouse, output: Path, as_of: datetime.date, fit: str | N
 
 
 def _day_after_last_order(warehouse: Warehouse) -> datetime.date:
-    """The night that sees every order.
+    """Returns the first night that includes every order.
 
     Raises:
-        DataError: It lies in the future, so the last order is misdated.
+        DataError: The night lies in the future, so the last order is misdated.
     """
     last: datetime.date = warehouse.value("SELECT CAST(max(ordered_at) AS DATE) FROM prepared.clean_orders")
     as_of = last + datetime.timedelta(days=1)
@@ -123,7 +131,7 @@ def _day_after_last_order(warehouse: Warehouse) -> datetime.date:
             "SELECT arg_max(source_file || ' row ' || source_row, ordered_at) FROM prepared.clean_orders"
         )
         raise DataError(
-            f"{where}: the last order is of {last}, and nights go from {FIRST_DAY} to tomorrow (UTC);"
+            f"{where}: the last order is dated {last}, but nights go from {FIRST_DAY} to tomorrow (UTC);"
             " fix the date, narrow plausible_dates, or give --as-of"
         )
     return as_of

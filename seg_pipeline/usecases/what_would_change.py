@@ -1,4 +1,4 @@
-"""What would have to change about a customer for the champion to put them in another segment, one feature at a time."""
+"""Finds the changes that would make the champion put a customer in another segment, one feature at a time."""
 
 import datetime
 import math
@@ -21,7 +21,15 @@ SegmentsOf = Callable[["pd.DataFrame"], IntArray]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The smallest change of one feature, the others as they are, that moves the customer; None if no value does."""
+    """The smallest change of one feature alone that moves the customer to another segment.
+
+    Attributes:
+        feature: The feature.
+        now: The value that the champion sees now.
+        to: The value that moves the customer; None if no value does.
+        segment_id: The segment that the customer moves to.
+        segment_name: The name of that segment.
+    """
 
     feature: str
     now: float
@@ -31,10 +39,10 @@ class Change:
 
 
 def changes_of(warehouse: Warehouse, champion: Champion, row: "pd.DataFrame", as_of: datetime.date) -> list[Change]:
-    """Finds for each feature alone the smallest change that moves the customer.
+    """Returns for each feature the smallest change that, alone, moves the customer to another segment.
 
-    The champion's own labelling says what a value leads to. Its algorithm says which values are worth trying; between
-    two of them the border is found by halving.
+    The champion's algorithm names the values to try, and the champion labels them. Bisection finds the border between
+    two of them.
 
     Args:
         warehouse: The warehouse.
@@ -57,18 +65,18 @@ def changes_of(warehouse: Warehouse, champion: Champion, row: "pd.DataFrame", as
     names = dict(zip(champion.segments["segment_id"], champion.segments["segment_name"], strict=True))
     changes = []
     for name, values in variations.values.items():
-        known = number_of(row, name)
-        now = fills[name] if known is None else known
-        moved = _nearest_change(
-            row, name, now, values, lambda rows: segments_given(champion, variations.completed(rows))
+        value = number_of(row, name)
+        now = fills[name] if value is None else value
+        change = _nearest_change(
+            row, name, now, values, lambda rows: segment_ids_of(champion, variations.completed(rows))
         )
-        to, segment_id = moved or (None, None)
+        to, segment_id = change or (None, None)
         changes.append(Change(name, now, to, segment_id, None if segment_id is None else names[segment_id]))
     return changes
 
 
-def segments_given(champion: Champion, rows: "pd.DataFrame") -> IntArray:
-    """The segment (rows,) that the champion puts each row of rfm_features in."""
+def segment_ids_of(champion: Champion, rows: "pd.DataFrame") -> IntArray:
+    """Returns the segment id, (rows,), that the champion gives each row of rfm_features."""
     segment_of = dict(zip(champion.segments["cluster"], champion.segments["segment_id"], strict=True))
     return np.array([segment_of[cluster] for cluster in champion.scorer.label(rows)[0]])
 
@@ -76,7 +84,11 @@ def segments_given(champion: Champion, rows: "pd.DataFrame") -> IntArray:
 def _nearest_change(
     row: "pd.DataFrame", name: str, now: float, values: FloatArray, segments_of: SegmentsOf
 ) -> tuple[float, int] | None:
-    """Returns the value nearest to `now`, in whole steps of the feature's unit, that leads elsewhere, and where to."""
+    """Finds the value nearest to `now` that leads to another segment, in whole steps of the feature's unit.
+
+    Returns:
+        The value and the id of that segment; None if no value leads to another segment.
+    """
     decimals = _decimals(name, values)
     steps_per_unit = 10.0**decimals
 
@@ -86,19 +98,19 @@ def _nearest_change(
 
     [own] = segments_of(row)
     at = now * steps_per_unit
-    tried = np.unique(np.round(values * steps_per_unit).astype(np.int64))
-    elsewhere = segments_at(tried) != own
+    trials = np.unique(np.round(values * steps_per_unit).astype(np.int64))
+    elsewhere = segments_at(trials) != own
     borders = []
-    # Upwards, then downwards, each from the nearest value on.
+    # Upwards, then downwards, each starting at the nearest value.
     for places, nearest in (
-        (np.flatnonzero(tried > at), math.floor(at)),
-        (np.flatnonzero(tried < at)[::-1], math.ceil(at)),
+        (np.flatnonzero(trials > at), math.floor(at)),
+        (np.flatnonzero(trials < at)[::-1], math.ceil(at)),
     ):
         first = next((number for number, place in enumerate(places) if elsewhere[place]), None)
         if first is None:
             continue
-        near = int(tried[places[first - 1]]) if first else nearest
-        far = int(tried[places[first]])
+        near = int(trials[places[first - 1]]) if first else nearest
+        far = int(trials[places[first]])
         while abs(far - near) > 1:
             middle = (near + far) // 2
             if segments_at(np.array([middle]))[0] == own:
@@ -113,7 +125,7 @@ def _nearest_change(
 
 
 def _decimals(name: str, values: FloatArray) -> int:
-    """Decimals of a value to act on: none for counts, two for money, else a thousandth of the range."""
+    """Returns how many decimals a value needs: none for counts, two for money, else a thousandth of the range."""
     [type_] = [column.type for column in RFM_FEATURES.columns if column.name == name]
     if type_ != "DOUBLE":
         return 0 if type_ == "INTEGER" else 2
@@ -122,7 +134,7 @@ def _decimals(name: str, values: FloatArray) -> int:
 
 
 def number_of(row: "pd.DataFrame", name: str) -> float | None:
-    """The number in a column of a single row; None if it is missing."""
+    """Returns the number in a column of a single row; None if it is missing."""
     value = plain(row[name].iloc[0])
     return None if value is None else float(value)
 

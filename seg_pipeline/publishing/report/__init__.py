@@ -1,8 +1,9 @@
-"""The night's report: one HTML page that needs nothing else, for marketing, data scientists and data engineers.
+"""Renders the night's report: one HTML page without other files, for marketing, data scientists and data engineers.
 
-contents.py holds the tables that the page is made of. sections.py has a function for each section, in reading order,
-and sections/ its template. words.py has what the templates write values with. page.py puts the sections together.
-Tables come from the caller, charts from plotting. No duration is on the page, so the same night gives the same bytes.
+contents.py holds the tables that the page shows. sections.py has a function for each section, in reading order, and
+sections/ has its template. The templates write values with the functions of words.py. page.py puts the sections
+together. The caller provides the tables, and plotting draws the charts. The page has no timings, so the same night
+gives the same bytes.
 """
 
 from seg_pipeline.publishing.report.contents import Report

@@ -1,4 +1,4 @@
-"""What the report is made of: one night's tables, and what several sections derive from them."""
+"""The contents of the report: one night's tables, and what several sections derive from them."""
 
 from __future__ import annotations
 
@@ -24,28 +24,29 @@ Row = dict[Any, Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Report:
-    """Everything the page says about one night.
+    """Everything that the page shows about one night.
 
     Attributes:
         as_of: The night: orders before this day count.
         source: Where the orders came from, in words.
         notation: How numbers and money are written.
-        evaluation: Every candidate, of the night that the model was fitted on.
+        evaluation: Every candidate of the night that the model was fitted on.
         profiles: The night's segments.
         strategies: The night's actions and budgets.
-        cells: The cells on the cluster map, each in the segment of its cluster.
-        axis_labels: What the two axes of the cluster map are made of, in words.
-        rows: Counts of lines by stage (raw, clean, rejected) and reason.
-        settings: Flattened keys; `selection.k_min` and `selection.k_max`, if present, are shaded in the charts.
+        cells: The cells of the cluster map, each with the segment of its cluster.
+        axis_labels: What the two axes of the cluster map stand for, in words.
+        rows: The numbers of lines by stage (raw, clean, rejected) and reason.
+        settings: The settings by their keys; the charts shade from `selection.k_min` to `selection.k_max`.
         model_id: The model that scored the night.
-        versions: Of the packages and the database.
+        versions: The versions of the packages and the database.
         rule: How the choice is made, in words.
-        sensitivity: The winner under other settings of the rule; the section is left out without it.
-        value_window: The window of the value test; its section is left out without it.
-        value_test: What the value test found for each candidate.
-        value_by_segment: What the value test found for each segment of each candidate.
+        sensitivity: The winner under other settings of the rule; without it, the section is left out.
+        value_window: The window of the value test; without it, the section is left out.
+        value_test: The results of the value test for each candidate.
+        value_by_segment: The results of the value test for each segment of each candidate.
         fitted_as_of: The night that the model was fitted on; evaluation, sensitivity and value are of that night.
-        migration: Who moved from where to where since one earlier night; the section is left out without it.
+        migration: How many customers moved between segments since an earlier night; without it, the section is left
+            out.
     """
 
     as_of: date
@@ -80,7 +81,7 @@ class Report:
 
     @property
     def bought(self) -> list[Row]:
-        """The segments of customers with a purchase."""
+        """The segments of customers who have bought something."""
         return [segment for segment in self.segments if segment["segment_id"] != 0]
 
     @property
@@ -99,7 +100,7 @@ class Report:
 
     @property
     def value(self) -> Row | None:
-        """What the value test says of the choice, the baseline and chance, and of each segment of the choice."""
+        """The results of the value test for the choice, the baseline, chance, and each segment of the choice."""
         window = None if self.value_window is None else first(self.value_window)
         if window is None or self.value_test is None or self.value_by_segment is None:
             return None
@@ -109,7 +110,7 @@ class Report:
         )
         return {
             **window,
-            # The NaN that pandas makes of a NULL would count as true.
+            # pandas turns a NULL into NaN, which would count as true.
             "untested_because": None if pd.isna(window["untested_because"]) else window["untested_because"],
             # Nights of older versions have no such column; they tested all customers.
             "sampled": pd.notna(window.get("sampled")) and bool(window["sampled"]),
@@ -125,6 +126,6 @@ def first(rows: pd.DataFrame) -> Row | None:
 
 
 def of_candidate(rows: pd.DataFrame, candidate: tuple[str, int] | None) -> pd.DataFrame:
-    """Returns the rows of one candidate, given as algorithm and k; none for None."""
+    """Returns the rows of one candidate, an algorithm and its k; no row if it is None."""
     algorithm, k = candidate or ("", 0)
     return rows[rows["algorithm"].eq(algorithm) & rows["k"].eq(k)]

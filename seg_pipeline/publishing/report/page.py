@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 
 def render(report: Report) -> str:
-    """Returns the page as text. All data is escaped; the same report gives the same text."""
+    """Returns the page. All data is escaped, and the same report gives the same text."""
     environment = _environment(report)
     bodies = {}
     for part in PARTS:
@@ -34,7 +34,7 @@ def render(report: Report) -> str:
             for name, context in contexts.items()
             if context is not None
         )
-    # Makes every table sortable; without it they keep the order that their captions name.
+    # Makes tables sortable. Without it, they keep the order that their captions name.
     script = (HERE / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.j2").render(
         report=report,
@@ -44,13 +44,13 @@ def render(report: Report) -> str:
         bodies=bodies,
         styles=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
-        # The page lets this script run and no other.
+        # The page allows only the script with this hash.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
 def _environment(report: Report) -> jinja2.Environment:
-    """Returns the templates with the filters that write values as the report's readers do."""
+    """Returns the templates, with filters that write values in the notation of the report."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,

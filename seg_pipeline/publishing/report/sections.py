@@ -56,7 +56,7 @@ def at_a_glance(report: Report) -> Context:
 
 
 def certainty(report: Report) -> Context:
-    """Says in plain words how stable the segments are, what they would have been worth, and how firm the choice is."""
+    """Explains how stable the segments are, what they would have been worth, and how robust the choice is."""
     chosen = report.chosen
     measured = [segment for segment in report.bought if present(segment.get("stability"))]
     agreeing = 0

@@ -1,4 +1,4 @@
-"""Words for values: what the report's templates use to write days, settings, rules and findings."""
+"""Writes values in words, for the templates of the report: days, settings, rules and results."""
 
 import re
 from datetime import date
@@ -14,17 +14,17 @@ STABLE, PATTERN = 0.75, 0.6
 
 
 def present(value: Any) -> bool:
-    """Tells whether there is a value, neither undefined nor missing."""
+    """Returns whether there is a value, neither undefined nor missing."""
     return not isinstance(value, jinja2.Undefined) and not bool(pd.isna(value))
 
 
 def day(value: date) -> str:
-    """Writes a day as people do: 10 December 2011."""
+    """Writes a day in words, such as 10 December 2011."""
     return f"{value.day} {value:%B %Y}"
 
 
 def setting(value: object) -> str:
-    """Writes a setting's value as it would be typed."""
+    """Writes the value of a setting as a user would type it."""
     if value is None or value == "":
         return "not set"
     if isinstance(value, bool):
@@ -36,12 +36,12 @@ def setting(value: object) -> str:
 
 
 def feature_title(feature: str) -> str:
-    """Returns what people call the feature."""
+    """Returns the title of a feature."""
     return FEATURES[feature].title
 
 
 def readable_rule(rule: str) -> str:
-    """Writes a segment's rule with the titles of its features and real signs for at most and at least."""
+    """Writes a segment's rule with the titles of its features and the signs for at most and at least."""
     names = "|".join(FEATURES)
     titled = re.sub(rf"\b({names})\b", lambda name: feature_title(name[0]).lower(), rule)
     return titled.replace("<=", "\N{LESS-THAN OR EQUAL TO}").replace(">=", "\N{GREATER-THAN OR EQUAL TO}")

@@ -99,12 +99,12 @@ def small_disk(tmp_path):
 
 
 def killed_after(warehouse, statement):
-    """Does a statement in a process that ends before it could empty the write-ahead log."""
+    """Runs a statement in a process that ends before it could empty the write-ahead log."""
     subprocess.run([sys.executable, "-c", KILLED, warehouse.database, statement], check=True)
 
 
 def run_saying(warehouse, *queries, **how):
-    """What a run warns of and what it reads."""
+    """Returns the warnings of a run and the values that it reads."""
     warned, read = [], []
     with warehouse.held(warned.append, **how):
         read += [warehouse.value(query) for query in queries]
@@ -112,7 +112,7 @@ def run_saying(warehouse, *queries, **how):
 
 
 def flip(file, at):
-    """Damages a file by one byte; a place below zero counts from the end."""
+    """Damages one byte of a file; a negative position counts from the end."""
     content = bytearray(file.read_bytes())
     content[at] ^= 255
     file.write_bytes(content)
@@ -157,6 +157,23 @@ def test_a_night_replaces_its_own_rows_only(empty_warehouse):
     assert list(empty_warehouse.night(NIGHTLY, nights[0])["a"]) == [1, 2]
     assert list(empty_warehouse.night(NIGHTLY, nights[1])["a"]) == [9]
     assert empty_warehouse.count(NIGHTLY, nights[1]) == 1
+
+
+def test_a_table_is_read_before_it_exists(empty_warehouse):
+    query, table = "SELECT a, b FROM {numbers}", {"numbers": NUMBERS}
+
+    assert empty_warehouse.read(query, table).empty
+    assert empty_warehouse.count(NUMBERS) == 0
+    assert empty_warehouse.value("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'raw'") == 0
+
+    replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
+    assert empty_warehouse.read(query, table).to_dict("records") == [{"a": 1, "b": 2}]
+
+
+def test_a_column_that_an_older_version_did_not_write_is_null(empty_warehouse):
+    with empty_warehouse.get_connection() as connection:
+        connection.execute("CREATE SCHEMA raw; CREATE TABLE raw.numbers AS SELECT 1 AS a")
+        assert connection.execute("SELECT a, b FROM {numbers}", {"numbers": NUMBERS}).fetchall() == [(1, None)]
 
 
 def test_a_busy_warehouse_is_waited_for_and_then_names_the_process(empty_warehouse, holder):
@@ -336,7 +353,7 @@ def test_a_process_that_goes_on_writing_is_waited_for_and_then_named(empty_wareh
         pass
     assert str(refused.value) == (
         f"warehouse {empty_warehouse.database} is busy: process {writer.pid} has it open and writes to it; opened"
-        " read-only it is never in the way"
+        " read-only it would not block a run"
     )
     writer.does("INSERT INTO raw.numbers VALUES (6, 6)")
     assert writer.leaves() == 0
@@ -465,7 +482,7 @@ def test_a_file_that_never_was_a_database_stays_where_it_is(tmp_path):
     with pytest.raises(MachineError) as refused, Warehouse(database=str(tmp_path / "notes.duckdb")).held():
         pass
     assert str(refused.value) == (
-        f"warehouse {tmp_path / 'notes.duckdb'}: is no DuckDB file; name another with warehouse.path, or"
+        f"warehouse {tmp_path / 'notes.duckdb'}: not a DuckDB file; name another with warehouse.path, or"
         " move it away, and seg-pipeline run builds it from the source"
     )
     assert {path.name for path in tmp_path.iterdir()} == {"notes.duckdb", "notes.duckdb.lock"}
@@ -569,7 +586,7 @@ def test_no_room_to_spill_is_one_line(small_disk):
         warehouse, "SELECT count(*) FROM (SELECT md5(range::VARCHAR) AS a FROM range(5_000_000) GROUP BY a)"
     )
     assert (status, line) == (
-        3, f"warehouse {warehouse.database}: disk full: no room in {warehouse.database}.tmp for what exceeds the memory"
+        3, f"warehouse {warehouse.database}: disk full: no room in {warehouse.database}.tmp for data that exceeds the memory"
     )  # fmt: skip
 
 
@@ -593,7 +610,7 @@ def test_too_little_memory_is_one_line_that_names_the_setting(tmp_path):
     line, status = refused(warehouse, "SELECT list(range) FROM range(10_000_000)")
     assert status == 3
     assert line.startswith(f"warehouse {warehouse.database}: ")
-    assert line.endswith("MiB used); warehouse.memory_limit gives it more")
+    assert line.endswith("MiB used); raise warehouse.memory_limit")
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["file", "folder"])

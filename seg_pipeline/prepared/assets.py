@@ -20,8 +20,6 @@ def assets_of(shop: Shop) -> Room:
     def prepared_orders(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         warehouse, settings = shop.warehouse(context), shop.settings_of(context)
         with warehouse.get_connection() as connection:
-            for table in (CLEAN_ORDERS, REJECTED_ORDERS):
-                connection.create(table, or_replace=False)
             clean_before, rejected_before = warehouse.count(CLEAN_ORDERS), warehouse.count(REJECTED_ORDERS)
             dates = clean(connection, settings)
         summary = warehouse.read(

@@ -218,11 +218,7 @@ def explain(
 
 def _night(warehouse: Warehouse, as_of: datetime.date | None) -> datetime.date:
     """Returns the night asked for, or the newest, after checking that it is scored."""
-    is_there = warehouse.value(
-        "SELECT count(*) FROM information_schema.tables WHERE table_schema || '.' || table_name = $name",
-        {"name": SEGMENT_ASSIGNMENTS.name},
-    )
-    newest = warehouse.value(f"SELECT max(as_of) FROM {SEGMENT_ASSIGNMENTS.name}") if is_there else None
+    newest = warehouse.value("SELECT max(as_of) FROM {assignments}", {"assignments": SEGMENT_ASSIGNMENTS})
     if newest is None:
         raise UsageError(f"warehouse {warehouse.database}: no night has been scored yet")
     if as_of is None or as_of == newest:

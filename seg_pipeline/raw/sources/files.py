@@ -111,7 +111,7 @@ class FileKind:
     def load(self, connection: Connection, delivery: Delivery, into: Table | Relation, limit: int | None) -> None:
         for file in delivery.files:
             place_of(file).prepare(connection.duckdb)
-        if connection.append_in_workers(into, partial(self.parts, connection, delivery), read_lines):
+        if connection.try_parallel_append(into, partial(self.parts, connection, delivery), read_lines):
             return
         with self.readable(delivery) as read, self.refused(read):
             self.append(connection, delivery, read, into, limit)

@@ -24,7 +24,7 @@ from seg_pipeline.raw.sources.places import path_of
 from seg_pipeline.raw.sources.source import Delivery, Shape
 from seg_pipeline.settings import SourceSettings
 from seg_pipeline.tables import Table
-from seg_pipeline.warehouse import Connection, Relation, literal, name_of
+from seg_pipeline.warehouse import Connection, Relation, literal, sql_name
 
 DELIMITERS = ",;\t|"
 # A line may be long; a header longer than this is no header.
@@ -110,7 +110,7 @@ class Text(FileKind):
     ) -> None:
         # Rows are numbered once they are in the table: DuckDB keeps their order, and numbering them while it reads
         # would hold it to one thread. Until then their source_row is 0.
-        table, lines = name_of(into), 0
+        table, lines = sql_name(into), 0
         for files in _at_once(connection, list(read)):
             lines += connection.insert(
                 into,

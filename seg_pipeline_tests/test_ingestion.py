@@ -303,8 +303,8 @@ def test_a_file_of_the_other_order_of_day_and_month_is_refused(shop):
     shop.deliver("b.csv", "3,A,02/03/2024,P,1,1\n4,A,02/28/2024,P,1,1\n")
     with pytest.raises(
         UsageError,
-        match=r"b\.csv row 2: ordered_at '02/28/2024' is month-first, and most dates are day-first; mend it, or set"
-        " source.date_format=day-first, and such lines are rejected",
+        match=r"b\.csv row 2: ordered_at '02/28/2024' is month-first, but most dates are day-first; fix it, or set"
+        " source.date_format=day-first to reject such lines",
     ):
         shop.night()
     assert shop.tables()["prepared.clean_orders"] == before

@@ -42,8 +42,10 @@ class Analyst:
     def __init__(self, warehouse, mode):
         self.process = subprocess.Popen(
             [sys.executable, "-c", ANALYST, warehouse.database, mode],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.does("SELECT 1")
 
     @property
@@ -586,8 +588,10 @@ def test_no_room_to_spill_is_one_line(small_disk):
         warehouse, "SELECT count(*) FROM (SELECT md5(range::VARCHAR) AS a FROM range(5_000_000) GROUP BY a)"
     )
     assert (status, line) == (
-        3, f"warehouse {warehouse.database}: disk full: no room in {warehouse.database}.tmp for data that exceeds the memory"
-    )  # fmt: skip
+        3,
+        f"warehouse {warehouse.database}: disk full: no room in {warehouse.database}.tmp for data that exceeds the"
+        " memory",
+    )
 
 
 def test_no_room_for_a_copy_beside_a_reader_is_one_line(small_disk, analyst):

@@ -12,7 +12,7 @@ from seg_pipeline.wiring import Room, Shop
 
 
 def assets_of(shop: Shop) -> Room:
-    """Returns the prepared room: every raw line, clean or rejected with a reason."""
+    """Returns the prepared room: each raw line is in clean_orders, or in rejected_orders with a reason."""
     room = shop.room("prepared", nightly=False)
     delivered = [RAW_ORDERS, DELIVERIES]
 

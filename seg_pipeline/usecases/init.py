@@ -13,7 +13,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from seg_pipeline.errors import DataError, SegPipelineError, UsageError
-from seg_pipeline.raw.columns import NEEDED, ColumnNames, plain
+from seg_pipeline.raw.columns import REQUIRED_COLUMNS, ColumnNames, plain
 from seg_pipeline.raw.sources import columns_of, find_files, header_of, relative_to, tables_of
 from seg_pipeline.settings import Settings, flattened, load_settings, preset_names
 from seg_pipeline.usecases.inspect import NEVER_MIXED, Inspection, inspect, mixture
@@ -202,7 +202,7 @@ def _choose_columns(choices: _Choices, header: Sequence[str], where: str) -> Non
         found = names.find_in(header, where)
     except DataError as error:
         try:
-            for needed in NEEDED:
+            for needed in REQUIRED_COLUMNS:
                 _choose_one_of(choices, needed, names, header)
         except NotAskedError:
             # It names the columns that are there, and the option that tells.
@@ -223,7 +223,7 @@ def _choose_one_of(choices: _Choices, columns: Sequence[str], names: ColumnNames
         column: [name for name in header if plain(name) in map(plain, names.names.get(column, ()))]
         for column in columns
     }
-    if any(column in names.given or len(likely[column]) == 1 for column in columns):
+    if any(column in names.overrides or len(likely[column]) == 1 for column in columns):
         return
     for column in columns:
         answers = likely[column] or header

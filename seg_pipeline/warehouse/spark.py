@@ -101,7 +101,7 @@ class SparkWarehouse(Warehouse):
         self._clean_up()
 
     def _clean_up(self) -> None:
-        """Deletes the folders that no view names; updates the Delta logs, or deletes them if the format is not delta."""
+        """Deletes folders that no view names; updates the Delta logs, or deletes them if the format is not delta."""
         folder = Path(self.folder)
         with self._duckdb_connection() as connection:
             tables = large_tables(connection)

@@ -264,13 +264,14 @@ class SparkConnection(Connection):
             if "." not in table:
                 self._views.add(table)
         else:
-            names = [name for name, _ in self.large.columns(table)]
+            frame = self.large.read(table, folders)
+            names = frame.columns
             values = [functions.col(name) for name in names]
             if file:
                 values.append(functions.col(file).alias("file_path"))
             if set(LINE_ID) <= set(names):
                 values.append(functions.struct(*LINE_ID).alias("rowid"))
-            frame = self.large.read(table, folders).select(*values)
+            frame = frame.select(*values)
         frame.createOrReplaceTempView(table.rsplit(".", maxsplit=1)[-1])
 
     def _tasks(self) -> int:

@@ -1,4 +1,4 @@
-"""Order lines of a real PostgreSQL server: every value as it stands there, each row once, and no secret told."""
+"""Order lines of a real PostgreSQL server: each row is loaded once, with its values, and no secret is shown."""
 
 import gc
 import json
@@ -26,7 +26,7 @@ MORE_MEMORY_MIB = 300
 
 @pytest.fixture
 def shop(postgres):
-    """The server with an empty table shop.lines: an identity, and a time that is not unique."""
+    """The server with an empty table shop.lines, which has an identity column and a time that is not unique."""
     postgres.run(
         "DROP SCHEMA IF EXISTS shop CASCADE",
         "CREATE SCHEMA shop",
@@ -45,7 +45,7 @@ def warehouse():
 
 @pytest.fixture
 def pull_lines(shop, warehouse):
-    """A function: pulls shop.lines."""
+    """Returns a function that pulls shop.lines."""
 
     def pull_with(after=None, *, uri=None, table="shop.lines", columns=LINES, cursor="line_id", **others):
         return pull(

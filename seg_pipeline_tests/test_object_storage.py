@@ -1,4 +1,4 @@
-"""s3:// paths against a server that speaks S3: they behave as files do, and no credential is told."""
+"""s3:// paths on a server with the S3 protocol: they behave as files do, and no credential is shown."""
 
 import glob
 import gzip
@@ -27,7 +27,7 @@ START_SECONDS = 60
 
 @pytest.fixture(scope="session")
 def storage():
-    """The address of moto's server, with an empty bucket `shop`, and this process's environment set to it."""
+    """The address of moto's server with an empty bucket `shop`; the environment of this process points to it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Files of every delivered form become raw_orders, as text, with the row each line came from."""
+"""Files of every kind become raw_orders, as text, with the row that each line came from."""
 
 import codecs
 import csv
@@ -243,7 +243,7 @@ def test_a_file_with_a_header_only_has_no_lines(load_orders, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "\n", " \n\n"])
-def test_an_empty_file_is_told(load_orders, tmp_path, text):
+def test_an_empty_file_is_an_error(load_orders, tmp_path, text):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(DataError, match=r"a\.csv: the file or its first line is empty"):
         load_orders(tmp_path / "a.csv")

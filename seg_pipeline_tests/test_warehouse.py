@@ -1,4 +1,4 @@
-"""Tables are old or new, never between; and what the machine refuses is one line."""
+"""A killed run leaves old or new tables, never a mixture; errors of the machine are one line."""
 
 import shutil
 import signal
@@ -37,7 +37,7 @@ REBUILT = "seg-pipeline backfill FIRST LAST brings past nights back"
 
 
 class Analyst:
-    """Another process that has the warehouse open, and does one statement after the other."""
+    """Another process that has the warehouse open and keeps running statements."""
 
     def __init__(self, warehouse, mode):
         self.process = subprocess.Popen(
@@ -65,7 +65,7 @@ class Analyst:
 
 @pytest.fixture
 def analyst(empty_warehouse):
-    """A function: an analyst who has a warehouse open to `read` or to `write`; of one row, where there was none."""
+    """Returns a function that starts an analyst with a warehouse open to `read` or `write`; a new one has one row."""
     came = []
 
     def comes(mode, warehouse=empty_warehouse):
@@ -90,7 +90,7 @@ def holder(analyst):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a file system of its own, of 12 MB."""
+    """A folder on a separate file system of 12 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder]
@@ -221,7 +221,7 @@ def test_a_setting_that_the_database_refuses_is_wrong_usage(tmp_path):
 
 
 def interrupted_soon():
-    """Sends this process SIGINT while the query after this goes on."""
+    """Sends this process SIGINT while the next query runs."""
     threading.Timer(0.5, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
 
 
@@ -294,7 +294,7 @@ def test_a_run_that_is_killed_beside_a_reader_keeps_its_commits_when_the_reader_
 
 @pytest.fixture
 def patient(empty_warehouse):
-    """A warehouse whose runs wait for more than the second that a writer has to be quiet."""
+    """A warehouse whose runs wait longer than the second for which a writer must be quiet."""
     return Warehouse(database=empty_warehouse.database, wait_seconds=3)
 
 
@@ -444,7 +444,7 @@ def test_a_damaged_log_is_set_aside_with_its_file(empty_warehouse):
 
 
 def damaged_inside(warehouse):
-    """A warehouse whose damage shows only when its rows are read."""
+    """A warehouse whose damage is only detected when its rows are read."""
     replace(warehouse, "SELECT range AS a, hash(range)::INTEGER % 1000 AS b FROM range(0)")
     replace(warehouse, "SELECT range AS a, (hash(range) % 100000)::INTEGER AS b FROM range(300000)")
     with warehouse.get_connection() as connection:
@@ -494,7 +494,7 @@ def test_a_file_that_never_was_a_database_stays_where_it_is(tmp_path):
 
 
 def old_warehouse(warehouse):
-    """A file as version 1 left it."""
+    """A file made by version 1."""
     with duckdb.connect(warehouse.database) as connection:
         for schema in ("raw", "prepared", "features", "models"):
             connection.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.rows AS SELECT 1 AS a")
@@ -550,7 +550,7 @@ def test_a_newer_file_is_refused_and_left_alone(empty_warehouse):
 
 
 def refused(warehouse, query):
-    """The one line of a run that cannot do a statement, and its exit status."""
+    """Returns the error line and the exit status of a run that cannot run a statement."""
     with pytest.raises(MachineError) as refusal, warehouse.held(), warehouse.get_connection() as connection:
         connection.execute(query)
     assert "\n" not in str(refusal.value)

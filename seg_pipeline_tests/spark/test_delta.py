@@ -1,4 +1,4 @@
-"""Large tables with a log of Delta Lake: whoever reads Delta finds what the warehouse has."""
+"""Large tables with a Delta Lake log: a reader of Delta sees the same rows as the warehouse."""
 
 import sys
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Nights of deliveries with Spark: what the tests of ingestion say of DuckDB holds of it."""
+"""Nights of deliveries with Spark: the tests of ingestion hold for Spark too."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Lines loaded and cleaned by Spark are those that DuckDB loads and cleans."""
+"""Spark loads and cleans lines with the same result as DuckDB."""
 
 import gzip
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Raw lines become clean lines or rejected ones with the first reason that applies; none is lost between."""
+"""Each raw line becomes a clean line, or a rejected one with the first reason that applies; none is lost."""
 
 import datetime
 from decimal import Decimal
@@ -319,7 +319,7 @@ def test_decimal_commas_are_read_where_the_settings_say_so(clean_lines):
 
 
 def match_by_hand(lines):
-    """Places of lines that leave: each return takes the newest open purchase equal to it. (time, units, place) each."""
+    """Returns the numbers of the lines that are removed: each return cancels the newest equal purchase that is open."""
     left, still_open = set(), {}
     for _, _, units, place in sorted((time, units < 0, units, place) for time, units, place in lines):
         open_purchases = still_open.setdefault(abs(units), [])

@@ -1,4 +1,4 @@
-"""The columns of a file are found by the preset's names, or told by the settings; a needed one is never guessed."""
+"""The columns of a file are found by names in the preset or in the settings; a required one is never guessed."""
 
 import pytest
 
@@ -7,8 +7,8 @@ from seg_pipeline.raw.columns import column_names
 from seg_pipeline.settings import preset_names, read_preset
 
 
-def find(header, preset="generic", told=None):
-    found = column_names(preset, read_preset(preset), told or {}).find_in(header.split(","), "orders.csv")
+def find(header, preset="generic", overrides=None):
+    found = column_names(preset, read_preset(preset), overrides or {}).find_in(header.split(","), "orders.csv")
     return ",".join(f"{column}={name}" for column, name in found.items())
 
 
@@ -57,9 +57,10 @@ def test_a_new_preset_is_one_new_file(tmp_path):
 
 
 def test_a_column_that_the_settings_tell_goes_before_a_guess():
-    told = {"customer_id": "household", "amount": "paid"}
+    overrides = {"customer_id": "household", "amount": "paid"}
     assert (
-        find("customer_id,household,date,total,paid", told=told) == "customer_id=household,ordered_at=date,amount=paid"
+        find("customer_id,household,date,total,paid", overrides=overrides)
+        == "customer_id=household,ordered_at=date,amount=paid"
     )
 
 
@@ -95,7 +96,7 @@ def test_a_first_line_of_values_is_no_header():
     )
 
 
-def test_a_header_in_another_language_is_told_with_what_is_near():
+def test_a_header_in_another_language_is_overrides_with_what_is_near():
     with pytest.raises(DataError) as failure:
         find("kunde,datum,amount,quantitaet", "online_retail")
     assert str(failure.value) == (
@@ -119,8 +120,8 @@ def test_two_spellings_of_one_name_want_a_setting():
         "orders.csv: customer_id can be 'Customer ID' or 'customer_id'; name it with --set"
         " source.columns.customer_id=COLUMN"
     )
-    told = {"customer_id": "Customer ID"}
-    assert find("Customer ID,customer_id,date,amount", told=told).startswith("customer_id=Customer ID,")
+    overrides = {"customer_id": "Customer ID"}
+    assert find("Customer ID,customer_id,date,amount", overrides=overrides).startswith("customer_id=Customer ID,")
 
 
 def test_a_wide_header_is_not_listed_whole():
@@ -128,9 +129,9 @@ def test_a_wide_header_is_not_listed_whole():
         find(",".join(f"c{number}" for number in range(500)))
 
 
-def test_a_told_column_that_the_file_lacks_is_wrong_usage():
+def test_a_overrides_column_that_the_file_lacks_is_wrong_usage():
     with pytest.raises(UsageError, match=r"source\.columns\.customer_id: orders\.csv has no column 'who'; it has a, b"):
-        find("a,b", told={"customer_id": "who"})
+        find("a,b", overrides={"customer_id": "who"})
 
 
 @pytest.mark.parametrize("columns", ["client = ['a']", "customer_id = 5", "customer_id = [1]"])

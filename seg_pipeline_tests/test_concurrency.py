@@ -150,4 +150,4 @@ def test_a_run_with_too_little_memory_is_one_line_and_status_3(run_night, tmp_pa
     (said,) = capsys.readouterr().err.splitlines()
     assert run.status == 3
     assert said.startswith(f"seg-pipeline: warehouse {tmp_path / 'warehouse.duckdb'}: ")
-    assert said.endswith("; warehouse.memory_limit gives it more")
+    assert said.endswith("; raise warehouse.memory_limit")

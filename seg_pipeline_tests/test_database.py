@@ -1,4 +1,4 @@
-"""Order lines of a real PostgreSQL server: every value as it stands there, each row once, and no secret told."""
+"""Order lines of a real PostgreSQL server: each row is loaded once, with its values, and no secret is shown."""
 
 import gc
 import json
@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from seg_pipeline.errors import DataError, MachineError, SegPipelineError, UsageError
-from seg_pipeline.raw.sources import Pulled, postgresql
+from seg_pipeline.raw.sources import Pull, postgresql
 from seg_pipeline.raw.sources.postgresql import header, pull
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import SOURCE_DATABASE
@@ -26,7 +26,7 @@ MORE_MEMORY_MIB = 300
 
 @pytest.fixture
 def shop(postgres):
-    """The server with an empty table shop.lines: an identity, and a time that is not unique."""
+    """The server with an empty table shop.lines, which has an identity column and a time that is not unique."""
     postgres.run(
         "DROP SCHEMA IF EXISTS shop CASCADE",
         "CREATE SCHEMA shop",
@@ -45,7 +45,7 @@ def warehouse():
 
 @pytest.fixture
 def pull_lines(shop, warehouse):
-    """A function: pulls shop.lines."""
+    """Returns a function that pulls shop.lines."""
 
     def pull_with(after=None, *, uri=None, table="shop.lines", columns=LINES, cursor="line_id", **others):
         return pull(
@@ -94,7 +94,7 @@ def test_values_are_text_as_postgresql_writes_them(shop, warehouse):
     assert header(shop.uri(), table) == (
         "Line id", 'the "customer"', "at", "at_zone", "number", "price", "share", "Beschreibung äöü", "day", "a'b"
     )  # fmt: skip
-    assert pulled == Pulled(2, "2")
+    assert pulled == Pull(2, "2")
     assert loaded(warehouse, f"{', '.join(columns)}, currency, source_file, source_row") == [
         ("00123", "2024-02-29 12:30:00", "2024-02-29 22:30:00+00", "-7", "12.340", "0.1", '"Café" 北京 😀 \\ \'',
          "2024-02-29", "true", None, "postgresql:lines#1", 1),
@@ -127,15 +127,15 @@ def test_a_pull_brings_what_came_since_the_one_before_in_the_order_of_the_cursor
     nothing = pull_lines(first.last_cursor)
     shop.run("INSERT INTO shop.lines (line_id, customer) VALUES (11, 'c'), (100, 'd')")
 
-    assert first == Pulled(2, "10")
-    assert nothing == Pulled(0, "10", behind=2)
-    assert pull_lines("10") == Pulled(2, "100", behind=2)
+    assert first == Pull(2, "10")
+    assert nothing == Pull(0, "10", behind=2)
+    assert pull_lines("10") == Pull(2, "100", behind=2)
     assert sorted(loaded(warehouse, "customer_id, source_row")) == [("a", 1), ("b", 2), ("c", 1), ("d", 2)]
 
 
 def test_an_empty_table_and_one_that_was_emptied_bring_nothing(shop, pull_lines):
-    assert pull_lines() == Pulled(0, None)
-    assert pull_lines("7") == Pulled(0, "7")
+    assert pull_lines() == Pull(0, None)
+    assert pull_lines("7") == Pull(0, "7")
 
 
 def test_rows_of_the_newest_time_wait_until_there_is_a_newer_one(shop, pull_lines, warehouse):
@@ -146,8 +146,8 @@ def test_rows_of_the_newest_time_wait_until_there_is_a_newer_one(shop, pull_line
     sell(shop, "e", changed="'2024-01-01 12:00:00+00'")
     second = pull_lines(first.last_cursor, cursor="changed")
 
-    assert first == Pulled(1, "2024-01-01 10:00:00+00", waiting=2)
-    assert second == Pulled(3, "2024-01-01 11:00:00+00", waiting=1, behind=1)
+    assert first == Pull(1, "2024-01-01 10:00:00+00", waiting=2)
+    assert second == Pull(3, "2024-01-01 11:00:00+00", waiting=1, behind=1)
     assert sorted(loaded(warehouse)) == ["a", "b", "c", "d"]
 
 
@@ -160,7 +160,7 @@ def test_a_pull_waits_for_a_transaction_that_drew_a_smaller_value_and_commits_la
         pulled = pull_lines()
         commit.join()
 
-    assert pulled == Pulled(2, "2")
+    assert pulled == Pull(2, "2")
     assert loaded(warehouse) == ["early", "late"]
 
 
@@ -178,8 +178,8 @@ def test_rows_that_come_while_a_pull_waits_are_left_to_the_next(shop, pull_lines
         pulled = pull_lines()
         commit.join()
 
-    assert pulled == Pulled(2, "2", waiting=1)
-    assert pull_lines("2") == Pulled(1, "3", behind=2)
+    assert pulled == Pull(2, "2", waiting=1)
+    assert pull_lines("2") == Pull(1, "3", behind=2)
 
 
 @pytest.mark.parametrize("ending", ["", "PREPARE TRANSACTION 'half'"])
@@ -209,7 +209,7 @@ def test_rows_that_came_behind_the_cursor_all_the_same_are_counted(shop, pull_li
     first = pull_lines()
     shop.run("INSERT INTO shop.lines (line_id, customer) VALUES (3, 'handed out early'), (6, 'c')")
 
-    assert pull_lines(first.last_cursor) == Pulled(1, "6", behind=first.lines + 1)
+    assert pull_lines(first.last_cursor) == Pull(1, "6", behind=first.lines + 1)
 
 
 def test_rows_without_a_cursor_are_told_and_nothing_is_loaded(shop, pull_lines, warehouse):
@@ -310,7 +310,7 @@ CONNECTING = {
     "no host": (
         lambda shop: SecretStr(f"postgresql://{OWNER}:{shop.password}@pwhost.invalid/postgres"),
         MachineError,
-        "its host name is not known",
+        "its host name is unknown",
     ),
     "no encryption": (
         lambda shop: shop.uri("postgres?sslmode=require"),
@@ -351,24 +351,24 @@ READING = {
     ),
     "no order": (
         lambda shop: {"table": "shop.documents", "cursor": "id"}, UsageError,
-        "source.cursor: the column of shop.documents is of a type that has no order",
+        "source.cursor: the type of this column of shop.documents has no order",
     ),
     "no right": (
         lambda shop: {"uri": shop.uri(user="guest", password="pwguest")}, UsageError,
-        "source.table: the database does not let its user read shop.lines",
+        "source.table: the database user may not read shop.lines",
     ),
     "a row that fails": (
         lambda shop: {"table": "shop.broken", "columns": {**LINES, "country": "breaks"}}, DataError,
-        "shop.broken: the server could not give every row; SELECT * FROM shop.broken says why",
+        "shop.broken: the server could not return every row; SELECT * FROM shop.broken shows why",
     ),
     "gone in mid-pull": (
         lambda shop: {"table": "shop.ends", "columns": {**LINES, "country": "ends"}}, MachineError,
-        "shop.ends: the server went away in mid-pull; none of its rows were loaded",
+        "shop.ends: the connection was lost during the pull; none of its rows were loaded",
     ),
     "too slow": (
         lambda shop: {"table": "shop.slow", "columns": {**LINES, "country": "slow"},
                       "uri": shop.uri("postgres?options=-c%20statement_timeout%3D300")}, DataError,
-        "shop.slow: the server could not give every row; SELECT * FROM shop.slow says why",
+        "shop.slow: the server could not return every row; SELECT * FROM shop.slow shows why",
     ),
 }  # fmt: skip
 
@@ -432,7 +432,7 @@ def test_a_pull_that_breaks_off_leaves_the_transaction_around_it_to_be_rolled_ba
             pull_lines(columns={"customer_id": "customer"})
             pull_lines(table="shop.broken", columns={"customer_id": "breaks"})
 
-    with pytest.raises(DataError, match="could not give every row"):
+    with pytest.raises(DataError, match="could not return every row"):
         pull_both()
     assert loaded(warehouse) == []
     with warehouse.transaction():

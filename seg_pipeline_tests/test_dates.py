@@ -1,4 +1,4 @@
-"""Dates in every usual form are read, and never guessed where two readings fit."""
+"""Dates in every usual form are read, and never guessed if two readings fit."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""A folder that receives files: each is loaded once, replaced when it changes, and set aside when it cannot be read."""
+"""A folder that receives files: each is loaded once, replaced if it changes, and set aside if it cannot be read."""
 
 import datetime
 import os
@@ -28,7 +28,7 @@ class Shop:
         return file
 
     def night(self, *options, source=None):
-        """Loads and cleans; what was loaded and what dropped."""
+        """Loads and cleans, and returns the deliveries that were loaded and those that were dropped."""
         settings = load_settings([f"source.path={source or self.folder}", *options], environment={})
         with self.warehouse.get_connection() as connection:
             brought = ingest(connection, settings.source, settings.retention.deliveries_days)
@@ -50,7 +50,7 @@ class Shop:
         return {name: entry.status for name, entry in self.ledger().items()}
 
     def tables(self):
-        """Every line of the tables that a night leaves, without the folder that they came from."""
+        """Returns all rows of the tables after a night, without the folder in their file names."""
         places = "parse_filename(source_file) AS file, * EXCLUDE (source_file)"
         return {
             table: self.read(f"SELECT {places} FROM {table} ORDER BY ALL")
@@ -60,7 +60,7 @@ class Shop:
 
 @pytest.fixture
 def new_shop(tmp_path):
-    """A function: another folder with another warehouse."""
+    """Returns a function that makes another folder with another warehouse."""
 
     def make(name):
         (tmp_path / name).mkdir()
@@ -303,8 +303,8 @@ def test_a_file_of_the_other_order_of_day_and_month_is_refused(shop):
     shop.deliver("b.csv", "3,A,02/03/2024,P,1,1\n4,A,02/28/2024,P,1,1\n")
     with pytest.raises(
         UsageError,
-        match=r"b\.csv row 2: ordered_at '02/28/2024' is month-first, and most dates are day-first; mend it, or set"
-        " source.date_format=day-first, and such lines are rejected",
+        match=r"b\.csv row 2: ordered_at '02/28/2024' is month-first, but most dates are day-first; fix it, or set"
+        " source.date_format=day-first to reject such lines",
     ):
         shop.night()
     assert shop.tables()["prepared.clean_orders"] == before
@@ -355,7 +355,7 @@ def test_a_mangled_order_id_is_rejected(shop):
     assert shop.read("SELECT customer_id, reason FROM prepared.rejected_orders") == [("A", "mangled_order_id")]
 
 
-def test_decimal_commas_without_the_setting_are_told(shop):
+def test_decimal_commas_without_the_setting_are_an_error(shop):
     shop.deliver("a.csv", '1,A,2024-01-01,P,1,"1.234,50"\n')
     with pytest.raises(UsageError, match=r"a\.csv row 1: '1.234,50' has a decimal comma; set source\.decimal=,"):
         shop.night()
@@ -406,7 +406,7 @@ def test_the_place_where_a_table_is_pulled_from_is_no_setting(monkeypatch):
 
 @pytest.fixture
 def pulls(shop, postgres, monkeypatch):
-    """A function: puts rows into a table of the server, then a night that pulls it."""
+    """Returns a function that adds rows to a table of the server and then runs a night that pulls them."""
     monkeypatch.setenv("SEG_PIPELINE_SOURCE_DATABASE", postgres.uri().get_secret_value())
     postgres.run(
         "DROP SCHEMA IF EXISTS web CASCADE", "CREATE SCHEMA web",
@@ -438,7 +438,7 @@ def test_a_night_pulls_the_rows_of_a_table_that_are_new(pulls):
     ]
 
 
-def test_rows_behind_the_cursor_are_told(pulls):
+def test_rows_behind_the_cursor_are_reported(pulls):
     pulls("5, 'a', 'A', '2024-01-01', 1, 1")
     shop = pulls("3, 'b', 'B', '2024-01-02', 1, 2")
     assert [row[0] for row in shop.read("SELECT reason FROM raw.deliveries")] == [

@@ -23,7 +23,7 @@ class JsonLines(FileKind):
     endings = (".jsonl",)
 
     def shape(self, name, source):
-        with self.refused({name: name}), duckdb.connect() as connection:
+        with self.translate_errors({name: name}), duckdb.connect() as connection:
             columns = connection.execute("DESCRIBE FROM read_json($file)", {"file": name}).fetchall()
         return Shape(tuple(column[0] for column in columns), tuple(column[1] for column in columns))
 

@@ -1,4 +1,4 @@
-"""Files of every delivered form become raw_orders, as text, with the row each line came from."""
+"""Files of every kind become raw_orders, as text, with the row that each line came from."""
 
 import codecs
 import csv
@@ -139,7 +139,7 @@ def test_a_parquet_instant_reads_the_same_wherever_the_machine_stands(tmp_path, 
 
 def test_a_file_that_only_claims_to_be_parquet_is_one_line(load_orders, tmp_path):
     (tmp_path / "a.parquet").write_text(LINES)
-    with pytest.raises(DataError, match=r"a\.parquet: not a parquet file") as failure:
+    with pytest.raises(DataError, match=r"a\.parquet: not a Parquet file") as failure:
         load_orders(tmp_path)
     assert "\n" not in str(failure.value)
 
@@ -243,9 +243,9 @@ def test_a_file_with_a_header_only_has_no_lines(load_orders, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "\n", " \n\n"])
-def test_an_empty_file_is_told(load_orders, tmp_path, text):
+def test_an_empty_file_is_an_error(load_orders, tmp_path, text):
     (tmp_path / "a.csv").write_text(text)
-    with pytest.raises(DataError, match=r"a\.csv: empty"):
+    with pytest.raises(DataError, match=r"a\.csv: the file or its first line is empty"):
         load_orders(tmp_path / "a.csv")
 
 
@@ -266,7 +266,7 @@ def test_no_line_survives_of_a_file_that_cannot_be_read_and_the_others_load(load
 
 ENCODINGS = "set source.encoding to utf-8, utf-16, latin-1 or windows-1252"
 MIXED = "line ends of more than one kind, or a line break outside of quotes; write it with one kind"
-HEADER_NEEDED = "empty, or its first line is: a header line is needed"
+HEADER_NEEDED = "the file or its first line is empty: a header line is needed"
 
 
 def parquet(tmp_path, sql="SELECT 'A' AS customer_id, DATE '2024-01-01' AS date, 1.50 AS price"):
@@ -295,9 +295,9 @@ def parquet(tmp_path, sql="SELECT 'A' AS customer_id, DATE '2024-01-01' AS date,
         ("a.csv", LINES.split("\n", 1)[1].encode(), [],
          "its first line holds values, not names: A, 2024-01-01, 1.50; a header line is needed"),
         ("a.csv", b'"customer_id,date,price\nA,2024-01-01,1\n', [],
-         "its first line is no header: unexpected end of data"),
+         "its first line is not a header: unexpected end of data"),
         ("a.csv", b'"customer_id" ,date,price\nA,2024-01-01,1\n', [],
-         "its first line is no header: ',' expected after '\"'"),
+         "its first line is not a header: ',' expected after '\"'"),
         ("a.csv", b"customer_id,date,price,price\nA,2024-01-01,1,2\n", [], "two columns are named 'price'"),
         ("a.csv", b"customer_id,date,price,Price\nA,2024-01-01,1,2\n", [],
          "unit_price can be 'price' or 'Price'; name it with --set source.columns.unit_price=COLUMN"),
@@ -323,13 +323,13 @@ def parquet(tmp_path, sql="SELECT 'A' AS customer_id, DATE '2024-01-01' AS date,
         ("a.txt", LINES.replace(",", " ").replace(" 2.50", "").encode(), ["source.delimiter=whitespace"],
          "a line has 2 values, and its header 3: B 2024-01-02"),
         ("a.parquet", LINES.encode(), [],
-         "not a parquet file, or a damaged one: No magic bytes found at end of file 'a.parquet'"),
+         "not a Parquet file, or a damaged one: No magic bytes found at end of file 'a.parquet'"),
         ("a.parquet", b"", [],
-         "not a parquet file, or a damaged one: File 'a.parquet' too small to be a Parquet file"),
+         "not a Parquet file, or a damaged one: File 'a.parquet' too small to be a Parquet file"),
         ("a.csv", gzip.compress(LINES.encode()), [],
-         "no text but gzip; give it the name of what it is, or export it as csv"),
+         "not text but gzip; give the file the right ending, or export it as csv"),
         ("a.csv", b"PK\x03\x04" + bytes(99), [],
-         "no text but a zip archive or a spreadsheet; give it the name of what it is, or export it as csv"),
+         "not text but a zip archive or a spreadsheet; give the file the right ending, or export it as csv"),
         ("a.csv.gz", LINES.encode(), [], "cannot be read: Not a gzipped file (b'cu')"),
         ("a.csv.gz", gzip.compress(LINES.encode())[:-9], [],
          "cannot be read: Compressed file ended before the end-of-stream marker was reached"),
@@ -354,16 +354,19 @@ def test_a_bad_file_is_told_in_one_clear_line(load_orders, tmp_path, name, conte
 @pytest.mark.parametrize(
     ("column", "line"),
     [
-        ("['A'] AS customer_id", "its column 'customer_id' for customer_id is VARCHAR[], which is no value"),
+        ("['A'] AS customer_id",
+         "column 'customer_id', used as customer_id, has type VARCHAR[]; it needs a single value"),
         ("{'id': 1} AS customer_id",
-         "its column 'customer_id' for customer_id is STRUCT(id INTEGER), which is no value"),
+         "column 'customer_id', used as customer_id, has type STRUCT(id INTEGER); it needs a single value"),
         ("map(['a'], [1]) AS quantity",
-         "its column 'quantity' for quantity is MAP(VARCHAR, INTEGER), which is no value"),
-        ("true AS customer_id", "its column 'customer_id' for customer_id is BOOLEAN, which is no value"),
+         "column 'quantity', used as quantity, has type MAP(VARCHAR, INTEGER); it needs a single value"),
+        ("true AS customer_id", "column 'customer_id', used as customer_id, has type BOOLEAN; it needs a single value"),
         ("16777217::FLOAT AS customer_id",
-         "its column 'customer_id' for customer_id is FLOAT, which is no id; write whole numbers or text"),
+         "column 'customer_id', used as customer_id, has type FLOAT, which cannot hold an id; write whole numbers or"
+         " text"),
         ("DATE '2024-01-01' AS customer_id",
-         "its column 'customer_id' for customer_id is DATE, which is no id; write whole numbers or text"),
+         "column 'customer_id', used as customer_id, has type DATE, which cannot hold an id; write whole numbers or"
+         " text"),
         ("'A' || chr(0) AS customer_id", "damaged: a NUL byte in customer_id"),
         ("7 AS file_row_number, 'A' AS customer_id",
          'damaged: Failed to read Parquet file "a.parquet": Using file_row_number option on file with column named'
@@ -388,7 +391,7 @@ def test_a_parquet_column_that_holds_no_value_is_told_in_one_clear_line(load_ord
     ("change", "line"),
     [
         (lambda whole: whole[:-20],
-         "not a parquet file, or a damaged one: No magic bytes found at end of file 'a.parquet'"),
+         "not a Parquet file, or a damaged one: No magic bytes found at end of file 'a.parquet'"),
         (lambda whole: whole[:60] + b"\xff" * 4 + whole[64:], "damaged: don't know what type"),
     ],
     ids=["cut off", "overwritten"],
@@ -402,7 +405,7 @@ def test_a_damaged_parquet_file_is_told_in_one_clear_line(load_orders, tmp_path,
 
 def test_a_parquet_file_named_csv_is_told_in_one_clear_line(load_orders, tmp_path):
     (tmp_path / "a.csv").write_bytes(parquet(tmp_path))
-    with pytest.raises(DataError, match=r"a\.csv: no text but parquet; give it the name of what it is, or export"):
+    with pytest.raises(DataError, match=r"a\.csv: not text but parquet; give the file the right ending, or export"):
         load_orders(tmp_path / "a.csv")
 
 

@@ -1,4 +1,4 @@
-"""Tables are old or new, never between; and what the machine refuses is one line."""
+"""A killed run leaves old or new tables, never a mixture; errors of the machine are one line."""
 
 import shutil
 import signal
@@ -37,13 +37,15 @@ REBUILT = "seg-pipeline backfill FIRST LAST brings past nights back"
 
 
 class Analyst:
-    """Another process that has the warehouse open, and does one statement after the other."""
+    """Another process that has the warehouse open and keeps running statements."""
 
     def __init__(self, warehouse, mode):
         self.process = subprocess.Popen(
             [sys.executable, "-c", ANALYST, warehouse.database, mode],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         self.does("SELECT 1")
 
     @property
@@ -63,7 +65,7 @@ class Analyst:
 
 @pytest.fixture
 def analyst(empty_warehouse):
-    """A function: an analyst who has a warehouse open to `read` or to `write`; of one row, where there was none."""
+    """Returns a function that starts an analyst with a warehouse open to `read` or `write`; a new one has one row."""
     came = []
 
     def comes(mode, warehouse=empty_warehouse):
@@ -88,7 +90,7 @@ def holder(analyst):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A folder on a file system of its own, of 12 MB."""
+    """A folder on a separate file system of 12 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder]
@@ -99,12 +101,12 @@ def small_disk(tmp_path):
 
 
 def killed_after(warehouse, statement):
-    """Does a statement in a process that ends before it could empty the write-ahead log."""
+    """Runs a statement in a process that ends before it could empty the write-ahead log."""
     subprocess.run([sys.executable, "-c", KILLED, warehouse.database, statement], check=True)
 
 
 def run_saying(warehouse, *queries, **how):
-    """What a run warns of and what it reads."""
+    """Returns the warnings of a run and the values that it reads."""
     warned, read = [], []
     with warehouse.held(warned.append, **how):
         read += [warehouse.value(query) for query in queries]
@@ -112,7 +114,7 @@ def run_saying(warehouse, *queries, **how):
 
 
 def flip(file, at):
-    """Damages a file by one byte; a place below zero counts from the end."""
+    """Damages one byte of a file; a negative position counts from the end."""
     content = bytearray(file.read_bytes())
     content[at] ^= 255
     file.write_bytes(content)
@@ -159,6 +161,23 @@ def test_a_night_replaces_its_own_rows_only(empty_warehouse):
     assert empty_warehouse.count(NIGHTLY, nights[1]) == 1
 
 
+def test_a_table_is_read_before_it_exists(empty_warehouse):
+    query, table = "SELECT a, b FROM {numbers}", {"numbers": NUMBERS}
+
+    assert empty_warehouse.read(query, table).empty
+    assert empty_warehouse.count(NUMBERS) == 0
+    assert empty_warehouse.value("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'raw'") == 0
+
+    replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
+    assert empty_warehouse.read(query, table).to_dict("records") == [{"a": 1, "b": 2}]
+
+
+def test_a_column_that_an_older_version_did_not_write_is_null(empty_warehouse):
+    with empty_warehouse.get_connection() as connection:
+        connection.execute("CREATE SCHEMA raw; CREATE TABLE raw.numbers AS SELECT 1 AS a")
+        assert connection.execute("SELECT a, b FROM {numbers}", {"numbers": NUMBERS}).fetchall() == [(1, None)]
+
+
 def test_a_busy_warehouse_is_waited_for_and_then_names_the_process(empty_warehouse, holder):
     warehouse = Warehouse(database=empty_warehouse.database, wait_seconds=0.5)
     began = time.monotonic()
@@ -202,7 +221,7 @@ def test_a_setting_that_the_database_refuses_is_wrong_usage(tmp_path):
 
 
 def interrupted_soon():
-    """Sends this process SIGINT while the query after this goes on."""
+    """Sends this process SIGINT while the next query runs."""
     threading.Timer(0.5, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
 
 
@@ -275,7 +294,7 @@ def test_a_run_that_is_killed_beside_a_reader_keeps_its_commits_when_the_reader_
 
 @pytest.fixture
 def patient(empty_warehouse):
-    """A warehouse whose runs wait for more than the second that a writer has to be quiet."""
+    """A warehouse whose runs wait longer than the second for which a writer must be quiet."""
     return Warehouse(database=empty_warehouse.database, wait_seconds=3)
 
 
@@ -336,7 +355,7 @@ def test_a_process_that_goes_on_writing_is_waited_for_and_then_named(empty_wareh
         pass
     assert str(refused.value) == (
         f"warehouse {empty_warehouse.database} is busy: process {writer.pid} has it open and writes to it; opened"
-        " read-only it is never in the way"
+        " read-only it would not block a run"
     )
     writer.does("INSERT INTO raw.numbers VALUES (6, 6)")
     assert writer.leaves() == 0
@@ -425,7 +444,7 @@ def test_a_damaged_log_is_set_aside_with_its_file(empty_warehouse):
 
 
 def damaged_inside(warehouse):
-    """A warehouse whose damage shows only when its rows are read."""
+    """A warehouse whose damage is only detected when its rows are read."""
     replace(warehouse, "SELECT range AS a, hash(range)::INTEGER % 1000 AS b FROM range(0)")
     replace(warehouse, "SELECT range AS a, (hash(range) % 100000)::INTEGER AS b FROM range(300000)")
     with warehouse.get_connection() as connection:
@@ -465,7 +484,7 @@ def test_a_file_that_never_was_a_database_stays_where_it_is(tmp_path):
     with pytest.raises(MachineError) as refused, Warehouse(database=str(tmp_path / "notes.duckdb")).held():
         pass
     assert str(refused.value) == (
-        f"warehouse {tmp_path / 'notes.duckdb'}: is no DuckDB file; name another with warehouse.path, or"
+        f"warehouse {tmp_path / 'notes.duckdb'}: not a DuckDB file; name another with warehouse.path, or"
         " move it away, and seg-pipeline run builds it from the source"
     )
     assert {path.name for path in tmp_path.iterdir()} == {"notes.duckdb", "notes.duckdb.lock"}
@@ -475,7 +494,7 @@ def test_a_file_that_never_was_a_database_stays_where_it_is(tmp_path):
 
 
 def old_warehouse(warehouse):
-    """A file as version 1 left it."""
+    """A file made by version 1."""
     with duckdb.connect(warehouse.database) as connection:
         for schema in ("raw", "prepared", "features", "models"):
             connection.execute(f"CREATE SCHEMA {schema}; CREATE TABLE {schema}.rows AS SELECT 1 AS a")
@@ -531,7 +550,7 @@ def test_a_newer_file_is_refused_and_left_alone(empty_warehouse):
 
 
 def refused(warehouse, query):
-    """The one line of a run that cannot do a statement, and its exit status."""
+    """Returns the error line and the exit status of a run that cannot run a statement."""
     with pytest.raises(MachineError) as refusal, warehouse.held(), warehouse.get_connection() as connection:
         connection.execute(query)
     assert "\n" not in str(refusal.value)
@@ -569,8 +588,10 @@ def test_no_room_to_spill_is_one_line(small_disk):
         warehouse, "SELECT count(*) FROM (SELECT md5(range::VARCHAR) AS a FROM range(5_000_000) GROUP BY a)"
     )
     assert (status, line) == (
-        3, f"warehouse {warehouse.database}: disk full: no room in {warehouse.database}.tmp for what exceeds the memory"
-    )  # fmt: skip
+        3,
+        f"warehouse {warehouse.database}: disk full: no room in {warehouse.database}.tmp for data that exceeds the"
+        " memory",
+    )
 
 
 def test_no_room_for_a_copy_beside_a_reader_is_one_line(small_disk, analyst):
@@ -593,7 +614,7 @@ def test_too_little_memory_is_one_line_that_names_the_setting(tmp_path):
     line, status = refused(warehouse, "SELECT list(range) FROM range(10_000_000)")
     assert status == 3
     assert line.startswith(f"warehouse {warehouse.database}: ")
-    assert line.endswith("MiB used); warehouse.memory_limit gives it more")
+    assert line.endswith("MiB used); raise warehouse.memory_limit")
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["file", "folder"])

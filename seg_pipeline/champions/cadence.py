@@ -39,20 +39,21 @@ def refit_due(warehouse: Warehouse, settings: Settings, as_of: datetime.date) ->
         return None
     if champion.settings_digest != settings_digest(settings):
         return "the settings that shape a model have changed"
-    with warehouse.get_connection() as connection:
-        for table in (FEATURE_DRIFT, CHAMPION_DECISIONS):
-            connection.create(table, or_replace=False)
-    parameters = {"model_id": champion.model_id, "as_of": as_of}
+    parameters = {
+        "model_id": champion.model_id,
+        "as_of": as_of,
+        "decisions": CHAMPION_DECISIONS,
+        "drift": FEATURE_DRIFT,
+    }
     newest_challenge: datetime.date | None = warehouse.value(
-        f"SELECT max(as_of) FROM {CHAMPION_DECISIONS.name} WHERE incumbent_id = $model_id AND as_of <= $as_of",
-        parameters,
+        "SELECT max(as_of) FROM {decisions} WHERE incumbent_id = $model_id AND as_of <= $as_of", parameters
     )
     last_challenged = max(champion.fitted_as_of, newest_challenge or champion.fitted_as_of)
     if (as_of - last_challenged).days >= settings.champions.refit_every_days:
         return f"{champion.model_id} was fitted on {champion.fitted_as_of} and last challenged on {last_challenged}"
     drifted = warehouse.read(
-        f"SELECT feature, psi FROM {FEATURE_DRIFT.name} WHERE model_id = $model_id AND psi > $warning AND as_of ="
-        f" (SELECT max(as_of) FROM {FEATURE_DRIFT.name} WHERE as_of <= $as_of) ORDER BY psi DESC",
+        "SELECT feature, psi FROM {drift} WHERE model_id = $model_id AND psi > $warning AND as_of ="
+        " (SELECT max(as_of) FROM {drift} WHERE as_of <= $as_of) ORDER BY psi DESC",
         {**parameters, "warning": settings.drift.psi_warning},
     )
     if len(drifted) and (as_of - last_challenged).days >= DAYS_BETWEEN_CHALLENGES:

@@ -8,8 +8,6 @@ appends its row again: what was in force on a night stays on record.
 import datetime
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -110,7 +108,7 @@ def find_champion_of(warehouse: Warehouse, as_of: datetime.date) -> Champion | N
     Where there is none, the first one after (its `fitted_as_of` tells); None where there is none at all.
     """
     return _last(warehouse, "in_force_from <= $as_of", {"as_of": as_of}) or _last(
-        warehouse, f"number = (SELECT min(number) FROM {CHAMPIONS.name} WHERE in_force_from > $as_of)", {"as_of": as_of}
+        warehouse, "number = (SELECT min(number) FROM {champions} WHERE in_force_from > $as_of)", {"as_of": as_of}
     )
 
 
@@ -243,42 +241,33 @@ def _put(warehouse: Warehouse, champion: Champion, start: datetime.date) -> None
     assert newest is not None  # there is one at least: the caller found it
     if start < newest.in_force_from:
         raise UsageError(f"{newest.model_id} is in force from {newest.in_force_from}: not before that")
-    with _table(warehouse) as connection:
+    with warehouse.get_connection() as connection:
         append_champion(connection, replace(champion, in_force_from=start))
 
 
 def largest_segment_id(warehouse: Warehouse) -> int:
     """The largest segment id that any champion ever gave; 0 before the first."""
-    with _table(warehouse) as connection:
-        found = connection.execute(
-            "SELECT max(segment.segment_id) FROM (SELECT unnest(segments) AS segment FROM models.champions)"
-        ).fetchone()
-    return int(found[0]) if found and found[0] is not None else 0
+    largest = warehouse.value(
+        "SELECT max(segment.segment_id) FROM (SELECT unnest(segments) AS segment FROM {champions})",
+        {"champions": CHAMPIONS},
+    )
+    return int(largest or 0)
 
 
 def champions_overview(warehouse: Warehouse) -> "pd.DataFrame":
     """All champions in the order they were put in force, without their numbers."""
-    with _table(warehouse) as connection:
-        return connection.execute(
-            "SELECT number, in_force_from, model_id, fitted_as_of, pinned, customers, why FROM models.champions"
-            " ORDER BY number"
-        ).df()
-
-
-@contextmanager
-def _table(warehouse: Warehouse) -> "Iterator[Connection]":
-    """A connection to a warehouse that has the table, though nothing may be in it."""
-    with warehouse.get_connection() as connection:
-        connection.create(CHAMPIONS, or_replace=False)
-        yield connection
+    return warehouse.read(
+        "SELECT number, in_force_from, model_id, fitted_as_of, pinned, customers, why FROM {champions} ORDER BY number",
+        {"champions": CHAMPIONS},
+    )
 
 
 def _last(warehouse: Warehouse, where: str, parameters: Parameters) -> Champion | None:
     """The last row that fulfils a condition."""
-    with _table(warehouse) as connection:
-        found = connection.execute(
-            f"SELECT * FROM models.champions WHERE {where} ORDER BY number DESC LIMIT 1", parameters
-        ).df()
+    found = warehouse.read(
+        f"SELECT * FROM {{champions}} WHERE {where} ORDER BY number DESC LIMIT 1",
+        {**parameters, "champions": CHAMPIONS},
+    )
     return None if found.empty else _champion(found.iloc[0])
 
 

@@ -38,11 +38,11 @@ def recounted(
     types = {"cell": "INTEGER", "grid_place": "INTEGER", "customers": "BIGINT", **dict.fromkeys(sums, "DOUBLE")}
     # Decimals add up to the same in whatever order the parts come.
     exact = ", ".join(f"CAST(sum(CAST({name} AS DECIMAL(38, 12))) AS DOUBLE) AS {name}" for name in sums)
-    with connection.mapped(
+    with connection.apply_in_batches(
+        partial(_sums, sample.points, transforms),
         f"SELECT {', '.join(transforms['feature'])}, {GRID_PLACE} FROM {RFM_FEATURES.name}"
         " WHERE as_of = $as_of AND frequency > 0",
         {"as_of": as_of, "names": list(GRID_CELLS)},
-        partial(_sums, sample.points, transforms),
         types,
     ) as counted:
         found = connection.execute(

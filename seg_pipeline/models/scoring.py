@@ -62,14 +62,14 @@ def label_customers(connection: Connection, scorer: Scorer, as_of: datetime.date
     Customers without a purchase are in cluster -1 with confidence 1. Customers pass through Python some at a time, so
     memory does not grow with their number.
     """
-    return connection.computed(
+    return connection.compute_columns(
+        partial(_labels, scorer),
         RFM_FEATURES,
         as_of,
         columns=scorer.columns,
         where="frequency > 0",
-        function=partial(_labels, scorer),
         types={"cluster": "INTEGER", "confidence": "DOUBLE"},
-        otherwise={"cluster": NO_CLUSTER, "confidence": 1.0},
+        defaults={"cluster": NO_CLUSTER, "confidence": 1.0},
     )
 
 

@@ -12,7 +12,7 @@ from seg_pipeline.wiring import Room, Shop
 
 
 def assets_of(shop: Shop) -> Room:
-    """Returns the prepared room: every raw line, clean or rejected with a reason."""
+    """Returns the prepared room: each raw line is in clean_orders, or in rejected_orders with a reason."""
     room = shop.room("prepared", nightly=False)
     delivered = [RAW_ORDERS, DELIVERIES]
 
@@ -20,8 +20,6 @@ def assets_of(shop: Shop) -> Room:
     def prepared_orders(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         warehouse, settings = shop.warehouse(context), shop.settings_of(context)
         with warehouse.get_connection() as connection:
-            for table in (CLEAN_ORDERS, REJECTED_ORDERS):
-                connection.create(table, or_replace=False)
             clean_before, rejected_before = warehouse.count(CLEAN_ORDERS), warehouse.count(REJECTED_ORDERS)
             dates = clean(connection, settings)
         summary = warehouse.read(

@@ -1,4 +1,4 @@
--- The lines that count.
+-- The lines without a reason to reject them.
 SELECT * EXCLUDE (line, reason)
 FROM {parsed_lines}
 WHERE reason IS NULL

@@ -1,7 +1,7 @@
-"""Cleaning raw orders: the policies of the settings bound to the SQL beside this file, on the lines that need it.
+"""Cleans raw orders: runs the SQL beside this file, with the policies of the settings, on the lines that need it.
 
-A night cleans the lines of files that are new, and those that they can change: lines of the same order, which may be
-equal to them. The tables are what cleaning everything anew would give.
+A night cleans the lines of new files and the lines that these can change, such as duplicates in the same order. The
+result is the same as if all lines were cleaned again.
 """
 
 import hashlib
@@ -23,23 +23,31 @@ from seg_pipeline.warehouse import Connection, Relation
 
 SQL = Path(__file__).parent
 TABLES = {CLEAN_ORDERS: SQL / "clean_orders.sql", REJECTED_ORDERS: SQL / "rejected_orders.sql"}
-# A number with a decimal comma, and dots between its thousands.
+# A number with a decimal comma and, if any, dots as thousands separators.
 COMMA_NUMBER = r"[-+]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]*)?"
 
 
 def clean(connection: Connection, settings: Settings) -> Reading:
-    """Brings clean_orders and rejected_orders up to date with raw_orders, in one transaction.
+    """Brings clean_orders and rejected_orders up to date with raw_orders.
 
-    So their rows always add up to raw_orders. Returns how the dates were read.
+    Both change in one transaction, so their rows always add up to raw_orders.
+
+    Args:
+        connection: The connection to the warehouse.
+        settings: The settings of the run.
+
+    Returns:
+        How the dates were read.
 
     Raises:
-        UsageError: the dates could be day-first or month-first, and no setting says which.
-        DataError: no date format fits any line; several currencies or shops, and no setting says which counts.
+        UsageError: The dates could be day-first or month-first, and no setting says which; or most numbers have a
+            decimal comma.
+        DataError: No date format fits any line; or there are several currencies or shops, and no setting chooses one.
     """
     for table in (*TABLES, CLEANED_FILES):
         connection.create(table, or_replace=False)
     policies = _policies(settings)
-    work = hashlib.sha256(
+    rules = hashlib.sha256(
         json.dumps([policies, settings.source.date_format], sort_keys=True, default=str).encode()
         + b"".join(path.read_bytes() for path in sorted(SQL.glob("*.sql")))
     ).hexdigest()
@@ -48,7 +56,7 @@ def clean(connection: Connection, settings: Settings) -> Reading:
             "SELECT source_file, content_hash FROM raw.deliveries WHERE status IN ('loaded', 'kept')"
         ).fetchall()
     )
-    cleaned, reading = _cleaned(connection, work)
+    cleaned, reading = _cleaned(connection, rules)
     new = sorted(name for name, content in loaded.items() if cleaned.get(name) != content)
     old = sorted(name for name, content in cleaned.items() if loaded.get(name) != content)
     if reading is not None and not new and not old:
@@ -57,13 +65,13 @@ def clean(connection: Connection, settings: Settings) -> Reading:
     if dates is None:
         dates = date_reading(connection, _lines("true"), settings.source.date_format)
     everything = dates.name != (reading.name if reading else None)
-    some: AbstractContextManager[Relation | None] = (
-        nullcontext() if everything else _touched(connection, new, old, settings)
+    touched_lines: AbstractContextManager[Relation | None] = (
+        nullcontext() if everything else _touched_lines(connection, new, old, settings)
     )
-    with some as touched:
+    with touched_lines as touched:
         lines = _lines(f"rowid IN (SELECT line FROM {touched})" if touched else "true")
         _refuse_mixtures(connection, settings)
-        # Outside the transaction: what it has not committed yet is read by one thread only.
+        # Before the transaction begins: DuckDB reads uncommitted rows with one thread only.
         with connection.temporary(
             SQL / "parsed_lines.sql",
             {**policies, "is_iso": dates.is_iso, "date_formats": dates.formats, "lines_to_clean": lines},
@@ -77,19 +85,19 @@ def clean(connection: Connection, settings: Settings) -> Reading:
                     if touched is None:
                         connection.create(table)
                     else:
-                        _forget_touched(connection, table, touched, old)
+                        _delete_touched(connection, table, touched, old)
                     connection.insert(table, query, {"parsed_lines": parsed})
                 connection.replace_table(
                     CLEANED_FILES,
-                    "SELECT source_file, content_hash, $work AS work, $dates AS dates FROM raw.deliveries"
+                    "SELECT source_file, content_hash, $rules AS work, $dates AS dates FROM raw.deliveries"
                     " WHERE status IN ('loaded', 'kept')",
-                    {"work": work, "dates": json.dumps(asdict(dates))},
+                    {"rules": rules, "dates": json.dumps(asdict(dates))},
                 )
     return dates
 
 
 def _policies(settings: Settings) -> dict[str, Any]:
-    """What the SQL binds, but for the dates."""
+    """Returns the parameters of the SQL, except those about dates."""
     return {
         **CUSTOMER_ID,
         "offset": OFFSET,
@@ -106,25 +114,43 @@ def _policies(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _cleaned(connection: Connection, work: str) -> tuple[dict[str, str], Reading | None]:
-    """Files whose lines are cleaned, with the hash of their content, and how dates were read; none of other work."""
+def _cleaned(connection: Connection, rules: str) -> tuple[dict[str, str], Reading | None]:
+    """Returns the files whose lines were cleaned by the same rules, and how their dates were read.
+
+    Args:
+        connection: The connection to the warehouse.
+        rules: The digest of the rules.
+
+    Returns:
+        File -> hash of its content; and the reading of the dates, None if there are no such files.
+    """
     rows = connection.execute(
-        f"SELECT source_file, content_hash, dates FROM {CLEANED_FILES.name} WHERE work = $work", {"work": work}
+        f"SELECT source_file, content_hash, dates FROM {CLEANED_FILES.name} WHERE work = $rules", {"rules": rules}
     ).fetchall()
     reading = Reading(**json.loads(rows[0][2])) if rows else None
     return {name: content for name, content, _ in rows}, reading
 
 
 def _lines(where: str) -> Relation:
-    """Returns the raw lines that a condition holds for, each with its place in the table as `line`."""
+    """Returns the raw lines that fulfil a condition, each with its row id as `line`."""
     return Relation(f"(SELECT rowid AS line, * FROM raw.raw_orders WHERE {where})")
 
 
 def _same_reading(connection: Connection, settings: Settings, reading: Reading, new: Sequence[str]) -> Reading | None:
-    """Returns the reading of the dates so far with what new files need besides; None if they look otherwise."""
+    """Returns the previous reading of dates, with the further formats that new files need.
+
+    Args:
+        connection: The connection to the warehouse.
+        settings: The settings of the run.
+        reading: How the dates of the other files were read.
+        new: The new files.
+
+    Returns:
+        The reading; None if the dates of the new files are written in another way.
+    """
     with connection.temporary("SELECT unnest($new::VARCHAR[]) AS name", {"new": new}) as new_files:
         lines = _lines(f"source_file IN (SELECT name FROM {new_files})")
-        # As all others are read: so new dates that fit both ways are, too.
+        # New dates that could be read in several ways are read like all others.
         same = date_reading(connection, lines, reading.name)
         filled, read = count_read(connection, lines, same)
         if read < filled and settings.source.date_format == "auto":
@@ -136,14 +162,21 @@ def _same_reading(connection: Connection, settings: Settings, reading: Reading, 
     return Reading(reading.name, list(dict.fromkeys((*reading.formats, *same.formats))))
 
 
-def _touched(
+def _touched_lines(
     connection: Connection, new: Sequence[str], old: Sequence[str], settings: Settings
 ) -> AbstractContextManager[Relation]:
     """Yields a temporary table of the lines that new, changed and dropped files can change.
 
-    Lines of new files, and of orders that lines of any of them belong to; with returns=match of customers as well.
+    These are the lines of new files, and of the orders that the files have lines of; with returns=match, also of their
+    customers.
+
+    Args:
+        connection: The connection to the warehouse.
+        new: The new and changed files.
+        old: The changed and dropped files, whose lines were cleaned before.
+        settings: The settings of the run.
     """
-    # Without a customer no line is one of theirs; how ids of other lines are written does not matter.
+    # With NULL as customer no line matches by customer.
     customer = CUSTOMER_TEXT if settings.returns == "match" else "CAST(NULL AS VARCHAR)"
     ids = f"source_file, trim(order_id) AS order_text, {customer} AS customer_text"
     return connection.temporary(
@@ -158,8 +191,8 @@ def _touched(
     )
 
 
-def _forget_touched(connection: Connection, table: Table, touched: Relation, old: Sequence[str]) -> None:
-    """Deletes what is cleaned again, and the lines of files as they were before."""
+def _delete_touched(connection: Connection, table: Table, touched: Relation, old: Sequence[str]) -> None:
+    """Deletes the lines that are cleaned again, and the lines of changed and dropped files."""
     connection.delete(
         table,
         "source_file IN (SELECT unnest($old)) OR (source_file, source_row) IN"
@@ -169,27 +202,27 @@ def _forget_touched(connection: Connection, table: Table, touched: Relation, old
 
 
 def _refuse_mixtures(connection: Connection, settings: Settings) -> None:
-    """Raises DataError where lines of several currencies or shops would be added up."""
+    """Raises DataError if lines of several currencies or shops would be added up."""
     for column, chosen in (("currency", settings.source.currency), ("shop", settings.source.shop)):
         if chosen is not None:
             continue
-        found = connection.execute(
+        values = connection.execute(
             f"SELECT upper(trim({column})) AS value, count(*) AS lines,"
             " arg_min(source_file || ' row ' || source_row, (source_file, source_row)) FROM raw.raw_orders"
             f" WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value",
         ).fetchall()
-        if len(found) > 1:
-            # A value may hold anything; the error is one line that can be read.
-            listed = ", ".join(f"{' '.join(value.split())[:40]} ({lines:,} lines)" for value, lines, _ in found[:5])
-            more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+        if len(values) > 1:
+            # A value may contain anything, but the error must stay one readable line.
+            listed = ", ".join(f"{' '.join(value.split())[:40]} ({lines:,} lines)" for value, lines, _ in values[:5])
+            more = f" and {len(values) - 5} more" if len(values) > 5 else ""
             raise DataError(
-                f"{found[1][2]}: orders of more than one {column} are never added up: {listed}{more}; choose one with"
+                f"{values[1][2]}: orders of more than one {column} are never added up: {listed}{more}; choose one with"
                 f" --set source.{column}=..., and give each a warehouse and an output of its own"
             )
 
 
 def _refuse_commas(connection: Connection, lines: Relation, parsed: Relation) -> None:
-    """Raises UsageError if most lines cannot be read for decimal commas."""
+    """Raises UsageError if most lines cannot be read because of decimal commas."""
     unread, total = connection.execute(
         f"SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*) FROM {parsed}"
     ).fetchall()[0]
@@ -205,7 +238,7 @@ def _refuse_commas(connection: Connection, lines: Relation, parsed: Relation) ->
 
 
 def one_regex(patterns: Sequence[str]) -> str | None:
-    """One regular expression for patterns in which `*` is any text and `?` any character; None for no pattern."""
+    """Returns one regular expression for patterns with `*` for any text and `?` for any character; None for none."""
     if not patterns:
         return None
     alternatives = [re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".") for pattern in patterns]

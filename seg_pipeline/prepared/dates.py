@@ -1,4 +1,4 @@
-"""How the dates of a delivery are written. Never guessed silently wrong: two readings that both fit are an error."""
+"""Detects how the dates of a delivery are written. If two readings fit, that is an error, never a silent guess."""
 
 import re
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ def _with_times(*days: str) -> list[str]:
     return [day + time for day in days for time in TIMES]
 
 
-# ISO 8601 is the database's own reading of a timestamp, wider than this format, which stands for it.
+# Stands for ISO 8601, which is read by a cast to TIMESTAMP; the cast accepts more than this format.
 ISO = ["%Y-%m-%dT%H:%M:%S"]
-# A family is read by all of its formats. Two digits for the year come first: %Y would read 11 as the year 11.
+# A family of formats. Formats with a two-digit year come first: %Y would read 11 as the year 11.
 FAMILIES: dict[str, list[str]] = {
     "iso": ISO,
     "day-first": _with_times(*(f"%d{s}%m{s}%{year}" for s in SEPARATORS for year in "yY")),
@@ -26,27 +26,32 @@ FAMILIES: dict[str, list[str]] = {
     "compact": _with_times("%Y%m%d"),
     "year-first": _with_times("%y/%m/%d", "%y.%m.%d", "%y-%m-%d", "%Y/%m/%d", "%Y.%m.%d"),
 }
-# These read each other's dates: 01/02/03 is of all three.
+# Families that can read each other's dates: 01/02/03 fits all three.
 AMBIGUOUS = ("day-first", "month-first", "year-first")
-# The formats would read 1/2/24 as of the year 1 and 2024111 as of November. A year is written with two digits or four;
-# where first parts of one digit show that they are no years, with four.
+# The formats would read 1/2/24 as a date in the year 1, and 2024111 as one in November. So a year must have two or four
+# digits; or four, if dates like 1/2/24 show that the first part is not a year. These match shapes, see `_shapes`.
 YEAR, LONG_YEAR = re.compile(r"(11){1,2}\D"), re.compile(r"1111\D")
 SHORT_FIRST = re.compile(r"1[/.-]11?[/.-]11(?!1)")
 COMPACT = re.compile(r"1{8}(?!1)")
-# Dates in other forms than ISO are few where it is the right reading.
-SURE_SHARE = 0.5
+# ISO is the right reading if more than this share of the dates can be read as ISO.
+MIN_ISO_SHARE = 0.5
 
-# A time zone behind a time: Z, UTC, GMT, +02:00, +0200, +02.
+# A time with a time zone: Z, UTC, GMT, +02:00, +0200 or +02.
 OFFSET = r"(:\d\d(?:\.\d+)?)\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)\z"
-# Characters of a value that an error line shows.
-WIDTH = 60
+# How many characters of a value an error line shows.
+SHOWN_CHARACTERS = 60
 FILLED = "trim(ordered_at) != ''"
 WRITTEN = f"regexp_replace(trim(ordered_at), '{OFFSET}', '\\1')"
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How dates are read: a family's name or the format of the settings, and the strptime formats to try in turn."""
+    """How dates are read.
+
+    Attributes:
+        name: The name of a family, or the format in the settings.
+        formats: The strptime formats to try in this order.
+    """
 
     name: str
     formats: list[str]
@@ -57,17 +62,17 @@ class Reading:
 
 
 def date_reading(connection: Connection, lines: Relation, setting: str) -> Reading:
-    """Returns how ordered_at is read in some lines.
+    """Returns how ordered_at is to be read in some lines.
 
     Args:
-        connection: To the warehouse.
+        connection: The connection to the warehouse.
         lines: raw_orders, or some of its lines.
-        setting: source.date_format: auto, a family's name, or one strptime format.
+        setting: source.date_format: auto, the name of a family, or one strptime format.
 
     Raises:
-        UsageError: day-first and month-first fit equally well, or each is the only one for some line; or the setting is
-            no format.
-        DataError: no family reads any of the dates.
+        UsageError: Day-first and month-first fit equally well, or each is the only one that fits some line; or the
+            setting is not a format.
+        DataError: No family can read any of the dates.
     """
     if setting == "iso":
         return Reading(setting, ISO)
@@ -78,28 +83,28 @@ def date_reading(connection: Connection, lines: Relation, setting: str) -> Readi
         # The offset is dropped before the date is read.
         return Reading(setting, [_checked(connection, setting.replace("%z", "").rstrip())])
     filled, iso = count_read(connection, lines, Reading("iso", ISO))
-    if iso > SURE_SHARE * filled or not filled:
+    if iso > MIN_ISO_SHARE * filled or not filled:
         return Reading("iso", ISO)
-    read = {"iso": iso}
+    lines_read = {"iso": iso}
     readings = {"iso": Reading("iso", ISO)}
     shapes = _shapes(connection, lines)
     for family in FAMILIES:
         if family != "iso" and (fitting := _fitting(connection, family, shapes)):
             readings[family] = Reading(family, fitting)
-            read[family] = count_read(connection, lines, readings[family])[1]
-    best = max(read, key=lambda family: read[family])
-    if not read[best]:
+            lines_read[family] = count_read(connection, lines, readings[family])[1]
+    best = max(lines_read, key=lambda family: lines_read[family])
+    if not lines_read[best]:
         raise DataError(
             f"{_first(connection, lines)}: none of {filled:,} dates can be read; set source.date_format to a strptime"
             " format"
         )
-    equal = [family for family in AMBIGUOUS if read.get(family) == read[best]]
+    equal = [family for family in AMBIGUOUS if lines_read.get(family) == lines_read[best]]
     if len(equal) > 1:
         raise UsageError(
             f"{_first(connection, lines, readings[equal[0]].formats)}: the dates can be {' or '.join(equal)}"
             f"; set {' or '.join(f'source.date_format={family}' for family in equal)}"
         )
-    if best in AMBIGUOUS and read[best] < filled:
+    if best in AMBIGUOUS and lines_read[best] < filled:
         for other in AMBIGUOUS:
             if other != best and other in readings:
                 _refuse_both(connection, lines, readings[best], readings[other])
@@ -107,22 +112,22 @@ def date_reading(connection: Connection, lines: Relation, setting: str) -> Readi
 
 
 def _refuse_both(connection: Connection, lines: Relation, best: Reading, other: Reading) -> None:
-    """Raises UsageError where some line is of the other order: those that fit both ways could be of either."""
-    found = connection.execute(
+    """Raises UsageError if only the other reading fits some line: dates that fit both could be either."""
+    result = connection.execute(
         f"SELECT source_file, source_row, ordered_at FROM {lines} WHERE try_strptime({WRITTEN}, $best) IS NULL"
         f" AND try_strptime({WRITTEN}, $other) IS NOT NULL ORDER BY source_file, source_row LIMIT 1",
         {"best": best.formats, "other": other.formats},
     )
-    line = found.fetchone()
+    line = result.fetchone()
     if line:
         raise UsageError(
-            f"{line[0]} row {line[1]}: ordered_at {_shown(line[2])} is {other.name}, and most dates are {best.name};"
-            f" mend it, or set source.date_format={best.name}, and such lines are rejected"
+            f"{line[0]} row {line[1]}: ordered_at {_shown(line[2])} is {other.name}, but most dates are {best.name};"
+            f" fix it, or set source.date_format={best.name} to reject such lines"
         )
 
 
 def _checked(connection: Connection, setting: str) -> str:
-    """The one strptime format of the settings, known to be one."""
+    """Returns the strptime format of the settings; raises UsageError if it is not one."""
     if "%" not in setting:
         raise UsageError(
             f"source.date_format: {setting!r} is neither auto, {', '.join(FAMILIES)} nor a strptime format"
@@ -136,9 +141,10 @@ def _checked(connection: Connection, setting: str) -> str:
 
 
 def _shapes(connection: Connection, lines: Relation) -> list[str]:
-    """The dates with a 1 for every digit, each once: few, and a format reads one where it can read any date like it.
+    """Returns the distinct shapes of the dates, in which every digit is a 1.
 
-    A format that fails costs far more than one that reads, so only those that fit are tried on every line.
+    There are few shapes, and a format that can read any date of a shape can read the shape. Trying a format that fails
+    takes far longer than one that fits, so only formats that fit some shape are tried on all lines.
     """
     rows = connection.execute(
         f"SELECT DISTINCT translate({WRITTEN}, '0123456789', '1111111111') AS shape FROM {lines}"
@@ -148,7 +154,7 @@ def _shapes(connection: Connection, lines: Relation) -> list[str]:
 
 
 def _fitting(connection: Connection, family: str, shapes: list[str]) -> list[str]:
-    """Those of a family's formats that read at least one of the shapes."""
+    """Returns the formats of a family that can read at least one of the shapes."""
     formats = FAMILIES[family]
     if family == "year-first":
         year = LONG_YEAR if any(map(SHORT_FIRST.match, shapes)) else YEAR
@@ -164,7 +170,7 @@ def _fitting(connection: Connection, family: str, shapes: list[str]) -> list[str
 
 def count_read(connection: Connection, lines: Relation, reading: Reading) -> tuple[int, int]:
     """Returns how many lines have a date, and how many of these the reading can read."""
-    # The database takes 31-12-24 for a day of the year 31.
+    # DuckDB would read 31-12-24 as a day in the year 31.
     iso = "nullif(try_cast(written AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)"
     count = f"count({iso if reading.is_iso else 'try_strptime(written, $formats)'})"
     row = connection.execute(
@@ -175,10 +181,10 @@ def count_read(connection: Connection, lines: Relation, reading: Reading) -> tup
 
 
 def _first(connection: Connection, lines: Relation, formats: list[str] | None = None) -> str:
-    """The first line with a date, or with one that the formats can read: `FILE row 7: ordered_at '1/2/2011'`."""
-    readable = f" AND try_strptime({WRITTEN}, $formats) IS NOT NULL" if formats else ""
+    """Describes the first line with a date, or with one that the formats read: `FILE row 7: ordered_at '1/2/2011'`."""
+    condition = f" AND try_strptime({WRITTEN}, $formats) IS NOT NULL" if formats else ""
     file, line, text = connection.execute(
-        f"SELECT source_file, source_row, ordered_at FROM {lines} WHERE {FILLED}{readable}"
+        f"SELECT source_file, source_row, ordered_at FROM {lines} WHERE {FILLED}{condition}"
         " ORDER BY source_file, source_row LIMIT 1",
         {"formats": formats} if formats else {},
     ).fetchall()[0]
@@ -186,5 +192,5 @@ def _first(connection: Connection, lines: Relation, formats: list[str] | None = 
 
 
 def _shown(text: str) -> str:
-    """A value as an error line shows it."""
-    return repr(text if len(text) <= WIDTH else f"{text[:WIDTH]}...")
+    """Returns a value as an error line shows it."""
+    return repr(text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}...")

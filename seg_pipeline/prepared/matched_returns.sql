@@ -1,5 +1,6 @@
--- Purchases and the returns that cancel them: same customer, product, price and number of units, the return later. A
--- return cancels the newest purchase that is still open, as a closing bracket closes the last one that is open.
+-- Gives purchases and the returns that cancel them a reason. Both have the same customer, product, price and number of
+-- units, and the return is later. A return cancels the newest purchase that is still open, as a closing bracket closes
+-- the last open one.
 UPDATE {parsed_lines}
 SET reason = matched.reason
 FROM (
@@ -16,7 +17,7 @@ FROM (
             ordered_at,
             source_file,
             source_row,
-            -- Purchases less returns so far.
+            -- The number of purchases minus the number of returns so far.
             sum(CASE WHEN is_return THEN -1 ELSE 1 END) OVER lines_in_time AS open
         FROM {parsed_lines}
         WHERE reason IS NULL
@@ -27,7 +28,7 @@ FROM (
         )
     ),
     levels AS (
-        -- A return that finds nothing open takes `open` to a new low, which is the level that later purchases start from.
+        -- A return that finds no open purchase takes `open` to a new minimum, from which later purchases count.
         SELECT
             *,
             least(0, min(open) OVER lines_in_time) AS floor,
@@ -46,7 +47,7 @@ FROM (
             )
     ),
     pairs AS (
-        -- At each level purchases and returns take turns.
+        -- At each level, purchases and returns alternate.
         SELECT
             line,
             is_return,

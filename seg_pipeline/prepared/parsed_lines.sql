@@ -1,6 +1,6 @@
--- Every raw line with its values parsed and, where it cannot be used, the first reason that applies.
+-- Every raw line with its values parsed and, if it must be rejected, the first reason that applies.
 WITH
--- A file without a column has no fault in it: only what is delivered can be unparseable.
+-- A missing column is not an error: only a delivered value can be unparseable.
 files AS (
     SELECT list(source_file) AS without_quantity
     FROM raw.deliveries
@@ -12,20 +12,20 @@ trimmed AS (
         source_file,
         source_row,
         nullif(trim(order_id), '') AS order_text,
-        -- Most ids are digits alone; what the others may need is costly to look for.
+        -- Most ids consist of digits only, and skip the costly checks that other ids need.
         regexp_full_match(customer_id, '[0-9]+') AS has_plain_id,
-        -- Ids must not differ by a tab at their end. DuckDB form: trim alone takes blanks of every width, but no tab.
+        -- A trailing tab must not make a different id. DuckDB form: without $blanks, trim removes blanks but no tabs.
         CASE WHEN has_plain_id THEN customer_id ELSE trim(customer_id, $blanks) END AS customer_text,
-        -- The shop's own time counts, as it is written: an offset at its end is dropped.
+        -- The shop's local time is used as written; a time zone at the end is dropped.
         regexp_replace(trim(ordered_at), $offset, '\1') AS date_text,
         nullif(trim(product_id), '') AS product_text,
-        -- With decimal commas a dot stands before three digits, or the number is written otherwise and not read.
+        -- With decimal commas a dot must stand before three digits; any other number is not read.
         CASE
             WHEN $comma_number IS NULL OR coalesce(trim(quantity), '') = '' THEN quantity
             WHEN regexp_full_match(trim(quantity), $comma_number) THEN replace(replace(quantity, '.', ''), ',', '.')
             ELSE 'unreadable'
         END AS quantity,
-        -- Where a line has no unit price, its amount is the price of all of it.
+        -- Without a unit price, the delivered amount is the price of the whole line.
         CASE
             WHEN $comma_number IS NULL OR coalesce(trim(unit_price), '') = '' THEN nullif(trim(unit_price), '')
             WHEN regexp_full_match(trim(unit_price), $comma_number) THEN replace(replace(unit_price, '.', ''), ',', '.')
@@ -53,9 +53,9 @@ parsed AS (
         shop_text,
         CASE
             WHEN has_plain_id THEN customer_text
-            -- Exports write a missing id as one of these words.
+            -- Exports write these words for a missing id.
             WHEN lower(customer_text) IN ('', 'nan', 'null', 'none', 'na', 'n/a', '#n/a', '<na>') THEN NULL
-            -- A spreadsheet's 17850.0 is the id 17850; leading zeros stay.
+            -- A spreadsheet's 17850.0 becomes the id 17850; leading zeros stay.
             WHEN
                 contains(customer_text, '.')
                 AND (length(customer_text) <= 17 OR coalesce(try_cast(customer_text AS DOUBLE) < 9007199254740992, true))
@@ -65,7 +65,7 @@ parsed AS (
         -- DuckDB form: try_strptime with a list of formats.
         CASE
             WHEN $is_iso THEN try_cast(date_text AS TIMESTAMP)
-            -- 2024111 is the first of November or the 11th of January.
+            -- 2024111 could be 1 November or 11 January.
             WHEN starts_with($date_formats[1], '%Y%m%d') AND NOT regexp_full_match(date_text, '[0-9]{8}([^0-9].*)?') THEN NULL
             ELSE try_strptime(date_text, $date_formats)
         END AS parsed_at,
@@ -75,7 +75,7 @@ parsed AS (
         END AS units,
         try_cast(unit_price_text AS DECIMAL(18, 4)) AS price,
         try_cast(amount AS DECIMAL(18, 4)) AS delivered_amount,
-        -- NULL where the settings name none.
+        -- The pattern is NULL if the settings have none.
         coalesce(regexp_full_match(order_text, $cancellations), false) AS is_cancellation,
         coalesce(regexp_full_match(product_text, $excluded_products), false) AS is_excluded
     FROM trimmed, files
@@ -85,16 +85,16 @@ valued AS (
         *,
         CASE
             WHEN unit_price_text IS NULL THEN delivered_amount
-            -- DuckDB ends the query where a product of 18 digits overflows, and more digits take 60 times as long.
+            -- A product that overflows 18 digits would end the query, and computing with more takes 60 times as long.
             WHEN abs(CAST(units AS DOUBLE) * CAST(price AS DOUBLE)) < 1e9 THEN CAST(units * price AS DECIMAL(18, 4))
             ELSE try_cast(CAST(units AS DECIMAL(19, 4)) * price AS DECIMAL(18, 4))
         END AS line_amount,
-        -- A delivered amount below zero takes money back, whatever quantity and price say.
+        -- A negative delivered amount is a return, whatever the quantity and the price are.
         is_cancellation OR units < 0 OR coalesce(delivered_amount < 0, false) AS is_return
     FROM parsed
 ),
--- A line is a duplicate only where an order id says so. Few are, so the exact comparison sees only lines whose hash
--- comes twice. DuckDB form: hash.
+-- Only lines with an order id can be duplicates. There are few, so only lines whose hash occurs twice are compared
+-- exactly. DuckDB form: hash.
 suspects AS (
     SELECT
         hash(
@@ -107,9 +107,9 @@ suspects AS (
     GROUP BY fingerprint
     HAVING count(*) > 1
 ),
--- Few: Spark, which knows how many they are once they are there, leaves all other lines where they lie.
+-- There are few, and materialized Spark knows their number, so its join does not have to move all other lines.
 repeated AS MATERIALIZED (
-    -- The first delivered one stays.
+    -- The first delivered line stays.
     SELECT line
     FROM {lines_to_clean}
     WHERE
@@ -126,12 +126,12 @@ repeated AS MATERIALIZED (
     ) > 1 AND trim(order_id) != ''
 )
 SELECT
-    -- Without order ids an order is one customer's day.
+    -- Without order ids, all lines of a customer on one day are an order.
     coalesce(order_text, customer_text || '@' || strftime(parsed_at, '%Y-%m-%d')) AS order_id,
     customer_text AS customer_id,
     parsed_at AS ordered_at,
     product_text AS product_id,
-    -- A return is negative in quantity and amount, however it was delivered.
+    -- A return gets a negative quantity and amount, however it was delivered.
     CASE WHEN is_return THEN -abs(units) ELSE units END AS quantity,
     price AS unit_price,
     CASE WHEN is_return THEN -abs(line_amount) ELSE line_amount END AS amount,
@@ -141,10 +141,10 @@ SELECT
     line,
     CASE
         WHEN customer_text IS NULL THEN 'missing_customer_id'
-        -- 5.94773E+23: a spreadsheet has eaten the digits. 12E4 may well be an id.
+        -- 5.94773E+23: a spreadsheet has dropped digits. 12E4 may be a real id.
         WHEN NOT has_plain_id AND regexp_full_match(customer_text, '-?[0-9]([.,][0-9]+)?[eE]\+[0-9]+|-?[0-9][.,][0-9]+[eE][0-9]+')
             THEN 'mangled_customer_id'
-        -- 9007199254740993.0: from 2^53 on a number with decimals stands for two ids or more.
+        -- 9007199254740993.0: above 2^53, one floating-point number stands for several ids.
         WHEN NOT has_plain_id AND length(customer_text) > 17 AND regexp_full_match(customer_text, '[0-9]+\.0+')
             THEN 'mangled_customer_id'
         WHEN (contains(order_text, 'E+') OR contains(order_text, 'e+'))

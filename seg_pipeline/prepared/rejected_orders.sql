@@ -1,6 +1,6 @@
--- The lines that do not count, as delivered, each with the first reason that applies.
+-- The rejected lines as delivered, each with the first reason that applies.
 WITH
--- Few: Spark, which knows how many they are once they are there, leaves all others where they lie.
+-- There are few, and materialized Spark knows their number, so its join does not have to move all other lines.
 rejected AS MATERIALIZED (
     SELECT line, reason
     FROM {parsed_lines}

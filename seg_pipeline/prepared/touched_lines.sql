@@ -1,5 +1,5 @@
--- The lines that new, changed and dropped files can change: lines of new files, and of the orders and customers that
--- lines of any of them belong to. Raw and rejected lines have their ids as they are after cleaning.
+-- The lines that new, changed and dropped files can change: the lines of new files, and all lines of the orders and
+-- customers that occur in these files. The ids of raw and rejected lines are already written as after cleaning.
 WITH
 touched_ids AS (
     SELECT order_text, customer_text

@@ -121,7 +121,7 @@ def validate(
 
     A failed expectation on a column brings up to `examples` values.
     """
-    elsewhere = connection.rows_elsewhere(query)
+    elsewhere = connection.engine_rows(query)
     rows = nullcontext(_spark_batch(elsewhere, expectations)) if elsewhere else _duckdb_batch(connection, query)
 
     def results(wanted: Sequence[int], result_format: dict[str, object]) -> "dict[int, ExpectationValidationResult]":

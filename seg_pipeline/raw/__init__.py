@@ -1,1 +1,1 @@
-"""Data understanding: orders as delivered, and how the columns of a file are recognised."""
+"""Data understanding: orders as they were delivered, and how the columns of a file are recognised."""

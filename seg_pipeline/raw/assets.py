@@ -1,4 +1,4 @@
-"""The door of the raw room: deliveries and raw orders, loaded together, and the customers who were erased."""
+"""The door of the raw room: raw orders, the ledger of deliveries, and the customers who were erased."""
 
 import json
 from collections import Counter
@@ -17,7 +17,7 @@ FILES_SHOWN = 20
 
 
 def assets_of(shop: Shop) -> Room:
-    """Returns the raw room: orders as delivered, and the ledger of what was delivered."""
+    """Returns the raw room: orders as delivered, and the ledger of deliveries, which are loaded together."""
     room = shop.room("raw", nightly=False)
 
     @room.tables(
@@ -33,7 +33,7 @@ def assets_of(shop: Shop) -> Room:
             loading.wait()
         loaded = [entry for entry in ledger if entry.is_loaded]
         new_lines = sum(entry.lines for entry in ledger if entry.source_file in set(ingested.loaded))
-        # A night does not read again what it has already profiled.
+        # Only new lines are profiled; the others were profiled when they were loaded.
         profile = warehouse.read(profile_query(), {"files": ingested.loaded}) if new_lines else None
         yield dg.MaterializeResult(
             asset_key=shop.key(RAW_ORDERS),
@@ -67,7 +67,7 @@ def assets_of(shop: Shop) -> Room:
 
 
 def _columns_found(loaded: Sequence[Entry]) -> str:
-    """How many files gave each column of raw_orders from which column of theirs, as a Markdown table."""
+    """Returns a Markdown table that counts, for each column of raw_orders, the files that have it under each name."""
     pairs = Counter(pair for entry in loaded for pair in json.loads(entry.columns or "{}").items())
     lines = [f"| {column} | {name} | {files} |" for (column, name), files in pairs.items()]
     return "\n".join(["| raw_orders | file's column | files |", "|---|---|---|", *lines])

@@ -1,15 +1,15 @@
-"""What some files delivered, column by column, for the page of raw_orders."""
+"""A profile of the delivered lines, column by column, for the page of raw_orders."""
 
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 
-# An erased customer would still be found where ids are shown.
+# A profile stays in Dagster's history, so an id in it would outlast the erasure of the customer.
 NEVER_SHOWN = ("customer_id",)
 
 
 def profile_query() -> str:
-    """Returns a query over the lines of `$files`: for each column how much is missing, how many values, and their span.
+    """Returns a query that profiles the lines of `$files`: missing values, distinct values and range of each column.
 
-    The values are text, and so is their order. It reads the lines once; an UNPIVOT would take more than twice as long.
+    Values are text, and are ordered as text. It reads the lines once; an UNPIVOT would take more than twice as long.
     """
     columns = ", ".join(map(_profile_of, ORDER_COLUMNS))
     return f"""

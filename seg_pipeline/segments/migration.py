@@ -33,14 +33,13 @@ def lost_customers(warehouse: Warehouse, as_of: datetime.date | None) -> tuple[i
         Missing customers and all customers; (0, 0) if there is no earlier night with segments.
     """
     with warehouse.get_connection() as connection:
-        connection.create(SEGMENT_ASSIGNMENTS, or_replace=False)
         row = connection.execute(
             "SELECT count(*) FILTER (now.customer_id IS NULL), count(*)"
-            " FROM (SELECT customer_id FROM segments.segment_assignments WHERE as_of ="
-            " (SELECT max(as_of) FROM segments.segment_assignments WHERE as_of < $as_of)) AS before"
+            " FROM (SELECT customer_id FROM {assignments} WHERE as_of ="
+            " (SELECT max(as_of) FROM {assignments} WHERE as_of < $as_of)) AS before"
             " LEFT JOIN (SELECT customer_id FROM features.rfm_features WHERE as_of = $as_of) AS now"
             " USING (customer_id)",
-            {"as_of": as_of},
+            {"as_of": as_of, "assignments": SEGMENT_ASSIGNMENTS},
         ).fetchone()
     return (int(row[0]), int(row[1])) if row else (0, 0)
 

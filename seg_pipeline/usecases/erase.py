@@ -46,7 +46,7 @@ def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> E
         with warehouse.transaction() as connection:
             rows = _delete(connection, customers)
         republished = _republish(settings, progress)
-    warehouse.write_anew()
+    warehouse.rewrite()
     return Erasure(rows, republished)
 
 

@@ -210,11 +210,7 @@ def explain(settings: Settings, customer: str, lines: int) -> Explanation:
 
 def _night(warehouse: Warehouse, as_of: datetime.date | None) -> datetime.date:
     """Returns the night, or the newest one if it is None, after checking that it has been scored."""
-    has_table = warehouse.value(
-        "SELECT count(*) FROM information_schema.tables WHERE table_schema || '.' || table_name = $name",
-        {"name": SEGMENT_ASSIGNMENTS.name},
-    )
-    newest = warehouse.value(f"SELECT max(as_of) FROM {SEGMENT_ASSIGNMENTS.name}") if has_table else None
+    newest = warehouse.value("SELECT max(as_of) FROM {assignments}", {"assignments": SEGMENT_ASSIGNMENTS})
     if newest is None:
         raise UsageError(f"warehouse {warehouse.database}: no night has been scored yet")
     if as_of is None or as_of == newest:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seg_pipeline.errors import DataError, SegPipelineError, UsageError
-from seg_pipeline.raw.columns import NEEDED, ColumnNames, plain
+from seg_pipeline.raw.columns import REQUIRED_COLUMNS, ColumnNames, plain
 from seg_pipeline.raw.sources import columns_of, find_files, header_of, tables_of
 from seg_pipeline.settings import Settings, load_settings, preset_names
 from seg_pipeline.usecases.inspect import NEVER_MIXED, Inspection, inspect, mixture
@@ -239,8 +239,8 @@ def _choose_columns(draft: _Draft, header: Sequence[str], where: str) -> None:
         columns = names.find_in(header, where)
     except DataError as error:
         try:
-            for needed in NEEDED:
-                _choose_one_of(draft, needed, names, header)
+            for required in REQUIRED_COLUMNS:
+                _choose_one_of(draft, required, names, header)
         except NotAskedError:
             # The first error names the columns of the file, and the option to name one.
             raise error from None
@@ -263,7 +263,7 @@ def _choose_one_of(draft: _Draft, columns: Sequence[str], names: ColumnNames, he
         column: [name for name in header if plain(name) in map(plain, names.names.get(column, ()))]
         for column in columns
     }
-    if any(column in names.given or len(likely[column]) == 1 for column in columns):
+    if any(column in names.overrides or len(likely[column]) == 1 for column in columns):
         return
     for column in columns:
         answers = likely[column] or header

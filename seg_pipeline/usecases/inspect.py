@@ -12,7 +12,7 @@ from seg_pipeline.prepared.dates import AMBIGUOUS, count_read, date_reading
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.ingestion import sample
-from seg_pipeline.raw.sources import Delivery, Found
+from seg_pipeline.raw.sources import Delivery, Discovery
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Connection, Relation, Warehouse
@@ -139,7 +139,7 @@ def mixture(settings: Settings) -> Mixture:
 
 
 @contextmanager
-def _sampled(settings: Settings) -> Iterator[tuple[Connection, Found]]:
+def _sampled(settings: Settings) -> Iterator[tuple[Connection, Discovery]]:
     """Yields a warehouse in memory whose raw_orders hold the first lines of each shape of file, and those files."""
     with Warehouse(database=":memory:").get_connection() as connection:
         yield connection, sample(connection, settings.source, SAMPLE_LINES)

@@ -1,13 +1,14 @@
 """The warehouse, and the only place that knows which engine runs.
 
-A table, or one night's rows of it, is replaced in one transaction: a run that is killed leaves it old or new.
+A table, or one night's rows of it, is replaced in one transaction: a run that is killed leaves the old or the new rows.
 
-duckdb_file.py has the DuckDB file, which is all there is unless warehouse.engine says otherwise, and connection.py what
-a connection to it does. With spark the large tables, those that grow with order lines, are made by Spark and live as
-Parquet beside the file, which has views of them (spark.py and spark_connection.py); dialect.py translates statements.
+duckdb_file.py opens the DuckDB file, and connection.py is a connection to it. With warehouse.engine=spark, Spark makes
+the large tables (those that grow with order lines) and stores them as Parquet beside the file, which has views of them:
+spark.py is that warehouse, spark_connection.py its connection, spark_tables.py the files of the large tables, and
+dialect.py translates statements for Spark.
 """
 
-from seg_pipeline.warehouse.connection import Connection, Parameters, Relation, literal, name_of, quoted
+from seg_pipeline.warehouse.connection import Connection, Parameters, Relation, literal, quoted, sql_name
 from seg_pipeline.warehouse.duckdb_errors import DAMAGE
 from seg_pipeline.warehouse.duckdb_file import GRACE_SECONDS, Warehouse
 from seg_pipeline.warehouse.spark import MEMORY_BESIDE_SPARK, SparkWarehouse
@@ -22,6 +23,6 @@ __all__ = [
     "SparkWarehouse",
     "Warehouse",
     "literal",
-    "name_of",
     "quoted",
+    "sql_name",
 ]

@@ -1,13 +1,13 @@
-"""A connection to the warehouse: transactions, statements, tables replaced whole or by night, temporary tables.
+"""A connection to the warehouse: transactions, statements, tables replaced as a whole or by night, temporary tables.
 
-Rooms say what is to be done; where it is done is the connection's business. Here everything runs in the DuckDB file.
-spark_connection.py has the same for a warehouse whose large tables, those that grow with order lines, are Spark's.
+The rooms say what to do, and the connection decides where it is done. Here everything runs in the DuckDB file;
+spark_connection.py is the connection of a warehouse whose large tables (those that grow with order lines) are in Spark.
 """
 
 import datetime
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -26,22 +26,19 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, Any]
 Part = TypeVar("Part")
 
-# Vectors of 2,048 rows that are handed to Python at once if every customer passes through it: bounds memory.
-VECTORS_AT_ONCE = 128
-# What a large table is in the DuckDB file, by engine.
-KINDS = {"duckdb": "BASE TABLE", "spark": "VIEW"}
-# How the comment on the view of a large table begins; the folders of its files follow.
+# How many of DuckDB's vectors (2,048 rows each) are handed to Python at once; this bounds memory.
+VECTORS_PER_BATCH = 128
+# How a large table is stored in the DuckDB file, by engine.
+TABLE_TYPES = {"duckdb": "BASE TABLE", "spark": "VIEW"}
+# The comment on the view of a large table begins with this; the folders of its files follow.
 LARGE_TABLE = "large table: "
-# Temporary relations have names of their own: two that are there at once never share one.
+# Numbers the names of temporary relations, so that two that exist at once never share a name.
 _NUMBERS = count(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """What a statement can read: the name of a table, or a query in parentheses. As text it is its SQL.
-
-    Bound as a parameter `orders`, a relation takes the place of `{orders}` in a statement.
-    """
+    """What a statement can read: the name of a table, or a query in parentheses. As text it is its SQL."""
 
     sql: str
 
@@ -63,7 +60,7 @@ class Result(Protocol):
 
 
 class EngineRows(Protocol):
-    """Rows that are not in the DuckDB file, for a library that reads them with the engine that has them."""
+    """Rows that are not in the DuckDB file, for a library that reads them with the engine that holds them."""
 
     @property
     def frame(self) -> Any:
@@ -76,12 +73,13 @@ class EngineRows(Protocol):
 class Connection:
     """A connection to the warehouse.
 
-    Statements are in DuckDB's dialect. A statement is a text or a .sql file; of the parameters it takes those that it
-    names: a value as `$name`, a `Relation` as `{name}`.
+    A statement is a text or a .sql file in DuckDB's dialect. It may name some of its parameters and ignore the others.
+    `$name` stands for a value and `{name}` for a relation. A `Table` that is passed for `{name}` can be read before it
+    exists: it has no rows then, and NULL in columns that an older version did not write.
 
     Attributes:
         engine: The engine of the large tables.
-        duckdb: The connection to the DuckDB file, which has every table or a view of it: for what only DuckDB can do.
+        duckdb: The connection to the DuckDB file, for what only DuckDB can do. It has every table, or a view of it.
     """
 
     engine = "duckdb"
@@ -103,33 +101,29 @@ class Connection:
 
     def execute(self, statement: str | Path, parameters: Parameters | None = None) -> Result:
         """Runs a statement and returns its rows."""
-        text, values = bound(statement, parameters)
+        text, values = self._resolve(statement, parameters)
         return self.duckdb.execute(text, values)
 
     def create(self, table: Table, *, or_replace: bool = True) -> None:
         """Creates a table with its columns: empty, or as it is if it exists and `or_replace` is off.
 
-        In a warehouse that is opened read-only, tables that may stay as they are do.
-
         Raises:
             UsageError: The table is a large one and was made with another engine.
         """
-        if not or_replace and self._is_read_only():
-            return
         self.duckdb.execute(f"CREATE SCHEMA IF NOT EXISTS {table.asset_key[0]}")
         if table.large:
             self._refuse_other_engines(table)
         self._create(table, or_replace=or_replace)
 
     def insert(self, table: Table | Relation, query: str | Path, parameters: Parameters | None = None) -> int:
-        """Appends the rows of a query to a table, columns matched by name, and returns how many they are."""
-        text, values = bound(query, parameters)
-        row = self.duckdb.execute(f"INSERT INTO {name_of(table)} BY NAME {text}", values).fetchone()
+        """Appends the rows of a query to a table, matching columns by name, and returns their number."""
+        text, values = self._resolve(query, parameters)
+        row = self.duckdb.execute(f"INSERT INTO {sql_name(table)} BY NAME {text}", values).fetchone()
         return int(row[0]) if row else 0
 
     def delete(self, table: Table | str, where: str, parameters: Parameters | None = None) -> int:
-        """Deletes the rows of a table that a condition holds for, and returns how many they were."""
-        text, values = bound(f"DELETE FROM {name_of(table)} WHERE {where}", parameters)
+        """Deletes the rows of a table that fulfil a condition, and returns their number."""
+        text, values = self._resolve(f"DELETE FROM {sql_name(table)} WHERE {where}", parameters)
         row = self.duckdb.execute(text, values).fetchone()
         return int(row[0]) if row else 0
 
@@ -145,13 +139,13 @@ class Connection:
         as_of: datetime.date,
         parameters: Parameters | None = None,
     ) -> None:
-        """Replaces one night's rows within the caller's transaction, columns matched by name.
+        """Replaces one night's rows within the caller's transaction, matching columns by name.
 
         Args:
             table: A nightly table; it is created if it does not exist.
             rows: A query, in which `$as_of` is bound, or a frame without as_of.
             as_of: The night.
-            parameters: What else the query binds.
+            parameters: Further parameters of the query.
         """
         self.create(table, or_replace=False)
         self.delete(table, "as_of = $as_of", {"as_of": as_of})
@@ -163,7 +157,7 @@ class Connection:
 
     @contextmanager
     def registered(self, rows: "pd.DataFrame | pa.RecordBatchReader") -> Iterator[Relation]:
-        """Yields a relation that reads a frame, or once a stream of Arrow batches."""
+        """Yields a relation that reads a frame, or a stream of Arrow batches, which can be read once."""
         relation = Relation(f"frame_{next(_NUMBERS)}")
         self.duckdb.register(relation.sql, rows)
         try:
@@ -175,20 +169,20 @@ class Connection:
     def temporary(self, rows: "str | Path | pd.DataFrame", parameters: Parameters | None = None) -> Iterator[Relation]:
         """Yields a temporary table with the rows of a query or frame, and drops it after the block.
 
-        If the block raises, the table goes when the connection is closed.
+        If the block raises, the table disappears when the connection is closed.
 
         Args:
-            rows: A query, or a frame, which DuckDB would join with one thread only.
-            parameters: What the query binds.
+            rows: A query, or a frame. DuckDB joins a table with all its threads, and a frame with only one.
+            parameters: The parameters of the query.
         """
         relation = _new_relation()
         if isinstance(rows, str | Path):
-            self._make(relation, *bound(rows, parameters))
+            self._create_temporary(relation, *self._resolve(rows, parameters))
         else:
             with self.registered(rows) as frame:
-                self._make(relation, f"SELECT * FROM {frame}", None)
+                self._create_temporary(relation, f"SELECT * FROM {frame}", None)
         yield relation
-        self._drop(relation)
+        self._drop_temporary(relation)
 
     @contextmanager
     def empty_copy(self, table: Table) -> Iterator[Relation]:
@@ -196,91 +190,90 @@ class Connection:
         relation = _new_relation()
         self.duckdb.execute(f"CREATE TEMP TABLE {relation} ({table.ddl})")
         yield relation
-        self._drop(relation)
+        self._drop_temporary(relation)
 
     @contextmanager
-    def mapped(
+    def apply_in_batches(
         self,
+        function: "Callable[[pd.DataFrame], pd.DataFrame]",
         query: str,
         parameters: Parameters,
-        function: "Callable[[pd.DataFrame], pd.DataFrame]",
         columns: Mapping[str, str],
     ) -> Iterator[Relation]:
-        """Yields a temporary table of what a function returns for the rows of a query, some of them at a time.
+        """Yields a temporary table with the rows that a function returns for each batch of a query's rows.
 
         Args:
-            query: Reads what is committed.
-            parameters: What the query binds.
             function: Takes and returns a frame; it must be picklable, as workers may call it.
+            query: Reads only what is committed.
+            parameters: The parameters of the query.
             columns: The columns of the temporary table with their types.
         """
         relation = _new_relation()
-        self._map(relation, *bound(query, parameters), function, columns)
+        self._apply_in_batches(relation, function, *self._resolve(query, parameters), columns)
         yield relation
-        self._drop(relation)
+        self._drop_temporary(relation)
 
     @contextmanager
-    def computed(
+    def compute_columns(
         self,
+        function: "Callable[[pd.DataFrame], pd.DataFrame]",
         table: Table,
         as_of: datetime.date,
         *,
         columns: Sequence[str],
         where: str,
-        function: "Callable[[pd.DataFrame], pd.DataFrame]",
         types: Mapping[str, str],
-        otherwise: Parameters,
+        defaults: Parameters,
     ) -> Iterator[Relation]:
-        """Yields a temporary table of a night's rows by key, with columns that Python computes, some rows at a time.
+        """Yields a temporary table of a night's rows: their key, and columns that Python computes batch by batch.
 
         Args:
+            function: Takes a frame of rows and returns the computed columns in the same order; it must be picklable.
             table: A large nightly table with a key of one column.
-            as_of: The night, which is committed.
-            columns: The columns that the function is given.
-            where: The condition for the rows that the function is given.
-            function: Takes a frame of rows and returns one as long with the computed columns; it must be picklable.
+            as_of: The night, whose rows are committed.
+            columns: The columns that the function needs.
+            where: Which rows of the night the function computes.
             types: The computed columns with their types.
-            otherwise: Their values in the other rows of the night.
+            defaults: The values of the computed columns in the other rows.
         """
         [key] = table.key
-        place, type_ = self._place_of(table)
+        row_id, type_ = self._row_id(table)
         values = ", ".join(f"coalesce({name}, ${name}) AS {name}" for name in types)
-        with ExitStack() as kept:
-            with self.mapped(
-                f"SELECT {place} AS place, {', '.join(columns)} FROM {table.name} WHERE as_of = $as_of AND ({where})",
-                {"as_of": as_of},
-                partial(_beside_place, function),
-                {"place": type_, **types},
-            ) as found:
-                relation = kept.enter_context(
-                    self.temporary(
-                        f"SELECT {key}, {values} FROM {table.name} AS night"
-                        f" LEFT JOIN {found} AS found ON found.place = night.{place} WHERE as_of = $as_of",
-                        {"as_of": as_of, **otherwise},
-                    )
-                )
-            yield relation
+        relation = _new_relation()
+        with self.apply_in_batches(
+            partial(_beside_row_id, function),
+            f"SELECT {row_id} AS row_id, {', '.join(columns)} FROM {table.name} WHERE as_of = $as_of AND ({where})",
+            {"as_of": as_of},
+            {"row_id": type_, **types},
+        ) as computed:
+            query = (
+                f"SELECT {key}, {values} FROM {table.name} AS night"
+                f" LEFT JOIN {computed} AS computed ON computed.row_id = night.{row_id} WHERE as_of = $as_of"
+            )
+            self._create_temporary(relation, *self._resolve(query, {"as_of": as_of, **defaults}))
+        yield relation
+        self._drop_temporary(relation)
 
-    def append_in_workers(
+    def try_parallel_append(
         self,
         table: Table | Relation,
-        parts: Callable[[], Sequence[Part]],
+        list_parts: Callable[[], Sequence[Part]],
         read: "Callable[[Part], Iterable[pa.RecordBatch]]",
     ) -> bool:
-        """Appends what `read` returns for each part, if the engine has workers that can do so.
+        """Appends the rows that `read` returns for each part, if the engine has workers that read parts in parallel.
 
         Args:
             table: Where the rows go.
-            parts: Returns the parts; is not called if there are no workers.
-            read: Called in a worker with each part; it must be picklable, as the parts must.
+            list_parts: Returns the parts; is called only if there are workers.
+            read: Is called in a worker with each part; it must be picklable, as the parts must.
 
         Returns:
-            Whether they did. If not, nothing has happened, and the caller reads the rows with DuckDB.
+            Whether the rows were appended. If not, nothing was done, and the caller reads the rows with DuckDB.
         """
         return False
 
-    def rows_elsewhere(self, query: str) -> EngineRows | None:
-        """Returns the rows of a query as the engine has them; None if they are in the DuckDB file."""
+    def engine_rows(self, query: str) -> EngineRows | None:
+        """Returns the rows of a query as another engine holds them; None if they are in the DuckDB file."""
         return None
 
     def tables_with(self, column: str) -> list[str]:
@@ -294,81 +287,93 @@ class Connection:
         )
         return [name for (name,) in rows.fetchall()]
 
+    def _resolve(self, statement: str | Path, parameters: Parameters | None) -> tuple[str, dict[str, Any] | None]:
+        """Returns the text of a statement with its relations inserted, and the values that it names (None if none)."""
+        text = statement.read_text(encoding="utf-8") if isinstance(statement, Path) else statement
+        if not parameters:
+            return text, None
+        for name, value in parameters.items():
+            if isinstance(value, Table | Relation) and f"{{{name}}}" in text:
+                relation = self._readable(value) if isinstance(value, Table) else value
+                text = text.replace(f"{{{name}}}", relation.sql)
+        names = set(re.findall(r"\$([a-z_]+)", text))
+        return text, {name: value for name, value in parameters.items() if name in names} or None
+
+    def _readable(self, table: Table) -> Relation:
+        """Returns a table as a query that works even if the table, or some of its columns, do not exist yet."""
+        existing = {
+            name
+            for (name,) in self.duckdb.execute(
+                "SELECT column_name FROM duckdb_columns() WHERE schema_name || '.' || table_name = $table",
+                {"table": table.name},
+            ).fetchall()
+        }
+        missing = ", ".join(
+            f"CAST(NULL AS {column.type}) AS {quoted(column.name)}"
+            for column in table.columns
+            if column.name not in existing
+        )
+        if not missing:
+            return Relation(table.name)
+        return Relation(f"(SELECT *, {missing} FROM {table.name})" if existing else f"(SELECT {missing} WHERE false)")
+
     def _create(self, table: Table, *, or_replace: bool) -> None:
         if or_replace:
             self.duckdb.execute(f"CREATE OR REPLACE TABLE {table.name} ({table.ddl})")
             return
         self.duckdb.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({table.ddl})")
-        # A warehouse that an older version made has its nights; columns that came later are empty in them.
+        # A warehouse that an older version made keeps its nights; columns that were added since are NULL in them.
         for column in table.columns:
             self.duckdb.execute(f'ALTER TABLE {table.name} ADD COLUMN IF NOT EXISTS "{column.name}" {column.type}')
 
-    def _make(self, relation: Relation, query: str, values: Parameters | None) -> None:
-        """Makes a temporary table."""
+    def _create_temporary(self, relation: Relation, query: str, values: Parameters | None) -> None:
         self.duckdb.execute(f"CREATE TEMP TABLE {relation} AS {query}", values)
 
-    def _drop(self, relation: Relation) -> None:
+    def _drop_temporary(self, relation: Relation) -> None:
         self.duckdb.execute(f"DROP TABLE {relation}")
 
-    def _map(
+    def _apply_in_batches(
         self,
         relation: Relation,
+        function: "Callable[[pd.DataFrame], pd.DataFrame]",
         query: str,
         values: Parameters | None,
-        function: "Callable[[pd.DataFrame], pd.DataFrame]",
         columns: Mapping[str, str],
     ) -> None:
-        """Makes the temporary table of `mapped`."""
+        """Creates the temporary table of `apply_in_batches`."""
         self.duckdb.execute(f"CREATE TEMP TABLE {relation} ({', '.join(map(' '.join, columns.items()))})")
-        # It sees what is committed, and leaves the connection free for the rows that come back.
+        # A cursor of its own sees only what is committed, and leaves the connection free for the rows that come back.
         with self.duckdb.cursor() as reader:
-            found = reader.execute(query, values)
-            while len(batch := found.fetch_df_chunk(VECTORS_AT_ONCE)):
+            result = reader.execute(query, values)
+            while len(batch := result.fetch_df_chunk(VECTORS_PER_BATCH)):
                 with self.registered(function(batch)) as rows:
                     self.duckdb.execute(f"INSERT INTO {relation} BY NAME SELECT * FROM {rows}")
 
-    def _place_of(self, table: Table) -> tuple[str, str]:
-        """Returns what stands for a row of a night while it is joined, and its type."""
+    def _row_id(self, table: Table) -> tuple[str, str]:
+        """Returns the column that identifies a row of a night in a join, and its type."""
         return "rowid", "BIGINT"
-
-    def _is_read_only(self) -> bool:
-        return self.duckdb.execute(
-            "SELECT readonly FROM duckdb_databases() WHERE database_name = current_database()"
-        ).fetchall() == [(True,)]
 
     def _refuse_other_engines(self, table: Table) -> None:
         """Raises UsageError if a large table was made with another engine than the one that runs."""
-        found = self.duckdb.execute(
+        rows = self.duckdb.execute(
             "SELECT table_type FROM information_schema.tables WHERE table_schema || '.' || table_name = $name",
             {"name": table.name},
         ).fetchall()
-        for other, kind in KINDS.items():
-            if other != self.engine and (kind,) in found:
+        for other, type_ in TABLE_TYPES.items():
+            if other != self.engine and (type_,) in rows:
                 raise UsageError(
                     f"warehouse.engine={self.engine}: {table.name} was made with {other}; set that, or name another"
                     " file with warehouse.path, and it is built from the source"
                 )
 
 
-def bound(statement: str | Path, parameters: Parameters | None) -> tuple[str, dict[str, Any] | None]:
-    """Returns the text of a statement with its relations in place, and the values that it names; None for no values."""
-    text = statement.read_text(encoding="utf-8") if isinstance(statement, Path) else statement
-    if not parameters:
-        return text, None
-    for name, value in parameters.items():
-        if isinstance(value, Relation):
-            text = text.replace(f"{{{name}}}", value.sql)
-    names = set(re.findall(r"\$([a-z_]+)", text))
-    return text, {name: value for name, value in parameters.items() if name in names} or None
-
-
-def name_of(table: Table | Relation | str) -> str:
+def sql_name(table: Table | Relation | str) -> str:
     """Returns the name of a table in a statement."""
     return table.name if isinstance(table, Table) else str(table)
 
 
 def quoted(name: str) -> str:
-    """Returns a name of a table or column as an SQL identifier."""
+    """Returns the name of a table or column as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -381,8 +386,8 @@ def _new_relation() -> Relation:
     return Relation(f"temporary_{next(_NUMBERS)}")
 
 
-def _beside_place(function: "Callable[[pd.DataFrame], pd.DataFrame]", rows: "pd.DataFrame") -> "pd.DataFrame":
-    """What a function computes of rows, beside what stands for them."""
-    computed = function(rows)
-    computed.insert(0, "place", rows["place"].to_numpy())
-    return computed
+def _beside_row_id(function: "Callable[[pd.DataFrame], pd.DataFrame]", rows: "pd.DataFrame") -> "pd.DataFrame":
+    """Returns the columns that a function computes for some rows, after the column row_id."""
+    columns = function(rows)
+    columns.insert(0, "row_id", rows["row_id"].to_numpy())
+    return columns

@@ -1,8 +1,8 @@
-"""Statements of DuckDB's dialect as Spark says them. sqlglot does most of it; here is what it cannot know.
+"""Translates statements from DuckDB's dialect to Spark's. sqlglot does most of it; this module adds the rest.
 
-Where the two engines mean different things by the same words, DuckDB's meaning holds. What text means as a number or a
-time is DuckDB's own to say, so the workers ask it: each such cast becomes a function that DuckDB evaluates on a column
-of text (`Cast`).
+If the two engines give the same words different meanings, DuckDB's meaning holds. How text is read as a number or a
+time is decided by DuckDB alone, so each such cast becomes a function (`Cast`) with which the workers let DuckDB read a
+column of text.
 """
 
 import hashlib
@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlglot import exp, parse_one
 
-# What DuckDB's trim takes for a blank: Unicode's space separators. Spark's takes the space alone.
+# The characters that DuckDB's trim removes: Unicode's space separators. Spark's trim only removes the space.
 BLANKS = " \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
-# How a parameter is named while its statement is worked on.
+# Begins the names of parameters while a statement is translated.
 PARAMETER = "parameter__"
-# Types that text is cast to by DuckDB in the workers, as Spark names them.
+# The types to which DuckDB casts text in the workers, with Spark's names.
 CAST_TYPES = {exp.DataType.Type.TIMESTAMPNTZ: "timestamp_ntz", exp.DataType.Type.DECIMAL: "decimal({})"}
-# Most values are written plainly. Of these both engines think alike, and they need not go the way to DuckDB and back.
+# Values written like this (most are) are read alike by both engines, so Spark reads them without asking DuckDB.
 PLAIN = {
     exp.DataType.Type.TIMESTAMPNTZ: r"\A[12][0-9]{3}(-[0-9]{2}){2}( ([01][0-9]|2[0-3])(:[0-5][0-9]){1,2})?\z",
     exp.DataType.Type.DECIMAL: r"\A-?[0-9]{1,9}([.][0-9]{1,4})?\z",
@@ -29,7 +29,14 @@ PLAIN = {
 
 @dataclass(frozen=True, slots=True)
 class Cast:
-    """A function of text that DuckDB evaluates: its expression on the column `value`, the list that it binds."""
+    """A function of text that DuckDB evaluates.
+
+    Attributes:
+        name: The name of the function in Spark.
+        expression: DuckDB's expression on the column `value`.
+        type: The type of its result, with Spark's name.
+        formats: The list that the expression binds as `$formats`.
+    """
 
     name: str
     expression: str
@@ -39,65 +46,72 @@ class Cast:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement for Spark: what it makes and of which kind, the query, and what that needs.
+    """A statement for Spark.
 
-    `kind` is query, table, view or drop; `tables` are the names that it reads, without their schema in `query`.
-    `kept` are queries that it reads as temporary tables, by their names: its CTEs that are MATERIALIZED.
+    Attributes:
+        kind: query, table, view or drop.
+        target: The name of the table or view that it creates or drops; empty for a query.
+        query: The query in Spark's dialect, in which tables have no schema.
+        tables: The tables that the query reads, with their schema.
+        casts: The functions that it calls.
+        materialized: Name and query of each CTE that is MATERIALIZED, which the query reads as a temporary table.
     """
 
     kind: str
-    made: str
+    target: str
     query: str
     tables: tuple[str, ...] = ()
     casts: tuple[Cast, ...] = ()
-    kept: tuple[tuple[str, str], ...] = ()
+    materialized: tuple[tuple[str, str], ...] = ()
 
 
-def translated(statement: str, parameters: Mapping[str, Any]) -> Statement:
-    """A statement for Spark. Parameters stay named in it, but for lists of formats that times are read with."""
+def translate(statement: str, parameters: Mapping[str, Any]) -> Statement:
+    """Returns a statement for Spark, which names the same parameters, except for lists of time formats."""
     formats = {name: tuple(value) for name, value in parameters.items() if isinstance(value, list | tuple)}
-    return _translated(statement, tuple(sorted(formats.items())))
+    return _translate(statement, tuple(sorted(formats.items())))
 
 
 def type_of(duckdb_type: str) -> str:
-    """A column's type as Spark names it."""
+    """Returns Spark's name of a type of DuckDB."""
     return exp.DataType.build(duckdb_type, dialect="duckdb").sql(dialect="spark").lower()
 
 
 @lru_cache(maxsize=256)
-def _translated(statement: str, formats: tuple[tuple[str, tuple[str, ...]], ...]) -> Statement:
-    # sqlglot takes some `$name` for the beginning of a dollar-quoted text.
+def _translate(statement: str, formats: tuple[tuple[str, tuple[str, ...]], ...]) -> Statement:
+    # sqlglot would read some `$name` as the start of a dollar-quoted text.
     tree = parse_one(re.sub(r"\$([a-z_]+)", rf"{PARAMETER}\1", statement), read="duckdb")
     if isinstance(tree, exp.Drop):
         return Statement("drop", tree.args["tables"][0].name, "")
-    kind, made, query = "query", "", tree
+    kind, target, query = "query", "", tree
     if isinstance(tree, exp.Create):
-        kind, made, query = tree.kind.lower(), tree.this.name, tree.expression
+        kind, target, query = tree.kind.lower(), tree.this.name, tree.expression
     elif isinstance(tree, exp.Update):
-        kind, made, query = "table", tree.this.name, _updated(tree)
+        kind, target, query = "table", tree.this.name, _rows_after(tree)
     rules = _Rules(dict(formats))
-    query = rules.applied(query)
-    kept = tuple((name, part.sql(dialect="spark")) for name, part in _kept(query))
-    return Statement(kind, made, query.sql(dialect="spark"), tuple(rules.tables), tuple(rules.casts.values()), kept)
+    query = rules.apply(query)
+    materialized = tuple((name, cte.sql(dialect="spark")) for name, cte in _extract_materialized(query))
+    return Statement(
+        kind, target, query.sql(dialect="spark"), tuple(rules.tables), tuple(rules.casts.values()), materialized
+    )
 
 
-def _kept(query: exp.Expression) -> list[tuple[str, exp.Expression]]:
-    """Takes the CTEs that are MATERIALIZED out of a query: Spark computes a CTE once for each time that it is read."""
-    kept = []
-    for part in [part for part in query.find_all(exp.CTE) if part.args.get("materialized")]:
-        name = f"{part.alias}__kept"
-        before = part.parent.expressions[: part.parent.expressions.index(part)]
-        for read in [table for table in query.find_all(exp.Table) if table.name == part.alias and not table.db]:
-            read.replace(exp.alias_(exp.to_table(name), read.alias_or_name, table=True))
-        own = part.this.copy()
-        own.set("with_", exp.With(expressions=[one.copy() for one in before]))
-        kept.append((name, own))
-        part.pop()
-    return kept
+def _extract_materialized(query: exp.Expression) -> list[tuple[str, exp.Expression]]:
+    """Removes the MATERIALIZED CTEs from a query and returns them; Spark would compute them each time they are read."""
+    materialized = []
+    for cte in [cte for cte in query.find_all(exp.CTE) if cte.args.get("materialized")]:
+        name = f"{cte.alias}__materialized"
+        earlier = cte.parent.expressions[: cte.parent.expressions.index(cte)]
+        for reference in [table for table in query.find_all(exp.Table) if table.name == cte.alias and not table.db]:
+            reference.replace(exp.alias_(exp.to_table(name), reference.alias_or_name, table=True))
+        cte_query = cte.this.copy()
+        cte_query.set("with_", exp.With(expressions=[one.copy() for one in earlier]))
+        materialized.append((name, cte_query))
+        cte.pop()
+    return materialized
 
 
-def _updated(update: exp.Update) -> exp.Expression:
-    """`UPDATE t SET c = m.c FROM (...) AS m WHERE t.k = m.k` as a query of all rows of t as they are afterwards."""
+def _rows_after(update: exp.Update) -> exp.Expression:
+    """Returns a query of all rows of a table after `UPDATE t SET c = m.c FROM (...) AS m WHERE t.k = m.k`."""
     table, source = update.this, update.args["from_"].this
     [assigned] = update.expressions
     column = assigned.this.name
@@ -106,9 +120,9 @@ def _updated(update: exp.Update) -> exp.Expression:
     value = (
         exp.case().when(key.copy().is_(exp.null()).not_(), assigned.expression).else_(exp.column(column, table.name))
     )
-    kept = exp.Star(except_=[exp.to_identifier(column)])
+    others = exp.Star(except_=[exp.to_identifier(column)])
     return (
-        exp.select(exp.Column(this=kept, table=exp.to_identifier(table.name)), exp.alias_(value, column))
+        exp.select(exp.Column(this=others, table=exp.to_identifier(table.name)), exp.alias_(value, column))
         .from_(table.copy())
         .join(source.copy(), on=on.copy(), join_type="left")
     )
@@ -116,16 +130,23 @@ def _updated(update: exp.Update) -> exp.Expression:
 
 @dataclass(slots=True)
 class _Rules:
-    """The rewriting of one statement, and what is learnt of it on the way."""
+    """Rewrites one statement, and collects the tables and casts that it needs.
+
+    Attributes:
+        formats: The parameters that are lists of time formats.
+        tables: The tables that the statement reads, in order (a dict as an ordered set).
+        casts: The casts, by their names.
+        ctes: The names of the statement's CTEs.
+    """
 
     formats: Mapping[str, tuple[str, ...]]
     tables: dict[str, None] = field(default_factory=dict)
     casts: dict[str, Cast] = field(default_factory=dict)
-    made: set[str] = field(default_factory=set)
+    ctes: set[str] = field(default_factory=set)
 
-    def applied(self, tree: exp.Expression) -> exp.Expression:
-        """The tree with every node rewritten by the method that is named after its kind, inner nodes first."""
-        self.made |= {part.alias for part in tree.find_all(exp.CTE)}
+    def apply(self, tree: exp.Expression) -> exp.Expression:
+        """Returns the tree after rewriting each node, inner nodes first, with the method named after its class."""
+        self.ctes |= {cte.alias for cte in tree.find_all(exp.CTE)}
         for node in reversed(list(tree.walk())):
             rule = getattr(self, f"_{type(node).__name__.lower()}", None)
             if rule and (new := rule(node)) is not node:
@@ -138,7 +159,7 @@ class _Rules:
 
     def _table(self, node: exp.Table) -> exp.Expression:
         name = node.name
-        if name and not (not node.db and name in self.made):
+        if name and (node.db or name not in self.ctes):
             self.tables[f"{node.db}.{name}" if node.db else name] = None
             node.set("db", None)
         return node
@@ -146,14 +167,14 @@ class _Rules:
     def _trim(self, node: exp.Trim) -> exp.Expression:
         if node.expression:
             return node
-        every = exp.Trim(this=node.this.copy(), expression=exp.Literal.string(BLANKS), position="BOTH")
+        trim_all = exp.Trim(this=node.this.copy(), expression=exp.Literal.string(BLANKS), position="BOTH")
         if not isinstance(node.this, exp.Column):
-            return every
-        # Most texts are ASCII, which has no blank but the space; looking for many of them costs several times as much.
+            return trim_all
+        # Most texts are ASCII, whose only such blank is the space; trimming all blanks takes several times as long.
         octets, characters = (
             exp.Anonymous(this=name, expressions=[node.this.copy()]) for name in ("octet_length", "char_length")
         )
-        return exp.If(this=exp.EQ(this=octets, expression=characters), true=node.copy(), false=every)
+        return exp.If(this=exp.EQ(this=octets, expression=characters), true=node.copy(), false=trim_all)
 
     def _div(self, node: exp.Div) -> exp.Expression:
         return exp.Div(this=_double(node.this), expression=_double(node.expression), typed=True)
@@ -189,32 +210,33 @@ class _Rules:
         if type_.this in CAST_TYPES and not isinstance(node.this, exp.Mul):
             spark = CAST_TYPES[type_.this].format(", ".join(part.name for part in type_.expressions))
             is_plain = exp.RegexpLike(this=node.this, expression=exp.Literal.string(PLAIN[type_.this]))
-            others = exp.If(this=is_plain.copy(), true=exp.null(), false=node.this.copy())
-            read = self._duckdb(others, spark, f"try_cast(value AS {type_.sql(dialect='duckdb')})")
+            other_text = exp.If(this=is_plain.copy(), true=exp.null(), false=node.this.copy())
+            read = self._duckdb(other_text, spark, f"try_cast(value AS {type_.sql(dialect='duckdb')})")
             return exp.func("coalesce", exp.If(this=is_plain, true=node.copy(), false=exp.null()), read)
         return node
 
     def _duckdb(
         self, text: exp.Expression, type_: str, expression: str, formats: exp.Expression | None = None
     ) -> exp.Expression:
-        bound: tuple[str, ...] = ()
+        """Returns a call of the function with which DuckDB evaluates an expression on a text."""
+        format_list: tuple[str, ...] = ()
         if isinstance(formats, exp.Placeholder):
-            bound = self.formats[formats.name]
+            format_list = self.formats[formats.name]
             expression = expression.format("$formats")
         elif formats is not None:
             expression = expression.format(formats.sql(dialect="duckdb"))
-        # The same work has the same name in every statement of a session.
-        work = hashlib.sha256("\n".join((expression, *bound)).encode()).hexdigest()
-        cast = Cast(f"duckdb_{work[:16]}", expression, type_, bound)
+        # The same function has the same name in every statement of a session.
+        digest = hashlib.sha256("\n".join((expression, *format_list)).encode()).hexdigest()
+        cast = Cast(f"duckdb_{digest[:16]}", expression, type_, format_list)
         self.casts[cast.name] = cast
         return exp.Anonymous(this=cast.name, expressions=[text])
 
     def _length(self, node: exp.Length) -> exp.Expression:
-        # DuckDB's len of a list.
+        # DuckDB's len also takes a list.
         return exp.ArraySize(this=node.this) if isinstance(node.this, exp.ArrayFilter) else node
 
     def _percentiledisc(self, node: exp.PercentileDisc) -> exp.Expression:
-        # DuckDB form: quantile_disc(x, share), the share maybe a list.
+        # DuckDB: quantile_disc(x, share); the share may be a list.
         return exp.WithinGroup(
             this=exp.Anonymous(this="percentile_disc", expressions=[node.expression]),
             expression=exp.Order(expressions=[exp.Ordered(this=node.this)]),
@@ -226,7 +248,7 @@ class _Rules:
         return node
 
     def _in(self, node: exp.In) -> exp.Expression:
-        # (a, b) IN (SELECT (a, b) ...): Spark takes the columns one by one.
+        # (a, b) IN (SELECT (a, b) ...): Spark expects SELECT a, b.
         query = node.args.get("query")
         if isinstance(node.this, exp.Tuple) and query is not None:
             select = query.this if isinstance(query, exp.Subquery) else query
@@ -241,7 +263,7 @@ def _double(node: exp.Expression) -> exp.Expression:
 
 
 def _full_match(text: exp.Expression, pattern: exp.Expression) -> exp.Expression:
-    # In Java a $ at the end lets a last line end pass.
+    # In Java's regular expressions a final $ also matches before a line end, and \z does not.
     whole = exp.Concat(
         expressions=[exp.Literal.string(r"\A(?:"), pattern, exp.Literal.string(r")\z")], safe=False, coalesce=False
     )

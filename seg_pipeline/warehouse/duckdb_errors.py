@@ -1,4 +1,4 @@
-"""What DuckDB says when the machine fails it, turned into one line that says what to do."""
+"""Turns DuckDB's errors about the disk, the memory and locks into one line that says what to do."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import duckdb
 
 from seg_pipeline.errors import MachineError
 
-# Only what says so for certain: a file that is whole must never be set aside.
+# Only messages that are certain: an intact file must never be set aside.
 DAMAGE = re.compile(r'Corrupt (database|WAL) file|Could not read enough bytes from file "(?P<file>[^"]*)"')
 
 
@@ -22,32 +22,33 @@ class BusyError(MachineError):
 
 
 class DamagedError(MachineError):
-    """What is in the file is not what was written to it."""
+    """The content of the file is not what was written to it."""
 
 
 @contextmanager
-def as_machine_errors(database: str, file: Path) -> Iterator[None]:
+def translate_errors(database: str, file: Path) -> Iterator[None]:
     """Turns disk, memory and lock errors into a one-line MachineError; anything else is a bug and propagates.
 
     Args:
-        database: The warehouse, as the error names it.
-        file: The file as DuckDB names it.
+        database: The warehouse, as the error line names it.
+        file: The path of the file as DuckDB names it.
     """
     try:
         yield
     except duckdb.Error as error:
-        known = _machine_error(error, database, file)
-        if known is None:
+        machine_error = _machine_error(error, database, file)
+        if machine_error is None:
             raise
-        raise known from error
+        raise machine_error from error
 
 
 def first_line(error: BaseException) -> str:
-    """Returns what a DuckDB error says, without its kind: `IO Error: `."""
+    """Returns the first line of a DuckDB error, without the kind of error before it (`IO Error: `)."""
     return re.sub(r"^(\w[\w ]* Error: )+", "", str(error).strip().splitlines()[0])
 
 
 def _machine_error(error: duckdb.Error, database: str, file: Path) -> MachineError | None:
+    """Returns the error that replaces a DuckDB error; None if it is not about the machine."""
     text, line = str(error), f"warehouse {database}: {first_line(error)}"
     damage = DAMAGE.search(text)
     if damage and damage["file"] in (None, str(file), f"{file}.wal"):
@@ -57,8 +58,10 @@ def _machine_error(error: duckdb.Error, database: str, file: Path) -> MachineErr
         return BusyError(database, f"process {holder[1]}" if holder else "another process")
     if isinstance(error, duckdb.OutOfMemoryException):
         if "max_temp_directory_size" in text:
-            return MachineError(f"warehouse {database}: disk full: no room in {file}.tmp for what exceeds the memory")
-        return MachineError(f"{line}; warehouse.memory_limit gives it more")
-    # A commit that cannot be written is a TransactionException, and what follows a fatal error a FatalException.
-    refused = isinstance(error, duckdb.IOException | duckdb.FatalException) or "Failed to commit" in text
-    return MachineError(line) if refused else None
+            return MachineError(
+                f"warehouse {database}: disk full: no room in {file}.tmp for data that exceeds the memory"
+            )
+        return MachineError(f"{line}; raise warehouse.memory_limit")
+    # A failed commit raises a TransactionException; after a fatal error every statement raises a FatalException.
+    is_of_machine = isinstance(error, duckdb.IOException | duckdb.FatalException) or "Failed to commit" in text
+    return MachineError(line) if is_of_machine else None

@@ -1,7 +1,7 @@
-"""The DuckDB file: who has it open, what a run makes of one that is damaged, of an older version or in use.
+"""The DuckDB file: how it is opened and locked, and how a run handles a file that is damaged, outdated or in use.
 
-DuckDB locks its file with fcntl, and the system drops such a lock once the process closes any handle of that file:
-while a run has the file open, nothing else in the process may open it.
+DuckDB locks its file with fcntl, and the system releases such a lock as soon as the process closes any handle of that
+file. So while a run has the file open, nothing else in the process may open it.
 """
 
 import datetime
@@ -22,17 +22,18 @@ from seg_pipeline import interrupts
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import versions
-from seg_pipeline.warehouse.connection import Connection, Parameters, bound, literal, quoted
-from seg_pipeline.warehouse.duckdb_errors import BusyError, DamagedError, as_machine_errors, first_line
+from seg_pipeline.warehouse.connection import Connection, Parameters, literal, quoted
+from seg_pipeline.warehouse.duckdb_errors import BusyError, DamagedError, first_line, translate_errors
 from seg_pipeline.warehouse.sharing import SharedFile, sync_folder
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Warned = Callable[[str], None]
+# Is given each warning as one line.
+Warn = Callable[[str], None]
 
 RETRY_SECONDS = 0.2
-# How long a run waits for a reader to let go before it leaves the file to it.
+# How long a run waits for a reader to close the file before it leaves the file to that reader.
 GRACE_SECONDS = 3.0
 REBUILD = "seg-pipeline backfill FIRST LAST brings past nights back"
 LOG = logging.getLogger(__name__)
@@ -40,13 +41,13 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class _Run:
-    """A file that this process holds, as it was when opened.
+    """The file that this process holds open for a run.
 
     Attributes:
-        connection: To the file.
-        inode: Which file it is.
-        read_only: Whether the process only looks at it.
-        damage: The line that reports any that was met.
+        connection: The run's connection to the file.
+        inode: Device and inode number of the file when it was opened.
+        read_only: Whether the process only reads it.
+        damage: The error line that reports damage; None if there was none.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -57,13 +58,13 @@ class _Run:
 
 @dataclass(frozen=True)
 class Warehouse:
-    """One DuckDB file. Outside a run connections are short, since DuckDB lets one process write at a time.
+    """One DuckDB file. Outside a run connections are short, since DuckDB lets only one process write at a time.
 
     Attributes:
         database: The file's path, or `:memory:`.
         connection_config: DuckDB's settings, such as memory_limit.
         wait_seconds: How long to wait while another process has the file open.
-        most_customers: How many customers Python sees at once; beyond, it samples. None for all.
+        most_customers: The most customers that Python holds at once; a larger shop is sampled. None for no limit.
     """
 
     database: str
@@ -73,30 +74,30 @@ class Warehouse:
 
     @contextmanager
     def get_connection(self) -> Iterator[Connection]:
-        """Yields a connection that is closed whatever happens; within a run, another one to the run's open file.
+        """Yields a connection and always closes it; within a run it is a further one to the file that the run has open.
 
         Raises:
-            MachineError: The file stays busy, cannot be opened or written, is damaged or of another version, the disk
-                or the memory is full.
+            MachineError: The file stays busy, cannot be opened or written, is damaged or of another version, or the
+                disk or the memory is full.
         """
-        with self._opened() as duckdb:
-            yield Connection(duckdb)
+        with self._duckdb_connection() as connection:
+            yield Connection(connection)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
-        """Yields a connection whose statements are committed all together, or not at all if the block raises."""
+        """Yields a connection whose statements are all committed together, or not at all if the block raises."""
         with self.get_connection() as connection, connection.transaction():
             yield connection
 
     @contextmanager
-    def _opened(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """As `get_connection`, with DuckDB's own connection."""
+    def _duckdb_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Yields DuckDB's own connection under the rules of `get_connection`."""
         run = _HELD.get(self._lock)
         if run and run.damage:
             raise MachineError(run.damage)
-        connection = run.connection.cursor() if run else self._current(self._open(self.wait_seconds))
+        connection = run.connection.cursor() if run else self._refuse_older(self._open(self.wait_seconds))
         try:
-            with self._machine_errors(), interrupts.unwrapped(connection):
+            with self._translate_errors(), interrupts.unwrapped(connection):
                 yield connection
         except DamagedError as damage:
             if run is None:
@@ -110,38 +111,38 @@ class Warehouse:
             connection.close()
 
     @contextmanager
-    def held(self, warned: Warned = LOG.warning, *, read_only: bool = False) -> Iterator[None]:
-        """The warehouse for a whole run: another run waits for its end, so that two never mix their tables.
+    def held(self, warn: Warn = LOG.warning, *, read_only: bool = False) -> Iterator[None]:
+        """Holds the warehouse for a whole run: other runs wait for its end, so two never mix their tables.
 
-        A run makes the file fit for use first. One that is damaged is set aside; one that an older version made is
-        migrated; one that other processes keep open is left to them, and a copy takes its place.
+        First it makes the file fit for use: a damaged file is set aside, a file of an older version is migrated, and a
+        file that other processes keep open is left to them and replaced by a copy.
 
         Args:
-            warned: Is given a line for each of these.
-            read_only: Not for a run but for a look at it: nothing is changed, and other readers are not in the way.
+            warn: Is called if one of these happens.
+            read_only: Only reads the file: changes nothing, and other readers may have it open.
 
         Raises:
-            MachineError: another process's run goes on beyond `wait_seconds`, or as for `get_connection`; the file was
-                moved or deleted meanwhile.
+            MachineError: Another process's run takes longer than `wait_seconds`, the file was moved or deleted in the
+                meantime, or as in `get_connection`.
         """
         if self.database == ":memory:" or self._lock in _HELD:
             yield
             return
         self._make_folder()
-        with self._alone():
+        with self._run_lock():
             if read_only:
-                connection = self._current(self._open(self.wait_seconds, read_only=True), read_only=True)
+                connection = self._refuse_older(self._open(self.wait_seconds, read_only=True), read_only=True)
             else:
-                connection = self._open_for_run(warned)
-            # The file stays open as long: opening it anew for every query would take seconds of a run.
+                connection = self._open_for_run(warn)
+            # The file stays open during the run: opening it for every query would add seconds.
             run = _HELD[self._lock] = _Run(connection, self._inode(), read_only)
             try:
                 yield
                 if self._inode() != run.inode:
                     raise MachineError(f"warehouse {self.database} was moved or deleted while the run had it open")
                 if not (read_only or run.damage):
-                    # Closing does it too, yet says nothing where the disk is full or the file damaged.
-                    with self._opened() as last:
+                    # Closing writes a checkpoint too, but does not report a full disk or a damaged file.
+                    with self._duckdb_connection() as last:
                         last.execute("CHECKPOINT")
             finally:
                 del _HELD[self._lock]
@@ -149,25 +150,25 @@ class Warehouse:
                 if run.damage and not read_only:
                     self._set_aside()
 
-    def write_anew(self) -> None:
-        """Writes the file anew, so that nothing of what was deleted is left in its free pages; not within a run.
+    def rewrite(self) -> None:
+        """Rewrites the file, so that no deleted row is left in its free pages. Must not be called within a run.
 
         Raises:
-            MachineError: another process has it open, or as for `get_connection`.
+            MachineError: Another process has it open, or as in `get_connection`.
         """
-        anew = self._file.with_name(self._file.name + ".anew")
-        with self._alone():
+        copy = self._file.with_name(self._file.name + ".rewritten")
+        with self._run_lock():
             try:
-                anew.unlink(missing_ok=True)
-                with closing(self._current(self._open(self.wait_seconds))) as connection, self._machine_errors():
+                copy.unlink(missing_ok=True)
+                with closing(self._refuse_older(self._open(self.wait_seconds))) as connection, self._translate_errors():
                     [(name,)] = connection.execute("SELECT current_database()").fetchall()
-                    connection.execute(f"ATTACH {literal(str(anew))} AS anew")
-                    connection.execute(f"COPY FROM DATABASE {quoted(name)} TO anew")
-                    connection.execute("DETACH anew")
-                os.replace(anew, self._file)
+                    connection.execute(f"ATTACH {literal(str(copy))} AS rewritten")
+                    connection.execute(f"COPY FROM DATABASE {quoted(name)} TO rewritten")
+                    connection.execute("DETACH rewritten")
+                os.replace(copy, self._file)
                 sync_folder(self._file.parent)
             except OSError as error:
-                raise MachineError(f"warehouse {self.database} cannot be written anew: {error.strerror}") from None
+                raise MachineError(f"warehouse {self.database} cannot be rewritten: {error.strerror}") from None
 
     @property
     def _lock(self) -> Path:
@@ -175,26 +176,29 @@ class Warehouse:
 
     @property
     def _file(self) -> Path:
-        """The file as DuckDB names it, whole and without links; its write-ahead log lies beside it."""
+        """The absolute path of the file without links, as DuckDB names it; its write-ahead log is beside it."""
         return Path(os.path.realpath(self.database))
 
-    def _alone(self) -> IO[bytes]:
-        """Keeps other runs away while it is open; the system gives the lock back even if the process is killed."""
+    def _run_lock(self) -> IO[bytes]:
+        """Returns a file that keeps other runs out while it is open.
+
+        The system releases the lock even if the process is killed.
+        """
         deadline = time.monotonic() + self.wait_seconds
-        with ExitStack() as opened:
+        with ExitStack() as stack:
             try:
-                lock = opened.enter_context(self._lock.open("a+b", buffering=0))
-                while not _taken(lock):
+                lock = stack.enter_context(self._lock.open("a+b", buffering=0))
+                while not _try_lock(lock):
                     if time.monotonic() >= deadline:
                         lock.seek(0)
-                        runner = lock.read().decode()
-                        raise MachineError(f"warehouse {self.database} is busy: process {runner} runs on it")
+                        process = lock.read().decode()
+                        raise MachineError(f"warehouse {self.database} is busy: process {process} runs on it")
                     time.sleep(RETRY_SECONDS)
                 lock.truncate(0)
                 lock.write(str(os.getpid()).encode())
             except OSError as error:
                 raise MachineError(f"warehouse {self.database}: {error.strerror}") from None
-            opened.pop_all()
+            stack.pop_all()
             return lock
 
     def _make_folder(self) -> None:
@@ -205,34 +209,34 @@ class Warehouse:
 
     def _inode(self) -> tuple[int, int] | None:
         try:
-            found = os.stat(self.database)
+            status = os.stat(self.database)
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
-    def _open_for_run(self, warned: Warned) -> duckdb.DuckDBPyConnection:
-        """The file, made fit for a run by the one process that has the lock."""
+    def _open_for_run(self, warn: Warn) -> duckdb.DuckDBPyConnection:
+        """Makes the file fit for a run and opens it. Only the process that has the lock may do so."""
         self._shared.clear()
         deadline = time.monotonic() + self.wait_seconds
         while True:
             try:
-                return self._migrated(self._open(min(GRACE_SECONDS, self.wait_seconds)), warned)
+                return self._migrate(self._open(min(GRACE_SECONDS, self.wait_seconds)), warn)
             except BusyError as busy:
                 if self._shared.leave_to_readers(lambda: self._connect(read_only=True)):
-                    warned(
+                    warn(
                         f"warehouse {self.database}: {busy.holder} has it open to read, and keeps the file as it is"
                         " now; the run goes on with a copy in its place"
                     )
-                elif left := self._shared.leave_to_writer():
-                    warned(
-                        f"warehouse {self.database}: {busy.holder} has it open to write, and keeps it as {left}; the"
-                        " run goes on with a copy in its place"
+                elif writers_file := self._shared.leave_to_writer():
+                    warn(
+                        f"warehouse {self.database}: {busy.holder} has it open to write, and keeps it as {writers_file}"
+                        "; the run goes on with a copy in its place"
                     )
                 elif time.monotonic() >= deadline:
-                    raise MachineError(f"{busy} and writes to it; opened read-only it is never in the way") from None
+                    raise MachineError(f"{busy} and writes to it; opened read-only it would not block a run") from None
             except DamagedError as damage:
                 aside = self._set_aside()
-                warned(f"{damage}; it is set aside as {aside}; this run rebuilds from the source, and {REBUILD}")
+                warn(f"{damage}; it is set aside as {aside}; this run rebuilds from the source, and {REBUILD}")
 
     @property
     def _shared(self) -> SharedFile:
@@ -243,7 +247,7 @@ class Warehouse:
         return next(name for name in names if not name.exists())
 
     def _set_aside(self) -> Path:
-        """Moves a damaged file away, then its write-ahead log; of one without its file DuckDB takes no notice."""
+        """Moves a damaged file away, then its write-ahead log (DuckDB ignores a log whose file is missing)."""
         aside = self._damaged_name()
         log = Path(f"{self._file}.wal")
         try:
@@ -256,8 +260,8 @@ class Warehouse:
             ) from None
         return aside
 
-    def _open(self, patience_seconds: float, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-        deadline = time.monotonic() + patience_seconds
+    def _open(self, wait_seconds: float, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + wait_seconds
         while True:
             try:
                 return self._connect(read_only)
@@ -272,32 +276,34 @@ class Warehouse:
             raise DamagedError(f"warehouse {self.database} is damaged: it is empty")
         if not _is_database(Path(self.database)):
             raise MachineError(
-                f"warehouse {self.database}: is no DuckDB file; name another with warehouse.path, or"
+                f"warehouse {self.database}: not a DuckDB file; name another with warehouse.path, or"
                 " move it away, and seg-pipeline run builds it from the source"
             )
         try:
-            with self._machine_errors():
+            with self._translate_errors():
                 connection = duckdb.connect(self.database, read_only=read_only, config=dict(self.connection_config))
-                # What an instant reads as must not depend on where the machine stands.
+                # How a time is read must not depend on the time zone of the machine.
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")
-                # Tables of order lines are written in a quarter less time, for a file some 4 % larger: what these
-                # save of text, dictionaries save as well.
+                # Tables of order lines are written in a quarter less time, and the file is only some 4 % larger:
+                # dictionaries compress text nearly as well as these methods.
                 connection.execute("SET GLOBAL disabled_compression_methods = 'fsst,dict_fsst,zstd'")
                 return connection
         except (duckdb.InvalidInputException, duckdb.ParserException, duckdb.SyntaxException) as error:
-            raise UsageError(f"warehouse: a setting that DuckDB refuses: {first_line(error)}") from None
+            raise UsageError(f"warehouse: DuckDB refuses a setting: {first_line(error)}") from None
         except duckdb.Error as error:
             raise MachineError(f"warehouse {self.database} cannot be opened: {first_line(error)}") from None
 
-    def _machine_errors(self) -> AbstractContextManager[None]:
-        return as_machine_errors(self.database, self._file)
+    def _translate_errors(self) -> AbstractContextManager[None]:
+        return translate_errors(self.database, self._file)
 
-    def _current(self, connection: duckdb.DuckDBPyConnection, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-        """Returns the connection if it is to a file of this version, for all but a run, which migrates."""
+    def _refuse_older(
+        self, connection: duckdb.DuckDBPyConnection, *, read_only: bool = False
+    ) -> duckdb.DuckDBPyConnection:
+        """Returns the connection; raises MachineError if its file is of an older version, which only a run migrates."""
         version = self._version(connection)
         if version is None and not read_only:
-            with self._machine_errors():
-                versions.mark(connection)
+            with self._translate_errors():
+                versions.write_version(connection)
         if version is not None and version < versions.VERSION:
             connection.close()
             raise MachineError(
@@ -305,20 +311,20 @@ class Warehouse:
             )
         return connection
 
-    def _migrated(self, connection: duckdb.DuckDBPyConnection, warned: Warned) -> duckdb.DuckDBPyConnection:
-        """Returns the connection of a run: what a file lacks to be of this version is done to it, all or nothing."""
+    def _migrate(self, connection: duckdb.DuckDBPyConnection, warn: Warn) -> duckdb.DuckDBPyConnection:
+        """Migrates the file to this version in one transaction, if necessary, and returns the connection."""
         version = self._version(connection)
         if version == versions.VERSION:
             return connection
-        with self._machine_errors(), Connection(connection).transaction():
+        with self._translate_errors(), Connection(connection).transaction():
             versions.migrate(connection, version)
         if version:
-            warned(f"warehouse {self.database} was made by an older seg-pipeline and is migrated")
+            warn(f"warehouse {self.database} was made by an older seg-pipeline and is migrated")
         return connection
 
     def _version(self, connection: duckdb.DuckDBPyConnection) -> int | None:
-        """Returns the version of a file; None for one that is new. A newer one than this is refused, and closed."""
-        with self._machine_errors():
+        """Returns the version of a file; None if it is new. Refuses a newer version and closes the connection."""
+        with self._translate_errors():
             version = versions.version_of(connection)
         try:
             versions.refuse_newer(version, self.database)
@@ -328,8 +334,8 @@ class Warehouse:
         return version
 
     @property
-    def _is_looked_at(self) -> bool:
-        """Whether this process holds the warehouse only to look at it."""
+    def _is_read_only(self) -> bool:
+        """Whether this process holds the warehouse only to read it."""
         run = _HELD.get(self._lock)
         return run is not None and run.read_only
 
@@ -345,17 +351,17 @@ class Warehouse:
             connection.replace_night(table, rows, as_of, parameters)
 
     def read(self, query: "str | Path", parameters: Parameters | None = None) -> "pd.DataFrame":
-        """Returns the rows of a query as a frame: a look into tables, at most one row per customer.
+        """Returns the rows of a query as a frame; at most one row per customer.
 
-        The DuckDB file answers, which has every table or a view of it.
+        The DuckDB file answers it, also with another engine: it has every table, or a view of it.
         """
-        with self._opened() as duckdb:
-            return duckdb.execute(*bound(query, parameters)).df()
+        with self._duckdb_connection() as connection:
+            return Connection(connection).execute(query, parameters).df()
 
     def value(self, query: str, parameters: Parameters | None = None) -> Any:
-        """Returns the first value of the first row of a query; None if there is no row. Answered as `read` is."""
-        with self._opened() as duckdb:
-            row = duckdb.execute(*bound(query, parameters)).fetchone()
+        """Returns the first value of the first row of a query, answered as in `read`; None if there is no row."""
+        with self._duckdb_connection() as connection:
+            row = Connection(connection).execute(query, parameters).fetchone()
         return row[0] if row else None
 
     def night(
@@ -366,7 +372,15 @@ class Warehouse:
         where: str = "true",
         parameters: Parameters | None = None,
     ) -> "pd.DataFrame":
-        """Returns one night's rows of a nightly table, in the order of its key; of wide tables only some columns."""
+        """Returns one night's rows of a nightly table, ordered by its key.
+
+        Args:
+            table: The table.
+            as_of: The night.
+            columns: The columns to return.
+            where: The condition for the rows.
+            parameters: The parameters of the condition.
+        """
         return self.read(
             f"SELECT {', '.join(columns)} FROM {table.name} WHERE as_of = $as_of AND ({where})"
             f" ORDER BY {', '.join(table.key)}",
@@ -374,7 +388,7 @@ class Warehouse:
         )
 
     def newest_night(self, table: str) -> datetime.date | None:
-        """The latest night of a table by its name; None where it has none, or where there is no such table."""
+        """Returns the latest night of a table; None if it has none or does not exist."""
         with self.get_connection() as connection:
             if table not in connection.tables_with("as_of"):
                 return None
@@ -382,17 +396,17 @@ class Warehouse:
         return newest
 
     def count(self, table: Table, as_of: datetime.date | None = None) -> int:
-        """Rows of a table, or of one of its nights."""
+        """Returns the number of rows of a table, or of one of its nights; 0 if it does not exist yet."""
         where = "WHERE as_of = $as_of" if table.nightly else ""
-        return int(self.value(f"SELECT count(*) FROM {table.name} {where}", {"as_of": as_of}))
+        return int(self.value(f"SELECT count(*) FROM {{table}} {where}", {"as_of": as_of, "table": table}))
 
 
-# What this process holds, by lock: a run from the command line is two runs of Dagster's.
+# The files that this process holds, by lock. A run from the command line is two Dagster runs, which share one file.
 _HELD: dict[Path, _Run] = {}
 
 
-def _taken(lock: IO[bytes]) -> bool:
-    """Takes the lock on an open file where it is free."""
+def _try_lock(lock: IO[bytes]) -> bool:
+    """Locks an open file, and returns whether it was free."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -401,7 +415,7 @@ def _taken(lock: IO[bytes]) -> bool:
 
 
 def _is_database(path: Path) -> bool:
-    """Whether DuckDB may open the path: there is nothing yet, or a file with its mark at byte 8."""
+    """Returns whether DuckDB can open the path: no file exists yet, or it has DuckDB's signature at byte 8."""
     if not path.is_file():
         return True
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
-"""The warehouse whose large tables are Spark's, and the Spark session that makes them.
+"""The warehouse whose large tables are made by Spark, and the Spark session that makes them.
 
-The large tables are folders of Parquet beside the DuckDB file, which has views of them (spark_connection.py). Folders
-that no view names are deleted by the next run. PySpark is imported late, in this package and nowhere else.
+The large tables are folders of Parquet beside the DuckDB file, which has views of them (spark_tables.py). The next run
+deletes folders that no view names. PySpark is imported late, in this package and nowhere else.
 """
 
 import logging
@@ -19,14 +19,16 @@ from seg_pipeline import interrupts
 from seg_pipeline.errors import UsageError
 from seg_pipeline.warehouse import delta
 from seg_pipeline.warehouse.connection import Connection
-from seg_pipeline.warehouse.duckdb_file import LOG, Warehouse, Warned
-from seg_pipeline.warehouse.spark_connection import TEMPORARY, SparkConnection, first_line, named_folders, numbered
+from seg_pipeline.warehouse.duckdb_errors import first_line
+from seg_pipeline.warehouse.duckdb_file import LOG, Warehouse, Warn
+from seg_pipeline.warehouse.spark_connection import TEMPORARY, SparkConnection
+from seg_pipeline.warehouse.spark_tables import LargeTables, folders_in, large_tables
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# Laid under the settings' own. What a time reads as must not depend on where a machine stands, and a number that does
-# not fit its type ends a query.
+# The defaults; settings override them. How a time is read must not depend on the time zone of the machine, and a number
+# that does not fit its type must end the query.
 CONFIG = {
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.timestampType": "TIMESTAMP_NTZ",
@@ -35,31 +37,32 @@ CONFIG = {
     "spark.ui.showConsoleProgress": "false",
     "spark.app.name": "seg-pipeline",
     "spark.hadoop.mapreduce.fileoutputcommitter.marksuccessfuljobs": "false",
-    # Rows that pass to Python at once: ten times Spark's own number costs little memory and saves a tenth of parsing.
+    # Rows per batch that goes to Python: ten times Spark's default costs little memory and saves a tenth of parsing.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
 }
-# DuckDB's own, where the settings name none: beside Spark it has the small tables and writes what is published, and the
-# memory of the run must not grow with the shop.
+# DuckDB's memory limit if the settings give none: beside Spark, DuckDB only holds the small tables and writes the
+# published files, and the memory of a run must not grow with the shop.
 MEMORY_BESIDE_SPARK = "1GB"
-# A local session needs no name of the machine in the network.
+# A local session works without a host name in the network.
 LOCAL_CONFIG = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
-# Java's heap where it does the workers' part, too: a share of the machine's memory, which Spark's 1 GB leaves unused.
-# The rest is for Python and for the system's cache of files.
-LOCAL_HEAP_SHARE, LEAST_HEAP, MOST_HEAP = 0.25, 1 << 30, 4 << 30
+# Java's heap in a local session, where it also does the workers' part: this share of the machine's memory, within these
+# limits in bytes (Spark's default is 1 GB). The rest is for Python and for the system's file cache.
+LOCAL_HEAP_SHARE, MIN_HEAP, MAX_HEAP = 0.25, 1 << 30, 4 << 30
+# The folder of Spark's catalog, which stays empty.
 CATALOG = "catalog"
-# Said when it is imported, be it by Great Expectations, which imports it where it is installed.
+# PySpark gives this warning when it is imported, which Great Expectations also does if PySpark is installed.
 warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
 
 
 @dataclass(frozen=True)
 class SparkWarehouse(Warehouse):
-    """The DuckDB file with the large tables beside it, as Parquet that Spark writes.
+    """The DuckDB file, with the large tables beside it as Parquet that Spark writes.
 
     Attributes:
-        folder: Where the large tables are.
-        master: Where Spark runs.
-        remote: Address of a Spark Connect server, in place of a master.
-        format: What the large tables are to other readers.
+        folder: The folder of the large tables.
+        master: The master URL: where Spark runs.
+        remote: The address of a Spark Connect server, instead of a master.
+        format: Whether other readers see plain Parquet or Delta tables.
         config: Further settings of Spark.
     """
 
@@ -71,50 +74,50 @@ class SparkWarehouse(Warehouse):
 
     @contextmanager
     def get_connection(self) -> Iterator[Connection]:
-        """As the parent's, with Spark for what is about large tables; a look into the warehouse starts no Spark."""
-        with self._opened() as duckdb:
-            if self._is_looked_at:
-                yield Connection(duckdb)
+        """Yields a connection as the parent does, with Spark for the large tables; a read-only one starts no Spark."""
+        with self._duckdb_connection() as duckdb_connection:
+            if self._is_read_only:
+                yield Connection(duckdb_connection)
                 return
-            connection = SparkConnection(duckdb, Path(self.folder), self.session)
+            connection = SparkConnection(duckdb_connection, Path(self.folder), self.session)
             try:
                 yield connection
             finally:
                 connection.close()
             if self.format == "delta":
-                connection.tell_delta(connection.switched)
+                connection.large.update_delta_logs(connection.large.changed)
 
     @contextmanager
-    def held(self, warned: Warned = LOG.warning, *, read_only: bool = False) -> Iterator[None]:
-        """As the parent's; a run deletes what a run that was killed has left."""
-        with super().held(warned, read_only=read_only):
+    def held(self, warn: Warn = LOG.warning, *, read_only: bool = False) -> Iterator[None]:
+        """Holds the warehouse as the parent does; a run also deletes leftovers of a run that was killed."""
+        with super().held(warn, read_only=read_only):
             if not read_only:
-                self._tidy()
+                self._clean_up()
             yield
 
-    def write_anew(self) -> None:
-        """As the parent's; files that rows were deleted from are deleted, too."""
-        super().write_anew()
-        self._tidy()
+    def rewrite(self) -> None:
+        """Rewrites the file as the parent does; also deletes the files that rows were deleted from."""
+        super().rewrite()
+        self._clean_up()
 
-    def _tidy(self) -> None:
-        """Deletes the folders of tables that no view names; logs of Delta go with the views, or with the setting."""
+    def _clean_up(self) -> None:
+        """Deletes folders that no view names; updates the Delta logs, or deletes them if the format is not delta."""
         folder = Path(self.folder)
-        with self._opened() as duckdb:
-            tables = named_folders(duckdb)
+        with self._duckdb_connection() as connection:
+            tables = large_tables(connection)
             if self.format == "delta":
                 delta.check_installed()
-                SparkConnection(duckdb, folder, self.session).tell_delta(tables)
+                LargeTables(connection, folder, self.session).update_delta_logs(tables)
             else:
                 for table in tables:
-                    delta.forget(folder / table)
+                    delta.delete_log(folder / table)
         for table, used in (*tables.items(), (TEMPORARY, [])):
-            for found in numbered(folder / table):
-                if str(found.relative_to(folder)) not in used:
-                    shutil.rmtree(found)
+            for table_folder in folders_in(folder / table):
+                if str(table_folder.relative_to(folder)) not in used:
+                    shutil.rmtree(table_folder)
 
     def session(self) -> "SparkSession":
-        """The process's Spark session, started where there is none.
+        """Returns the Spark session of the process, and starts it if there is none.
 
         Raises:
             UsageError: PySpark is not installed, or Spark does not start as the settings say.
@@ -127,10 +130,10 @@ class SparkWarehouse(Warehouse):
             ) from None
         if running := SparkSession.getActiveSession():
             return running
-        # Spark says on the console, as JSON, what it raises as well.
+        # Spark also logs, as JSON on the console, every error that it raises.
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        # Nothing is in the catalog; without a place of its own it would make a folder wherever the run was started.
+        # The catalog stays empty; without this setting Spark would create its folder wherever the run was started.
         catalog = {"spark.sql.warehouse.dir": str(Path(self.folder) / CATALOG)}
         builder = SparkSession.builder.config(map=CONFIG | catalog | self._local_config() | dict(self.config))
         builder = builder.remote(self.remote) if self.remote else builder.master(self.master)
@@ -139,33 +142,33 @@ class SparkWarehouse(Warehouse):
                 return builder.getOrCreate()
         except Exception as error:
             raise UsageError(
-                f"spark: does not start ({first_line(error)}); {Path(self.folder) / 'spark.log'} says more"
+                f"spark: does not start ({first_line(error)}); see {Path(self.folder) / 'spark.log'}"
             ) from error
 
     def _local_config(self) -> dict[str, str]:
-        """What a session on this machine needs; with local-cluster, executors have memory of their own."""
+        """Returns the settings of a session on this machine; the executors of local-cluster have their own memory."""
         if self.remote or not self.master.startswith("local"):
             return {}
         return LOCAL_CONFIG if self.master.startswith("local-cluster") else LOCAL_CONFIG | _heap()
 
 
 def _heap() -> dict[str, str]:
-    """The setting of Java's heap on this machine."""
+    """Returns the setting of Java's heap on this machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    heap = min(max(int(memory * LOCAL_HEAP_SHARE), LEAST_HEAP), MOST_HEAP)
+    heap = min(max(int(memory * LOCAL_HEAP_SHARE), MIN_HEAP), MAX_HEAP)
     return {"spark.driver.memory": f"{heap >> 20}m"}
 
 
 @contextmanager
 def _stderr_to(file: Path) -> Iterator[None]:
-    """Sends to a file what processes started in the block write on their standard error: Spark's are chatty."""
+    """Redirects the standard error of processes that are started in the block to a file: Spark's write a lot."""
     file.parent.mkdir(parents=True, exist_ok=True)
     sys.stderr.flush()
-    kept = os.dup(2)
+    stderr = os.dup(2)
     with file.open("wb") as log:
         os.dup2(log.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)

@@ -1,4 +1,4 @@
-"""Expectation suites on Spark: what they find in a large table is what they find with DuckDB."""
+"""Expectation suites on Spark find the same in a large table as with DuckDB."""
 
 import datetime
 

@@ -1,4 +1,4 @@
-"""Large tables with a log of Delta Lake: whoever reads Delta finds what the warehouse has."""
+"""Large tables with a Delta Lake log: a reader of Delta sees the same rows as the warehouse."""
 
 import sys
 from dataclasses import replace
@@ -13,7 +13,7 @@ from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.settings import load_settings
 from seg_pipeline.tables import Column
-from seg_pipeline.warehouse.spark_connection import SparkConnection
+from seg_pipeline.warehouse.spark_tables import LargeTables
 from seg_pipeline.wiring import warehouse_of
 from seg_pipeline_tests.spark.conftest import rows_by_delta, rows_of
 
@@ -103,7 +103,7 @@ def test_the_next_run_brings_a_log_up_to_date_that_a_killed_one_left_behind(ware
     delta = warehouse()
     append(delta, 0, 3)
     with monkeypatch.context() as killed:
-        killed.setattr(SparkConnection, "tell_delta", lambda *_: None)
+        killed.setattr(LargeTables, "update_delta_logs", lambda *_: None)
         append(delta, 3, 5)
     assert len(by_delta(delta)) == 3
 

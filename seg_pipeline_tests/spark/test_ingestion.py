@@ -1,4 +1,4 @@
-"""Nights of deliveries with Spark: what the tests of ingestion say of DuckDB holds of it."""
+"""Nights of deliveries with Spark: the tests of ingestion hold for Spark too."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from seg_pipeline_tests.test_ingestion import (  # noqa: F401  # fixtures, and t
     test_another_cursor_pulls_all_rows_anew,
     test_deliveries_older_than_the_retention_leave_every_table_and_do_not_come_back,
     test_files_and_a_table_load_side_by_side,
-    test_rows_behind_the_cursor_are_told,
+    test_rows_behind_the_cursor_are_reported,
 )
 
 

@@ -1,4 +1,4 @@
-"""Lines loaded and cleaned by Spark are those that DuckDB loads and cleans."""
+"""Spark loads and cleans lines with the same result as DuckDB."""
 
 import gzip
 from dataclasses import replace
@@ -138,7 +138,7 @@ def test_an_erased_customer_is_in_no_table_and_no_file_and_does_not_come_back(bo
         warehouse = both.warehouse(engine)
         with warehouse.held(), warehouse.get_connection() as connection, connection.transaction():
             erased = _delete(connection, ["a"])
-        warehouse.write_anew()
+        warehouse.rewrite()
         assert erased == {"prepared.clean_orders": 2, "prepared.rejected_orders": 2, "raw.raw_orders": 4}
     files = list((both.folder / "spark").rglob("*.parquet"))
     write_csv(folder / "2.csv", HEADER, *rows[:2], *rows[2:4])

@@ -1,7 +1,8 @@
-"""Where order lines come from, whatever kind of source it is: what there is, its header, what is new, and its lines.
+"""Sources of order lines of any kind: which files and tables there are, their columns, what is new, and their lines.
 
-source.py has the protocol that every kind keeps, registry.py the list of kinds; text.py, parquet.py and postgresql.py
-are one kind each, and places.py and object_storage.py say where files lie. Other modules import from here alone.
+source.py has the protocol that each kind of source follows, and registry.py the list of kinds. text.py, parquet.py and
+postgresql.py are one kind each; places.py and object_storage.py are the places where files lie. Other modules import
+only from here.
 """
 
 import hashlib
@@ -14,14 +15,14 @@ from seg_pipeline.raw.columns import ORDER_COLUMNS, ColumnNames, column_names, r
 from seg_pipeline.raw.sources import registry
 from seg_pipeline.raw.sources.finding import files_there, find_files, is_named
 from seg_pipeline.raw.sources.places import place_of
-from seg_pipeline.raw.sources.source import Delivery, Fingerprint, Found, Pulled, Shape, SourceKind
+from seg_pipeline.raw.sources.source import Delivery, Discovery, Fingerprint, Pull, Shape, SourceKind
 from seg_pipeline.settings import SourceSettings
 
 __all__ = [
     "Delivery",
+    "Discovery",
     "Fingerprint",
-    "Found",
-    "Pulled",
+    "Pull",
     "columns_of",
     "content_hash",
     "continuation",
@@ -40,7 +41,7 @@ __all__ = [
 
 
 def columns_of(source: SourceSettings) -> ColumnNames:
-    """Returns the names that columns may have in the source: those of its preset, and those that the settings give.
+    """Returns the names that columns may have in the source, from its preset and from the settings.
 
     Raises:
         UsageError: There is no such preset, or it or the settings name a column that raw_orders does not have.
@@ -49,41 +50,41 @@ def columns_of(source: SourceSettings) -> ColumnNames:
 
 
 def digest_of_settings(source: SourceSettings) -> str:
-    """Returns a digest of the settings that say how a source becomes lines."""
-    says: list[object] = [columns_of(source).names, source.columns, source.delimiter, source.encoding, ORDER_COLUMNS]
-    says += [source.table, source.cursor] if source.table else []
-    return hashlib.sha256(json.dumps(says, sort_keys=True).encode()).hexdigest()
+    """Returns a digest of the settings that determine how a source is read."""
+    values: list[object] = [columns_of(source).names, source.columns, source.delimiter, source.encoding, ORDER_COLUMNS]
+    values += [source.table, source.cursor] if source.table else []
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def tables_of(source: SourceSettings) -> list[str]:
-    """Returns the names of the tables that the settings name: sources that grow, and continue where a load ended."""
-    # A table belongs to the first kind that knows it.
+    """Returns the names of the tables in the settings; a table grows, and each load continues where the last ended."""
+    # A table belongs to the first kind that recognises it.
     return next((tables for kind in registry.KINDS if (tables := kind.tables(source))), [])
 
 
 def files_of(source: SourceSettings, known: Collection[str]) -> list[str]:
-    """Returns the names of the files of a source; there may be none beside a table, or in a folder that was emptied.
+    """Returns the names of a source's files: none if it only has a table, or if its folder was emptied.
 
     Args:
-        source: Its paths.
-        known: Names of files that were there once.
+        source: The settings of the source.
+        known: The names of files that existed before.
 
     Raises:
-        UsageError: Nothing is given or there, or nothing of a kind that can be read.
-        MachineError: A place of files cannot be reached.
+        UsageError: No path is given, nothing exists there, or no file is of a kind that can be read.
+        MachineError: The place of the files cannot be reached.
     """
     return [] if not source.path and tables_of(source) else files_there(source.path, known)
 
 
 def fingerprint(name: str) -> Fingerprint:
-    """Returns what tells cheaply whether a file may have changed."""
-    found = _kind_of(name).fingerprint(name)
-    assert found is not None  # only a table has none
-    return found
+    """Returns the fingerprint of a file; if it is the same as before, the file has not changed."""
+    file_fingerprint = _kind_of(name).fingerprint(name)
+    assert file_fingerprint is not None  # only a table has none
+    return file_fingerprint
 
 
 def content_hash(name: str) -> str | None:
-    """Returns a digest by which the content of a file is recognised; None if it cannot be read."""
+    """Returns a digest of the content of a file; None if it cannot be read."""
     return _kind_of(name).content_hash(name)
 
 
@@ -104,18 +105,18 @@ def header_of(name: str, source: SourceSettings) -> tuple[str, ...]:
     """Returns the columns of a file or table, in their order.
 
     Raises:
-        SegPipelineError: It cannot be read as the settings say.
+        SegPipelineError: It cannot be read with these settings.
     """
     return _kind_of(name).shape(name, source).header
 
 
-def deliveries(names: Iterable[str], source: SourceSettings) -> Found:
-    """Returns files as deliveries, those of one shape together.
+def deliveries(names: Iterable[str], source: SourceSettings) -> Discovery:
+    """Groups files into deliveries, one per shape.
 
     Raises:
         UsageError: There is no such preset.
     """
-    columns_named = columns_of(source)
+    names_of_columns = columns_of(source)
     shapes: dict[tuple[SourceKind, Shape], list[str]] = {}
     refused: dict[str, SegPipelineError] = {}
     for name in names:
@@ -124,29 +125,29 @@ def deliveries(names: Iterable[str], source: SourceSettings) -> Found:
             shapes.setdefault((kind, kind.shape(name, source)), []).append(name)
         except SegPipelineError as error:
             refused[name] = error
-    found = []
-    for (kind, shape), alike in shapes.items():
+    grouped = []
+    for (kind, shape), files in shapes.items():
         try:
-            columns = columns_named.find_in(shape.header, alike[0])
-            refuse_types(shape.header, shape.types, columns, alike[0])
+            columns = names_of_columns.find_in(shape.header, files[0])
+            refuse_types(shape.header, shape.types, columns, files[0])
         except SegPipelineError as error:
-            refused |= {name: type(error)(str(error).replace(alike[0], name)) for name in alike}
+            refused |= {file: type(error)(str(error).replace(files[0], file)) for file in files}
         else:
-            found.append(Delivery(kind, tuple(alike), shape, columns))
-    return Found(found, refused)
+            grouped.append(Delivery(kind, tuple(files), shape, columns))
+    return Discovery(grouped, refused)
 
 
 def continuation(table: str, name: str, after: str | None, source: SourceSettings) -> Delivery:
-    """Returns what a table got since the load before as a delivery.
+    """Returns the rows that a table received since the last load, as a delivery.
 
     Args:
         table: One of `tables_of`.
-        name: Of the delivery, as source_file is to have it.
-        after: The `last_cursor` of the load before; None if there was none.
-        source: Says how the table is read.
+        name: The name of the delivery, which becomes its source_file.
+        after: The `last_cursor` of the last load; None if there was none.
+        source: The settings of the source.
 
     Raises:
-        SegPipelineError: The table cannot be read as the settings say.
+        SegPipelineError: The table cannot be read with these settings.
     """
     kind = _kind_of(table)
     shape = kind.shape(table, source)
@@ -154,18 +155,18 @@ def continuation(table: str, name: str, after: str | None, source: SourceSetting
 
 
 def needs_library(source: SourceSettings) -> bool:
-    """Returns whether a library must be imported to read the source, beside DuckDB."""
+    """Returns whether reading the source needs a library besides DuckDB."""
     kinds = [registry.kind_of(name) for name in (*tables_of(source), *source.path)]
     return any(kind.library for kind in kinds if kind) or any(place_of(path).library for path in source.path)
 
 
 def relative_to(path: str, folder: Path) -> str:
-    """Returns a word of source.path as a settings file in a folder should have it."""
+    """Returns a path, folder or glob of source.path as a settings file in a folder should name it."""
     return place_of(path).relative_to(path, folder)
 
 
 def _kind_of(name: str) -> SourceKind:
     kind = registry.kind_of(name)
     if kind is None:
-        raise UsageError(f"{name}: no kind of source that can be read")
+        raise UsageError(f"{name}: not a kind of source that can be read")
     return kind

@@ -1,6 +1,6 @@
-"""What kinds of files have in common: how their lines become raw_orders, in this process or in Spark's workers.
+"""The common part of all kinds of files: loads their lines into raw_orders, in this process or in Spark's workers.
 
-Order lines stay inside the database: a kind gives the query that reads its files, and DuckDB runs it.
+Order lines stay inside the database: a kind returns the query that reads its files, and DuckDB runs it.
 """
 
 import glob
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from seg_pipeline.errors import DataError
-from seg_pipeline.raw.columns import IDS, ORDER_COLUMNS
+from seg_pipeline.raw.columns import ID_COLUMNS, ORDER_COLUMNS
 from seg_pipeline.raw.sources.places import path_of, place_of
 from seg_pipeline.raw.sources.source import Delivery, Fingerprint, Shape
 from seg_pipeline.settings import SourceSettings
@@ -25,12 +25,12 @@ from seg_pipeline.warehouse import DAMAGE, Connection, Relation, literal
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# How many lines a worker hands on together.
-LINES_AT_ONCE = 50_000
-# Lines of DuckDB's error message that say what is wrong.
+# How many lines a worker passes on in one batch.
+LINES_PER_BATCH = 50_000
+# The lines of DuckDB's error message that explain the error begin with these words.
 DETAILS = ("Error when", "Expected", "Value with", "Maximum line size")
-# Faults of the machine or of this program: another file would not help.
-NOT_THE_FILES = (
+# Errors of the machine or of this program, which no other file would avoid.
+NOT_ABOUT_FILES = (
     duckdb.OutOfMemoryException,
     duckdb.FatalException,
     duckdb.InternalException,
@@ -39,7 +39,7 @@ NOT_THE_FILES = (
 
 
 class FileKind:
-    """A kind of file that DuckDB reads: how its files end, what shape they have, and which query reads them."""
+    """A kind of file that DuckDB reads: the endings of its files, their shape, and the query that reads them."""
 
     endings: tuple[str, ...] = ()
     library: str | None = None
@@ -50,45 +50,45 @@ class FileKind:
     def query(self, delivery: Delivery) -> str:
         """Returns a query of the lines of `$files`: the columns of raw_orders as text, source_file and source_row.
 
-        In one thread it gives the rows of one file in the file's order.
+        With one thread, the query must return the lines of a file in their order.
         """
         raise NotImplementedError
 
     def parameters(self, delivery: Delivery, names: Iterable[str]) -> dict[str, object]:
-        """Returns what the query binds to read the files of these names."""
+        """Returns the parameters with which the query reads the files of these names."""
         return files_parameter(names)
 
-    def readable(self, delivery: Delivery) -> AbstractContextManager[Mapping[str, str]]:
-        """Maps, while it is open, each path that DuckDB reads to the delivered file it came from."""
+    def readable_paths(self, delivery: Delivery) -> AbstractContextManager[Mapping[str, str]]:
+        """Yields the paths that DuckDB reads, each mapped to the delivered file it came from."""
         return nullcontext({file: file for file in delivery.files})
 
     def parts(self, connection: Connection, delivery: Delivery) -> "list[Part]":
-        """Returns the parts of a delivery that Spark's workers read side by side."""
+        """Returns the parts of a delivery that Spark's workers read in parallel."""
         return [self.part(delivery, file) for file in delivery.files]
 
     def part(self, delivery: Delivery, file: str, where: str = "") -> "Part":
-        """Returns a file of a delivery as a part, or the lines of it for which a condition on the query holds."""
-        return Part(self, replace(delivery, files=(file,)), place_of(file).start_of(file), where)
+        """Returns a file of a delivery as a part, or only its lines that fulfil a condition."""
+        return Part(self, replace(delivery, files=(file,)), place_of(file).base_folder(file), where)
 
     def append(
         self,
         connection: Connection,
         delivery: Delivery,
-        read: Mapping[str, str],
+        paths: Mapping[str, str],
         into: Table | Relation,
         limit: int | None,
     ) -> None:
-        """Appends the lines of a delivery, whose files are read by the names in `read`, to a table."""
+        """Appends the lines of a delivery to a table; `paths` comes from `readable_paths`."""
         lines = self.query(delivery) + first_rows(limit)
-        connection.insert(into, lines, self.parameters(delivery, read))
+        connection.insert(into, lines, self.parameters(delivery, paths))
 
     def refuse_unread(self, delivery: Delivery, file: str) -> None:
-        """Raises DataError if a file that gave no line has some all the same."""
+        """Raises DataError if a file from which no line was read has lines."""
 
     def message(self, file: str, error: duckdb.Error) -> str:
-        """Returns what DuckDB says of a file, on one line that begins with the file."""
-        said = str(error).splitlines()
-        detail = next((line.strip() for line in said if line.strip().startswith(DETAILS)), "")
+        """Returns DuckDB's error about a file as one line that begins with the file."""
+        lines = (line.strip() for line in str(error).splitlines())
+        detail = next((line for line in lines if line.startswith(DETAILS)), "")
         return " ".join(f"{file}: {message_of(error)} {detail}".split())
 
     def matches(self, name: str) -> bool:
@@ -106,75 +106,75 @@ class FileKind:
             with path_of(name).open("rb") as content:
                 return hashlib.file_digest(content, "sha256").hexdigest()
         except OSError:
-            return None  # reading it says why
+            return None  # loading the file reports the error
 
     def load(self, connection: Connection, delivery: Delivery, into: Table | Relation, limit: int | None) -> None:
         for file in delivery.files:
             place_of(file).prepare(connection.duckdb)
-        if connection.append_in_workers(into, partial(self.parts, connection, delivery), read_lines):
+        if connection.try_parallel_append(into, partial(self.parts, connection, delivery), read_lines):
             return
-        with self.readable(delivery) as read, self.refused(read):
-            self.append(connection, delivery, read, into, limit)
+        with self.readable_paths(delivery) as paths, self.translate_errors(paths):
+            self.append(connection, delivery, paths, into, limit)
 
     @contextmanager
-    def refused(self, read: Mapping[str, str]) -> Iterator[None]:
-        """Turns what DuckDB says of a file into one line that names the file.
+    def translate_errors(self, paths: Mapping[str, str]) -> Iterator[None]:
+        """Turns DuckDB's errors about a file into a DataError of one line that names the file.
 
         Args:
-            read: Maps each path that DuckDB reads to the delivered file.
+            paths: Each path that DuckDB reads, mapped to the delivered file.
         """
         try:
             yield
         except duckdb.Error as error:
             damage = DAMAGE.search(str(error))
-            is_of_warehouse = damage and damage["file"] not in read
-            if isinstance(error, NOT_THE_FILES) or is_of_warehouse or "No space left" in str(error):
+            is_of_warehouse = damage and damage["file"] not in paths
+            if isinstance(error, NOT_ABOUT_FILES) or is_of_warehouse or "No space left" in str(error):
                 raise
-            named = next((file for name, file in read.items() if name in str(error)), next(iter(read.values())))
-            raise DataError(self.message(named, error)) from None
+            file = next((file for path, file in paths.items() if path in str(error)), next(iter(paths.values())))
+            raise DataError(self.message(file, error)) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one worker reads of a delivery at once.
+    """The part of a delivery that one worker reads.
 
     Attributes:
-        kind: Reads it.
-        delivery: Of one file.
-        start: The folder that the file's name is relative to; None if the name leads there from anywhere.
-        where: The condition, in SQL, for the lines that are read; empty for all.
+        kind: The kind of file.
+        delivery: A delivery of one file.
+        base_folder: The folder that the name of the file is relative to; None if the name is absolute.
+        where: An SQL condition for the lines to read; empty for all lines.
     """
 
     kind: FileKind
     delivery: Delivery
-    start: str | None
+    base_folder: str | None
     where: str
 
 
 def read_lines(part: Part) -> "Iterator[pa.RecordBatch]":
-    """Yields the lines of a part as `load` would append them, some at a time. Spark's workers call it.
+    """Yields the lines of a part in batches, as `load` would append them. Spark's workers call it.
 
     Raises:
-        DataError: The file cannot be read; the line names it and the row.
+        DataError: The file cannot be read; the error line names the file and the row.
     """
     kind, delivery = part.kind, part.delivery
     [file] = delivery.files
     lines = kind.query(delivery) + (f" WHERE {part.where}" if part.where else "")
     values = ", ".join(f"CAST({column} AS VARCHAR) AS {column}" for column in ORDER_COLUMNS)
     with (
-        # Lines name their file as the run does, and a worker starts in another folder.
-        chdir(part.start) if part.start else nullcontext(),
-        kind.readable(delivery) as read,
-        kind.refused(read),
+        # source_file must name the file as the run does, but a worker starts in another folder.
+        chdir(part.base_folder) if part.base_folder else nullcontext(),
+        kind.readable_paths(delivery) as paths,
+        kind.translate_errors(paths),
         duckdb.connect(config={"threads": 1}) as connection,
     ):
         place_of(file).prepare(connection)
-        found = connection.execute(
+        batches = connection.execute(
             f"SELECT {values}, $delivered AS source_file, source_row FROM ({lines})",
-            {"delivered": file, **kind.parameters(delivery, read)},
-        ).to_arrow_reader(LINES_AT_ONCE)
+            {"delivered": file, **kind.parameters(delivery, paths)},
+        ).to_arrow_reader(LINES_PER_BATCH)
         is_empty = True
-        for batch in found:
+        for batch in batches:
             is_empty = False
             yield batch
         if is_empty:
@@ -185,29 +185,30 @@ def values_of(delivery: Delivery, value_of: Callable[[str], str]) -> str:
     """Returns the columns of raw_orders as SQL expressions; NULL for a column that the files do not have.
 
     Args:
-        delivery: Says which column of the files is which.
-        value_of: Gives the expression for a column of the files.
+        delivery: The delivery, which maps columns of raw_orders to columns of the files.
+        value_of: Returns the expression for a column of the files.
     """
 
     def value(column: str) -> str:
         if column not in delivery.columns:
             return "NULL"
-        name = value_of(delivery.columns[column])
-        if column not in IDS:
-            return name
-        # An id with a NUL byte in it looks like the one without, and is another.
-        return f"CASE WHEN contains({name}, chr(0)) THEN error({literal(f'a NUL byte in {column}')}) ELSE {name} END"
+        expression = value_of(delivery.columns[column])
+        if column not in ID_COLUMNS:
+            return expression
+        # An id with a NUL byte looks like the same id without it, but is a different one.
+        fault = literal(f"a NUL byte in {column}")
+        return f"CASE WHEN contains({expression}, chr(0)) THEN error({fault}) ELSE {expression} END"
 
     return ", ".join(f"{value(column)} AS {column}" for column in ORDER_COLUMNS)
 
 
 def files_parameter(names: Iterable[str]) -> dict[str, object]:
-    """Returns the parameter `files` for file names. In a pattern of DuckDB's, [, * and ? then mean themselves."""
+    """Returns the parameter `files` for file names, escaped so that DuckDB does not take [, * and ? as a pattern."""
     return {"files": [glob.escape(name) for name in names]}
 
 
 def first_rows(limit: int | None) -> str:
-    """Returns the end of a query that takes the first rows only; nothing if there is no limit."""
+    """Returns a LIMIT clause; empty if there is no limit."""
     return f" LIMIT {int(limit)}" if limit else ""
 
 

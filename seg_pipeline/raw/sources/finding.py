@@ -1,4 +1,4 @@
-"""Which files source.path stands for, and whether it still does if they are gone."""
+"""Finds the files that source.path names, and decides whether it names a file that no longer exists."""
 
 import fnmatch
 from collections.abc import Collection, Iterable, Sequence
@@ -11,42 +11,42 @@ from seg_pipeline.raw.sources.places import path_of, place_of
 
 
 def find_files(paths: Iterable[str]) -> list[str]:
-    """Returns the files that paths, folders (with what is below them) and globs stand for, in order of their names.
+    """Returns the files that paths, folders (with their subfolders) and globs name, sorted by name.
 
     Raises:
-        UsageError: Nothing is given, nothing is there, or nothing of a kind that can be read.
+        UsageError: No path is given, nothing exists there, or no file is of a kind that can be read.
         MachineError: The object storage cannot be reached.
     """
-    given = list(paths)
-    if not given:
+    names = list(paths)
+    if not names:
         raise UsageError("source.path: no order files given; name a file, a folder or a glob")
-    # A file that is named twice, in whatever words, is one delivery.
+    # A file that is named twice, even in different ways, is one delivery.
     by_identity: dict[str, str] = {}
-    for name in given:
-        for file, identity in place_of(name).guarded(name, partial(_files_of, name)):
+    for name in names:
+        for file, identity in place_of(name).attempt(name, partial(_files_of, name)):
             by_identity[identity] = min(by_identity.get(identity, file), file)
     return sorted(by_identity.values())
 
 
 def files_there(paths: Sequence[str], known: Collection[str]) -> list[str]:
-    """Returns the files that paths stand for. A folder that somebody has emptied has none, and is no error.
+    """Returns the files that paths name; a folder that had files and is empty now is not an error.
 
     Args:
         paths: Files, folders and globs.
-        known: Files that were there once: a folder that never had one is an error.
+        known: Files that existed before; an empty folder that never had one is an error.
 
     Raises:
-        UsageError: As `find_files`.
+        UsageError: As in `find_files`.
     """
     folders = [path for path in paths if path_of(path).is_dir()]
     had_files = [path for path in folders if any(place_of(path).is_below(name, path) for name in known)]
     emptied = {path for path in had_files if not _has_files(path)}
-    left = [path for path in paths if path not in emptied]
-    return find_files(left) if left or not emptied else []
+    others = [path for path in paths if path not in emptied]
+    return find_files(others) if others or not emptied else []
 
 
 def is_named(name: str, paths: Iterable[str]) -> bool:
-    """Returns whether one of the paths would stand for a file, were the file there."""
+    """Returns whether one of the paths would name a file if the file existed."""
     return any(
         place_of(path).is_below(name, path) if path_of(path).is_dir() else fnmatch.fnmatchcase(name, path)
         for path in paths
@@ -61,7 +61,7 @@ def _has_files(folder: str) -> bool:
 
 
 def _files_of(name: str) -> list[tuple[str, str]]:
-    """Returns the files that one path, folder or glob stands for, each with its identity."""
+    """Returns the files that one path, folder or glob names, each with its identity."""
     place, endings = place_of(name), ", ".join(ending for kind in registry.KINDS for ending in kind.endings)
     path = place.path(name)
     if path.is_dir():
@@ -80,6 +80,6 @@ def _files_of(name: str) -> list[tuple[str, str]]:
 
 
 def _is_order_file(file: Path, folder: Path) -> bool:
-    """Returns whether a file found in a folder is meant: hidden files and folders belong to some program."""
+    """Returns whether a file found in a folder holds orders; hidden files and folders belong to other programs."""
     below = str(file).removeprefix(str(folder)).split("/")
     return registry.kind_of(str(file)) is not None and not any(part.startswith(".") for part in below)

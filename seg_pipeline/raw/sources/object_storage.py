@@ -1,6 +1,6 @@
 """Files in object storage: s3:// paths that behave like paths on the disk, and that DuckDB can read.
 
-s3fs does the transport and takes credentials, region and endpoint from where every AWS tool takes them (AWS_PROFILE,
+s3fs transfers the data, and takes credentials, region and endpoint from where every AWS tool takes them (AWS_PROFILE,
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL, the role of the machine); this pipeline never
 sees them. DuckDB's own reader, the extension httpfs, would have to be downloaded from a server that not every machine
 can reach.
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 SCHEME = "s3://"
-# Every listing is asked for again: a file that was delivered a minute ago must be seen.
+# Listings are not cached: a file that was delivered a minute ago must be found.
 OPTIONS: dict[str, Any] = {"use_listings_cache": False}
 
 Result = TypeVar("Result")
 
 
 class ObjectStorage:
-    """Object storage that speaks S3."""
+    """Object storage with the S3 protocol."""
 
     library = "s3fs"
 
@@ -58,14 +58,14 @@ class ObjectStorage:
     def is_below(self, name: str, folder: str) -> bool:
         return name.startswith(folder.rstrip("/") + "/")
 
-    def start_of(self, name: str) -> str | None:
+    def base_folder(self, name: str) -> str | None:
         return None
 
     def relative_to(self, name: str, folder: Path) -> str:
         return name
 
     def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Lets a connection read objects by their names. Doing it again does nothing.
+        """Enables a connection to read objects by their names; calling it again has no effect.
 
         Raises:
             UsageError: The extra is not installed.
@@ -74,41 +74,41 @@ class ObjectStorage:
         if not connection.filesystem_is_registered("s3"):
             connection.register_filesystem(_named_objects())
 
-    def guarded(self, name: str, work: Callable[[], Result]) -> Result:
-        """Returns what `work` does; turns the storage's errors into one line without the storage's own words.
+    def attempt(self, name: str, read: Callable[[], Result]) -> Result:
+        """Returns the result of a function; replaces errors of the storage by one line.
 
-        Those words quote addresses, key ids and what was signed with them.
+        The storage's own messages are not shown: they quote addresses, key ids and signed requests.
 
         Args:
             name: The object or prefix, for the error line.
-            work: Uses paths of `path`, or a connection of `prepare`.
+            read: A function that uses paths of `path`, or a connection that went through `prepare`.
 
         Raises:
             UsageError: There are no credentials, or they are not accepted.
-            DataError: The object is not there.
+            DataError: The object does not exist.
             MachineError: The storage cannot be reached, or fails.
         """
         _need_extra()
         from botocore.exceptions import BotoCoreError
 
         try:
-            return work()
+            return read()
         except (BotoCoreError, OSError) as error:
             failure = _failure(name, f"{type(error).__name__} {error}")
         except duckdb.Error as error:
-            # Only an error that a filesystem written in Python raises comes as the base class itself.
+            # Errors of a filesystem that is written in Python are of the base class itself; all others of a subclass.
             if type(error) is not duckdb.Error:
                 raise
             failure = _failure(name, str(error))
-        # Raised here and not where the error is caught, so that the storage's own error does not hang on to it.
+        # Raised outside the except clause, so that it does not carry the storage's own error as its context.
         raise failure
 
 
-def _failure(name: str, said: str) -> SegPipelineError:
-    if re.search("PermissionError|NoCredentials|Forbidden", said):
+def _failure(name: str, message: str) -> SegPipelineError:
+    if re.search("PermissionError|NoCredentials|Forbidden", message):
         return UsageError(f"{name}: the object storage does not accept the credentials of the environment (AWS_...)")
-    if "FileNotFoundError" in said:
-        return DataError(f"{name}: not there, in this object storage")
+    if "FileNotFoundError" in message:
+        return DataError(f"{name}: no such object in this object storage")
     return MachineError(f"{name}: the object storage cannot be reached, or fails")
 
 
@@ -122,7 +122,7 @@ def _named_objects() -> "AbstractFileSystem":
     from s3fs import S3FileSystem
 
     class NamedObjects(S3FileSystem):  # type: ignore[misc]
-        """Takes each name that DuckDB asks for as one object's, since a pattern would search the whole storage."""
+        """Takes each name that DuckDB asks for as the name of one object: a pattern would search the whole storage."""
 
         protocol = "s3"
 

@@ -1,4 +1,4 @@
-"""Parquet files. Their values of any type become text."""
+"""Parquet files. Values of any type become text."""
 
 import glob
 
@@ -11,14 +11,14 @@ from seg_pipeline.raw.sources.source import Delivery, Shape
 from seg_pipeline.settings import SourceSettings
 from seg_pipeline.warehouse import Connection, quoted
 
-# Bytes are text if the file does not say so: for the types of columns and for their values alike.
+# Bytes are read as text even if the file does not declare them as text.
 OPTIONS = "binary_as_string = true"
-# How many rows of a file a worker reads at once.
+# How many rows of a file one Spark worker reads.
 LINES_IN_A_PART = 1_000_000
 
 
 class Parquet(FileKind):
-    """Parquet files. Files whose columns have other types are read apart, or they would be cast to the first file's."""
+    """Parquet files. Files with different types are read separately, or all would be cast to the types of the first."""
 
     endings = (".parquet", ".pq")
 
@@ -30,7 +30,7 @@ class Parquet(FileKind):
                     f"DESCRIBE SELECT * FROM read_parquet($file, {OPTIONS})", {"file": glob.escape(name)}
                 ).fetchall()
         except duckdb.Error as error:
-            raise DataError(f"{name}: not a parquet file, or a damaged one: {message_of(error)}") from None
+            raise DataError(f"{name}: not a Parquet file, or a damaged one: {message_of(error)}") from None
         return Shape(tuple(column[0] for column in columns), tuple(column[1] for column in columns))
 
     def query(self, delivery: Delivery) -> str:
@@ -41,7 +41,7 @@ class Parquet(FileKind):
         )
 
     def parts(self, connection: Connection, delivery: Delivery) -> list[Part]:
-        with self.refused({file: file for file in delivery.files}):
+        with self.translate_errors({file: file for file in delivery.files}):
             query = "SELECT file_name, num_rows FROM parquet_file_metadata($files)"
             rows = dict(connection.execute(query, files_parameter(delivery.files)).fetchall())
         return [

@@ -1,4 +1,4 @@
-"""Where files lie: on this machine's disk or in object storage. A new place is one file and one line here."""
+"""The places where files lie: this machine's disk, or object storage. A new place is one file and one line here."""
 
 import glob
 import os
@@ -14,38 +14,38 @@ Result = TypeVar("Result")
 
 
 class Place(Protocol):
-    """A place where files lie, known by how their names begin."""
+    """A place where files lie, recognised by the beginning of their names."""
 
     @property
     def library(self) -> str | None:
-        """The library that must be imported to read there; None if there is none."""
+        """The library that reading there needs; None if none."""
 
     def matches(self, name: str) -> bool:
-        """Returns whether a path, folder or glob of this name lies there. The first match of PLACES counts."""
+        """Returns whether a path, folder or glob of this name lies there; the first match in PLACES is used."""
 
     def path(self, name: str) -> Path:
-        """Returns a file or folder with the methods of Path."""
+        """Returns a file or folder as an object with the methods of Path."""
 
     def glob(self, pattern: str) -> Iterable[Path]:
-        """Yields what a glob stands for."""
+        """Yields the files and folders that match a glob."""
 
     def identity(self, file: Path) -> str:
-        """Returns what is the same for a file whatever words name it."""
+        """Returns a text that is the same for all names of one file."""
 
     def is_below(self, name: str, folder: str) -> bool:
-        """Returns whether a file lies in a folder, by their names alone."""
+        """Returns whether a file lies in a folder, judged by their names only."""
 
-    def start_of(self, name: str) -> str | None:
-        """Returns the folder from which a relative name leads to its file; None if the name does so from anywhere."""
+    def base_folder(self, name: str) -> str | None:
+        """Returns the folder that a relative name is relative to; None if the name is absolute."""
 
     def relative_to(self, name: str, folder: Path) -> str:
-        """Returns a name as a settings file in a folder should have it."""
+        """Returns a name as a settings file in a folder should write it."""
 
     def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Lets a connection read files there by their names, with glob.escape around each."""
+        """Enables a connection to read files there by their names, each passed through glob.escape."""
 
-    def guarded(self, name: str, work: Callable[[], Result]) -> Result:
-        """Returns what `work` does, which touches a file there; turns the place's own errors into one line."""
+    def attempt(self, name: str, read: Callable[[], Result]) -> Result:
+        """Returns the result of a function that reads a file there; turns the place's own errors into one line."""
 
 
 class Disk:
@@ -68,19 +68,19 @@ class Disk:
     def is_below(self, name: str, folder: str) -> bool:
         return Path(name).is_relative_to(folder)
 
-    def start_of(self, name: str) -> str | None:
+    def base_folder(self, name: str) -> str | None:
         return None if os.path.isabs(name) else str(Path.cwd())
 
     def relative_to(self, name: str, folder: Path) -> str:
-        # A glob is a path as well; links stay as they are named.
-        whole = Path.cwd() / name
-        return str(whole.relative_to(folder) if whole.is_relative_to(folder) else whole)
+        # The name may be a glob. Links are not resolved.
+        path = Path.cwd() / name
+        return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
     def prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
         return
 
-    def guarded(self, name: str, work: Callable[[], Result]) -> Result:
-        return work()
+    def attempt(self, name: str, read: Callable[[], Result]) -> Result:
+        return read()
 
 
 PLACES: tuple[Place, ...] = (ObjectStorage(), Disk())
@@ -92,5 +92,5 @@ def place_of(name: str) -> Place:
 
 
 def path_of(name: str) -> Path:
-    """Returns a file or folder by its name. Never make a Path of the name of an object yourself."""
+    """Returns a file or folder by its name; Path(name) would be wrong for a file in object storage."""
     return place_of(name).path(name)

@@ -1,25 +1,25 @@
-"""Order lines from a table of a PostgreSQL server, read through ADBC. Each pull loads what came since the pull before.
+"""Order lines from a table of a PostgreSQL server, read through ADBC. Each pull loads the rows added since the last.
 
-A cursor column that only grows says which rows are new. A row whose value lies behind the last pull would never be
-loaded, and there are three ways in which that can happen:
+A cursor column, whose values only grow, shows which rows are new. A row that appears with a value below the last pull
+would never be loaded. This can happen in three ways:
 
 - Two transactions run at once, and the one with the smaller value commits last. A pull therefore ends at the newest
-  value that is there when it begins, and first waits for every transaction that had written by then or was inserting
-  into the table. Transactions that begin later get later values.
-- Several rows have the same value, because the column is not unique. More rows may get the newest value, so its rows
-  are left to a later pull.
-- Values are drawn early and used late: by sequences with a cache, by programs that hand out blocks of ids, by clocks of
-  several machines, by a transaction that reads for long before its first write and then stamps its rows with the time
-  it began; and, if the server is a standby, by transactions on its primary, which it does not see. Nothing can wait for
-  these. `Pulled.behind` counts the rows that are there now up to the last pull: more than were pulled means that some
-  came behind the cursor.
+  value that exists when it begins, and first waits for every transaction that has written by then or is inserting into
+  the table. Transactions that begin later get larger values.
+- Several rows have the same value, because the column is not unique. More rows may still get the newest value, so rows
+  with that value are left to a later pull.
+- Values are drawn early and used late: by sequences with a cache, by programs that allocate blocks of ids, by machines
+  with different clocks, by a transaction that reads for a long time before its first write and then gives its rows the
+  time at which it began; and, if the server is a standby, by transactions on its primary, which it does not see. A pull
+  cannot wait for these. `Pull.behind` counts the rows up to the last pull that exist now: if there are more than were
+  pulled, some came behind the cursor.
 
-Rows without a value in the column are an error. A row that is changed or deleted after its pull stays as it was; under
-a column that changes with the row, such as updated_at, it would come again as a further line. So rows may only be added
-to the table, as order lines are.
+Rows without a value in the column are an error. A row that is changed or deleted after its pull stays as it was; with a
+column that changes with the row, such as updated_at, it would be loaded again as a further line. So rows may only be
+added to the table, as order lines are.
 
-The address of the server holds a password. It comes as a SecretStr and is shown to the driver alone. The driver's error
-messages quote it, so they are replaced by words of this module.
+The address of the server contains a password. It is passed as a SecretStr and revealed only to the driver. The driver's
+error messages quote it, so this module replaces them by its own.
 """
 
 import re
@@ -34,7 +34,7 @@ import duckdb
 from pydantic import SecretStr
 
 from seg_pipeline.errors import DataError, MachineError, SegPipelineError, UsageError, did_you_mean
-from seg_pipeline.raw.sources.source import Delivery, Pulled, Shape
+from seg_pipeline.raw.sources.source import Delivery, Pull, Shape
 from seg_pipeline.settings import SOURCE_DATABASE, SourceSettings, source_database
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Connection, Relation, quoted
@@ -42,17 +42,17 @@ from seg_pipeline.warehouse import Connection, Relation, quoted
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as ServerConnection
 
-# How the names of its tables begin, in the ledger and in source_file.
+# The prefix of the names of its tables, in the ledger and in source_file.
 SCHEME = "postgresql:"
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.2
 
-# Passed to the server as settings of the session, since the statement that streams rows can bind no parameters.
+# Passed to the server as settings of the session, since the statement that streams rows cannot bind parameters.
 AFTER = "current_setting('seg_pipeline.after')"
 UPTO = "current_setting('seg_pipeline.upto')"
 
-# Dates in ISO form and numbers in full, whatever the server's or the user's own settings are. The time zone stays as
-# the database has it: the shop's own time counts.
+# Dates in ISO form and numbers with all digits, independent of the settings of the server or the user. The time zone
+# stays as it is in the database: the shop's local time is used.
 SESSION = """SELECT set_config('client_encoding', 'UTF8', false) AS encoding,
     set_config('DateStyle', 'ISO, YMD', false) AS dates, set_config('extra_float_digits', '3', false) AS digits"""
 
@@ -67,16 +67,16 @@ COLUMNS = """SELECT attrelid::bigint::text, format('%I.%I', nspname, relname), a
     WHERE cardinality(part) = 2
     ORDER BY attnum"""
 
-# A transaction that has written holds a lock on its own number. An insert locks the table before it draws a value.
+# A transaction that has written holds a lock on its own id. An insert locks the table before it draws a value.
 WRITERS = """SELECT DISTINCT coalesce(transactionid::text, virtualtransaction) FROM pg_locks
     WHERE granted AND (locktype = 'transactionid' AND mode = 'ExclusiveLock'
         OR locktype = 'relation' AND mode = 'RowExclusiveLock' AND relation = $1::oid)"""
 
-# A pattern of the driver's message, and the error that replaces it: the message itself is never shown.
-REFUSALS: tuple[tuple[str, type[SegPipelineError], str], ...] = (
+# Patterns of the driver's messages, and the errors that replace them: the messages themselves are never shown.
+CONNECTION_ERRORS: tuple[tuple[str, type[SegPipelineError], str], ...] = (
     ("password|authenticat|pg_hba|role .* does not exist", UsageError, "it refuses the user or the password"),
     ("database .* does not exist", UsageError, "it has no database of that name"),
-    ("host name", MachineError, "its host name is not known"),
+    ("host name", MachineError, "its host name is unknown"),
     ("refused|No such file|running", MachineError, "nothing answers there"),
     ("time-?out|timed out|unreachable|No route", MachineError, "it does not answer"),
     ("SSL|certificate", MachineError, "the two cannot agree on encryption (sslmode)"),
@@ -89,14 +89,14 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class TableShape(Shape):
-    """How a table is read: its name as the server knows it, and the column that says which rows are new."""
+    """How a table is read: its name on the server, and its cursor column, which shows which rows are new."""
 
     table: str = ""
     cursor: str = ""
 
 
 class PostgreSQL:
-    """A table of a PostgreSQL server, pulled again and again."""
+    """A table of a PostgreSQL server, which is pulled again and again."""
 
     endings = ()
     library = "adbc_driver_postgresql"
@@ -117,7 +117,7 @@ class PostgreSQL:
     def content_hash(self, name: str) -> None:
         return None
 
-    def load(self, connection: Connection, delivery: Delivery, into: Table | Relation, limit: int | None) -> Pulled:
+    def load(self, connection: Connection, delivery: Delivery, into: Table | Relation, limit: int | None) -> Pull:
         shape, [name] = cast(TableShape, delivery.shape), delivery.files
         address, columns = source_database(), delivery.columns
         return pull(connection, address, shape.table, columns, shape.cursor, delivery.after, into, name)
@@ -125,7 +125,14 @@ class PostgreSQL:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """A table of the server, with its name as SQL text."""
+    """A table of the server.
+
+    Attributes:
+        oid: Its object id.
+        name: Its name as an SQL identifier.
+        types: Column -> type.
+        unique: The columns that have a unique index of their own.
+    """
 
     oid: str
     name: str
@@ -137,8 +144,8 @@ def header(uri: SecretStr, table: str) -> tuple[str, ...]:
     """Returns the columns of a table or view, in their order.
 
     Args:
-        uri: A postgresql:// address. libpq takes what it leaves out from PGHOST, PGUSER, PGPASSWORD and so on.
-        table: SCHEMA.TABLE, as SQL writes it.
+        uri: A postgresql:// address; libpq takes missing parts from PGHOST, PGUSER, PGPASSWORD and so on.
+        table: SCHEMA.TABLE, as written in SQL.
 
     Raises:
         UsageError: The extra is not installed, or the address, user, password, database or table is wrong.
@@ -161,77 +168,82 @@ def pull(
     into: Table | Relation,
     source_file: str,
     wait_seconds: float = WAIT_SECONDS,
-) -> Pulled:
-    """Appends the rows whose cursor is past `after` to a table of the warehouse: all of them or, on an error, none.
+) -> Pull:
+    """Appends the rows whose cursor is greater than `after` to a table of the warehouse; on an error, none of them.
 
-    Every value is text as PostgreSQL writes it; an empty one is NULL, as in files. The rows come from one snapshot, in
-    the order of the cursor, and pass through in batches.
+    Values are text as PostgreSQL writes them; an empty value is NULL, as in files. The rows come from one snapshot,
+    ordered by the cursor, and are streamed in batches.
 
     Args:
-        connection: Of the warehouse, in a transaction or not.
+        connection: A connection to the warehouse, in a transaction or not.
         uri: As in `header`.
         table: As in `header`.
         columns: Column of raw_orders -> column of the table.
-        cursor: The column that only grows.
-        after: `last_cursor` of the pull before; None for all rows.
+        cursor: The cursor column.
+        after: `last_cursor` of the last pull; None for all rows.
         into: A table with the columns of raw_orders.
         source_file: The name of this delivery. source_row counts its rows from 1.
         wait_seconds: How long to wait for transactions that could still bring rows behind the cursor.
 
     Raises:
-        UsageError: As in `header`; or there is no such column, no right to read it, or the cursor has no order.
-        DataError: Rows have no value in the cursor, or the server cannot give a row.
-        MachineError: The server cannot be reached or goes away, or a transaction does not end in time.
+        UsageError: As in `header`; or a column does not exist, the user may not read it, or the cursor has no order.
+        DataError: Rows have no value in the cursor column, or the server cannot return a row.
+        MachineError: The server cannot be reached, the connection is lost, or a transaction does not end in time.
     """
 
-    def work(server: "_Server") -> Pulled:
-        found = server.table(table)
+    def work(server: "_Server") -> Pull:
+        source_table = server.table(table)
         for setting, name in (("cursor", cursor), *((f"columns.{key}", name) for key, name in columns.items())):
-            if name not in found.types:
-                raise UsageError(f"source.{setting}: {table} has no column {name!r}{did_you_mean(name, found.types)}")
-        # Qualified, since the bare name would mean the text that is selected from the column.
-        by, kind, rows = f"line.{quoted(cursor)}", found.types[cursor], f"{found.name} AS line"
+            if name not in source_table.types:
+                suggestion = did_you_mean(name, source_table.types)
+                raise UsageError(f"source.{setting}: {table} has no column {name!r}{suggestion}")
+        # Qualified, since the bare name would refer to the selected text of that name.
+        by, type_, rows = f"line.{quoted(cursor)}", source_table.types[cursor], f"{source_table.name} AS line"
         newest = server.value(f"SELECT {by}::text FROM {rows} WHERE {by} IS NOT NULL ORDER BY {by} DESC LIMIT 1")
         if newest is not None and newest != after:
-            _wait_for_writers(server, found, wait_seconds)
+            _wait_for_writers(server, source_table, wait_seconds)
         server.rows(
             "SELECT set_config('seg_pipeline.after', $1, false) AS after,"
             " set_config('seg_pipeline.upto', $2, false) AS upto",
             after or "",
             newest or "",
         )
-        past = f"{by} > {AFTER}::{kind}" if after is not None else "true"
-        early = f"{by} {'<=' if cursor in found.unique else '<'} {UPTO}::{kind}" if newest is not None else "false"
+        is_new = f"{by} > {AFTER}::{type_}" if after is not None else "true"
+        at_most = "<=" if cursor in source_table.unique else "<"
+        is_complete = f"{by} {at_most} {UPTO}::{type_}" if newest is not None else "false"
         server.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        [(nameless, behind, waiting, last_cursor)] = server.rows(
-            f"""SELECT (SELECT count(*) FROM {rows} WHERE {by} IS NULL) AS nameless,
-                (SELECT count(*) FROM {rows} WHERE NOT ({past})) AS behind,
-                (SELECT count(*) FROM {rows} WHERE {past} AND NOT ({early})) AS waiting,
-                (SELECT {by}::text FROM {rows} WHERE {past} AND {early} ORDER BY {by} DESC LIMIT 1) AS last_cursor"""
+        [(without_cursor, behind, waiting, last_cursor)] = server.rows(
+            f"""SELECT (SELECT count(*) FROM {rows} WHERE {by} IS NULL) AS without_cursor,
+                (SELECT count(*) FROM {rows} WHERE NOT ({is_new})) AS behind,
+                (SELECT count(*) FROM {rows} WHERE {is_new} AND NOT ({is_complete})) AS waiting,
+                (SELECT {by}::text FROM {rows} WHERE {is_new} AND {is_complete} ORDER BY {by} DESC LIMIT 1)
+                    AS last_cursor"""
         )
-        if nameless:
-            raise DataError(f"{table}: {nameless:,} rows have no {cursor} and so would never be pulled (source.cursor)")
+        if without_cursor:
+            raise DataError(
+                f"{table}: {without_cursor:,} rows have no {cursor} and so would never be pulled (source.cursor)"
+            )
         if last_cursor is None:
-            return Pulled(0, after, waiting, behind)
+            return Pull(0, after, waiting, behind)
         values = ", ".join(f"nullif(line.{quoted(name)}::text, '') AS {quoted(key)}" for key, name in columns.items())
         lines = server.append(
             f"SELECT {values}, row_number() OVER (ORDER BY {by}) AS source_row FROM {rows}"
-            f" WHERE {past} AND {early} ORDER BY {by}",
+            f" WHERE {is_new} AND {is_complete} ORDER BY {by}",
             connection,
             into,
             source_file,
         )
         if lines is None and not server.is_there():
-            raise MachineError(f"{table}: the server went away in mid-pull; none of its rows were loaded")
+            raise MachineError(f"{table}: the connection was lost during the pull; none of its rows were loaded")
         if lines is None:
-            raise DataError(f"{table}: the server could not give every row; SELECT * FROM {table} says why")
-        return Pulled(lines, last_cursor, waiting, behind)
+            raise DataError(f"{table}: the server could not return every row; SELECT * FROM {table} shows why")
+        return Pull(lines, last_cursor, waiting, behind)
 
     return _with_server(uri, table, work)
 
 
 class _Server:
-    """A session of the server. DuckDB reads its answers and makes its parameters, so that pyarrow is not needed."""
+    """A session on the server. DuckDB converts results and parameters, so that pyarrow is not needed."""
 
     def __init__(self, connection: "ServerConnection", reader: duckdb.DuckDBPyConnection):
         self._connection = connection
@@ -249,19 +261,19 @@ class _Server:
             yield server
 
     def run(self, statement: str) -> None:
-        """Runs a statement that has no answer."""
+        """Runs a statement that returns no rows."""
         with closing(self._connection.cursor()) as cursor:
             cursor.execute(statement)
 
     def rows(self, query: str, *parameters: str) -> list[tuple[Any, ...]]:
-        """Returns a small answer. Its columns need different names: pyarrow, if installed, finds them by name."""
-        bound = None
+        """Returns a small result. Its columns need distinct names: pyarrow, if installed, finds them by name."""
+        values = None
         if parameters:
-            values = ", ".join("?::VARCHAR" for _ in parameters)
-            bound = self._reader.sql(f"SELECT {values}", params=list(parameters))
-        # Read as a whole, so that an error comes with its SQLSTATE and not from the middle of a stream.
+            placeholders = ", ".join("?::VARCHAR" for _ in parameters)
+            values = self._reader.sql(f"SELECT {placeholders}", params=list(parameters))
+        # Read as a whole, so that an error has its SQLSTATE, which an error in the middle of a stream lacks.
         with closing(self._connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.use_copy": "false"})) as cursor:
-            cursor.execute(query, bound)
+            cursor.execute(query, values)
             self._reader.register("answer", cursor.fetch_arrow())
             return self._reader.execute("SELECT * FROM answer").fetchall()
 
@@ -269,26 +281,27 @@ class _Server:
         rows = self.rows(query, *parameters)
         return rows[0][0] if rows else None
 
-    def table(self, given: str) -> _Table:
-        rows = self.rows(COLUMNS, given)
+    def table(self, name: str) -> _Table:
+        """Returns a table by its name as written in SQL; raises UsageError if there is no such table."""
+        rows = self.rows(COLUMNS, name)
         if not rows:
-            raise UsageError(f"source.table: the database has no table {given!r}; name it as SCHEMA.TABLE")
-        unique = frozenset(name for _, _, name, _, is_unique in rows if is_unique)
-        return _Table(rows[0][0], rows[0][1], {name: kind for _, _, name, kind, _ in rows}, unique)
+            raise UsageError(f"source.table: the database has no table {name!r}; name it as SCHEMA.TABLE")
+        unique = frozenset(column for _, _, column, _, is_unique in rows if is_unique)
+        return _Table(rows[0][0], rows[0][1], {column: type_ for _, _, column, type_, _ in rows}, unique)
 
     def append(self, query: str, connection: Connection, into: Table | Relation, source_file: str) -> int | None:
-        """Streams an answer into a table of the warehouse; returns None, with nothing appended, if it broke off."""
+        """Streams a result into a table of the warehouse; if the stream breaks, appends nothing and returns None."""
         with closing(self._connection.cursor()) as cursor:
             cursor.execute(query)
-            with connection.registered(cursor.fetch_arrow()) as pulled:
-                lines = f"SELECT *, $source_file AS source_file FROM {pulled}"
+            with connection.registered(cursor.fetch_arrow()) as rows:
+                lines = f"SELECT *, $source_file AS source_file FROM {rows}"
                 try:
                     return connection.insert(into, lines, {"source_file": source_file})
                 except duckdb.InvalidInputException:
-                    return None  # any other error is the warehouse's own, which knows no address
+                    return None  # any other error comes from the warehouse, which does not know the address
 
     def is_there(self) -> bool:
-        """Returns whether the server still answers, even if only to say that the transaction is aborted."""
+        """Returns whether the server still answers, even if only with the error that the transaction is aborted."""
         from adbc_driver_manager import Error
 
         try:
@@ -299,7 +312,7 @@ class _Server:
 
 
 def _wait_for_writers(server: _Server, table: _Table, seconds: float) -> None:
-    """Waits for the transactions that may have drawn values and not committed them yet."""
+    """Waits for transactions that may have drawn values of the cursor without having committed them."""
     deadline = time.monotonic() + seconds
     at_first = set(server.rows(WRITERS, table.oid))
     while at_first & set(server.rows(WRITERS, table.oid)):
@@ -312,7 +325,13 @@ def _wait_for_writers(server: _Server, table: _Table, seconds: float) -> None:
 
 
 def _with_server(uri: SecretStr, table: str, work: Callable[[_Server], Result]) -> Result:
-    """Returns what `work` does on the server; turns its errors into one line that holds nothing of the address."""
+    """Returns the result of a function of the server; turns its errors into one line without any part of the address.
+
+    Args:
+        uri: As in `header`.
+        table: The table, for the error line.
+        work: The function.
+    """
     if find_spec("adbc_driver_postgresql") is None:
         raise UsageError("source.table: reading from PostgreSQL needs: pip install 'seg-pipeline[postgres]'")
     from adbc_driver_manager import Error
@@ -327,29 +346,29 @@ def _with_server(uri: SecretStr, table: str, work: Callable[[_Server], Result]) 
             connected = True
             return work(server)
     except (Error, UnicodeError) as error:
-        failure = _complaint(table, error) if connected else _refusal(error)
-    # Raised here and not where the driver's error is caught: that quotes the address, and must not hang on to this one.
+        failure = _query_error(table, error) if connected else _connection_error(error)
+    # Raised outside the except clause, so that it does not carry the driver's error, which quotes the address.
     raise failure
 
 
-def _refusal(error: Exception) -> SegPipelineError:
-    """Returns the error that says why there is no connection."""
-    for words, kind, reason in REFUSALS:
-        if re.search(words, str(error), re.IGNORECASE):
-            return kind(f"{SOURCE_DATABASE}: no connection to the database: {reason}")
+def _connection_error(error: Exception) -> SegPipelineError:
+    """Returns the error that explains why there is no connection."""
+    for pattern, error_class, reason in CONNECTION_ERRORS:
+        if re.search(pattern, str(error), re.IGNORECASE):
+            return error_class(f"{SOURCE_DATABASE}: no connection to the database: {reason}")
     return MachineError(f"{SOURCE_DATABASE}: no connection to the database")
 
 
-def _complaint(table: str, error: Exception) -> SegPipelineError:
-    """Returns the error that says why a query failed."""
+def _query_error(table: str, error: Exception) -> SegPipelineError:
+    """Returns the error that explains why a query failed."""
     state = getattr(error, "sqlstate", None)
     if state is None or state.startswith(("08", "57P")):
-        return MachineError(f"{table}: the server went away in mid-pull; none of its rows were loaded")
+        return MachineError(f"{table}: the connection was lost during the pull; none of its rows were loaded")
     errors: dict[str, SegPipelineError] = {
         "22023": UsageError(f"source.table: {table!r} is not SCHEMA.TABLE"),
-        "42501": UsageError(f"source.table: the database does not let its user read {table}"),
-        "42883": UsageError(f"source.cursor: the column of {table} is of a type that has no order"),
-        "57014": MachineError(f"{table}: the server cancelled the query, perhaps by a time limit of its own"),
+        "42501": UsageError(f"source.table: the database user may not read {table}"),
+        "42883": UsageError(f"source.cursor: the type of this column of {table} has no order"),
+        "57014": MachineError(f"{table}: the server cancelled the query, perhaps because of a time limit"),
     }
     if state in errors:
         return errors[state]

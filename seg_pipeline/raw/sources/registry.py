@@ -1,4 +1,4 @@
-"""Every kind of source, one line each. All else works from this list."""
+"""The list of all kinds of sources. Other modules work from this list."""
 
 from seg_pipeline.raw.sources.parquet import Parquet
 from seg_pipeline.raw.sources.postgresql import PostgreSQL
@@ -13,5 +13,5 @@ KINDS: tuple[SourceKind, ...] = (
 
 
 def kind_of(name: str) -> SourceKind | None:
-    """Returns the kind of a file or table; None if there is none for such a name."""
+    """Returns the kind of a file or table; None if its name matches no kind."""
     return next((kind for kind in KINDS if kind.matches(name)), None)

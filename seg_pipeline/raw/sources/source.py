@@ -1,6 +1,6 @@
-"""What a kind of source is: the protocol that each kind keeps, and the records that pass between a kind and the ledger.
+"""The protocol that each kind of source follows, and the records that pass between a kind and the ledger.
 
-A kind is one file of this folder and one line of the registry. Nothing outside this folder asks which kind it has.
+A kind is one file of this folder and one line of the registry. Code outside this folder never asks for the kind.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from seg_pipeline.warehouse import Connection, Relation
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What tells cheaply whether a file may have changed."""
+    """Size and time of change of a file; if both are the same as before, the content is not read again."""
 
     bytes: int
     modified_ns: int
@@ -23,7 +23,7 @@ class Fingerprint:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What files have in common that are loaded together. A kind adds what else it needs to read them.
+    """The properties that files must share to be loaded together. A kind adds the properties that it needs.
 
     Attributes:
         header: The columns in their order.
@@ -35,19 +35,20 @@ class Shape:
 
     @property
     def detected(self) -> Mapping[str, str]:
-        """Settings of `source` that were left to the file to decide, with what it decided."""
+        """The settings of `source` that were detected in the file, with their values."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
-class Pulled:
-    """What was loaded from a source that continues.
+class Pull:
+    """The result of loading the new rows of a table.
 
     Attributes:
-        lines: How many lines it was.
-        last_cursor: Where the next load continues; that of the load before if there were no lines.
-        waiting: Rows left to a later load: those of the newest value, and those that are newer than this load's start.
-        behind: Rows up to `after` that are there now; more than were loaded means that some came behind the cursor.
+        lines: The number of rows that were loaded.
+        last_cursor: Where the next load continues; unchanged if there were no new rows.
+        waiting: The number of rows left to a later load: those with the newest value, and those newer than the start
+            of this load.
+        behind: The number of rows up to `after` that exist now; if more than were loaded, some came behind the cursor.
     """
 
     lines: int
@@ -58,14 +59,14 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What is loaded at once: files of one shape, or what a table got since the load before.
+    """Files of one shape, or the new rows of a table, which are loaded together.
 
     Attributes:
-        kind: Loads it.
-        files: Their names, as source_file has them.
-        shape: What they have in common.
+        kind: The kind of source, which loads it.
+        files: The names of the files, as they appear in source_file.
+        shape: The shape of the files.
         columns: Column of raw_orders -> column of the files.
-        after: Where the load before ended; None if there was none, and for files.
+        after: Where the last load ended; None if there was none, and for files.
     """
 
     kind: "SourceKind"
@@ -78,14 +79,14 @@ class Delivery:
     def header(self) -> tuple[str, ...]:
         return self.shape.header
 
-    def load(self, connection: Connection, into: Table | Relation, *, limit: int | None = None) -> Pulled | None:
-        """Appends its lines to a table; see `SourceKind.load`."""
+    def load(self, connection: Connection, into: Table | Relation, *, limit: int | None = None) -> Pull | None:
+        """Appends the lines to a table; see `SourceKind.load`."""
         return self.kind.load(connection, self, into, limit)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What there is to load of some files, and for each file that cannot be read the error that says why."""
+class Discovery:
+    """The deliveries among some files, and the error of each file that cannot be read."""
 
     deliveries: list[Delivery]
     refused: dict[str, SegPipelineError]
@@ -94,52 +95,52 @@ class Found:
 class SourceKind(Protocol):
     """A kind of source.
 
-    Some kinds read files that source.path names: such a file is known by its content, and is loaded again as a whole
-    when that changes. Others read a table that grows, source.table: each load continues where the one before ended.
+    Some kinds read the files that source.path names: a file is recognised by its content, and is loaded again as a
+    whole if that changes. Others read a table that grows (source.table): each load continues where the last one ended.
     """
 
     @property
     def endings(self) -> tuple[str, ...]:
-        """How the names of its files end, in small letters; empty for a kind of table."""
+        """The endings of the names of its files, in lower case; empty for a kind of table."""
 
     @property
     def library(self) -> str | None:
-        """The library that must be imported to read it; None if DuckDB reads it alone."""
+        """The library that reading needs; None if DuckDB needs no other library."""
 
     def matches(self, name: str) -> bool:
-        """Returns whether a file or table of this name is of this kind. The first match in the registry counts."""
+        """Returns whether a file or table of this name is of this kind; the first match in the registry is used."""
 
     def tables(self, source: SourceSettings) -> list[str]:
-        """Returns the names of the tables that the settings name, as `matches` knows them; none for a kind of file."""
+        """Returns the names of the tables in the settings, as `matches` recognises them; none for a kind of file."""
 
     def shape(self, name: str, source: SourceSettings) -> Shape:
         """Returns the header of a file or table, and how to read it.
 
         Raises:
-            SegPipelineError: It cannot be read as the settings say.
+            SegPipelineError: It cannot be read with these settings.
         """
 
     def fingerprint(self, name: str) -> Fingerprint | None:
-        """Returns what changes when a file does; None for a table, of which only a load says what is new."""
+        """Returns the fingerprint of a file; None for a table, whose new rows only a load can find."""
 
     def content_hash(self, name: str) -> str | None:
-        """Returns a digest by which content is recognised under any name; None for a table or if it cannot be read."""
+        """Returns a digest of the content of a file; None if it cannot be read, and for a table."""
 
     def load(
         self, connection: Connection, delivery: Delivery, into: Table | Relation, limit: int | None
-    ) -> Pulled | None:
-        """Appends the lines of a delivery to a table, as text, with the file and the row that each came from.
+    ) -> Pull | None:
+        """Appends the lines of a delivery to a table, as text, with the file and the row that each line came from.
 
         Args:
-            connection: Of the warehouse.
-            delivery: One of this kind.
+            connection: The connection to the warehouse.
+            delivery: A delivery of this kind.
             into: A table with the columns of raw_orders. source_row counts the lines of each file from 1.
-            limit: Load so many lines only, the first ones.
+            limit: The number of lines to load, from the first; None for all.
 
         Returns:
-            What was pulled, for a table; None for files.
+            The result of the pull for a table; None for files.
 
         Raises:
-            DataError: A file or row cannot be read; the line names it.
+            DataError: A file or row cannot be read; the error line names it.
             MachineError: The source cannot be reached.
         """

@@ -1,4 +1,4 @@
-"""Delimited text: csv and its relatives, plain or compressed with gzip, in several encodings."""
+"""Delimited text (csv and similar), plain or compressed with gzip, in several encodings."""
 
 import codecs
 import csv
@@ -24,32 +24,33 @@ from seg_pipeline.raw.sources.places import path_of
 from seg_pipeline.raw.sources.source import Delivery, Shape
 from seg_pipeline.settings import SourceSettings
 from seg_pipeline.tables import Table
-from seg_pipeline.warehouse import Connection, Relation, literal, name_of
+from seg_pipeline.warehouse import Connection, Relation, literal, sql_name
 
 DELIMITERS = ",;\t|"
-# A line may be long; a header longer than this is no header.
+# How much is read to find the header; a first line longer than this is not a header.
 HEADER_BYTES = 1_000_000
-# Of UTF-16 DuckDB reads one byte order and takes the other for an empty file, in a header with a line break it loses
-# its place after a byte order mark, and Windows-1252 it does not know. It is given copies in UTF-8 without a mark.
+# Encodings that DuckDB cannot read reliably, so it reads copies in UTF-8 without a byte order mark: it reads UTF-16 in
+# one byte order only (in the other the file looks empty), miscounts after a byte order mark if the header contains a
+# line break, and does not support Windows-1252.
 COPIED = ("utf-16-le", "utf-16-be", "utf-8-sig", "windows-1252")
 LINE_END = r"\r\n|\n|\r"
 MARK = "\ufeff"
-# What the first bytes of a text say of its encoding, and those of files that are no text.
+# The first bytes of a text with a byte order mark, and those of files that are not text.
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 OTHER_FILES = {b"PAR1": "parquet", b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip archive or a spreadsheet"}
 ENCODINGS = "set source.encoding to utf-8, utf-16, latin-1 or windows-1252"
-NONE_READ = "{}: none of its lines can be read; its quotes or line ends are of no known kind"
+NONE_READ = "{}: none of its lines can be read; its quotes or line ends are of an unknown kind"
 
 
 @dataclass(frozen=True, slots=True)
 class TextShape(Shape):
-    """How text is read.
+    """How a text file is read.
 
     Attributes:
         delimiter: The character between two values, or `whitespace`.
         compression: `none` or `gzip`.
         encoding: `utf-8`, `latin-1` or one of COPIED.
-        line_end: How lines end, if DuckDB would mistake a line break within the header for a line end; else empty.
+        line_end: The line end, if DuckDB would take a line break within the header for one; otherwise empty.
     """
 
     delimiter: str = ","
@@ -68,14 +69,14 @@ class Text(FileKind):
     endings = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 
     def shape(self, name: str, source: SourceSettings) -> TextShape:
-        encoding, start = _start(name, source.encoding)
-        # DuckDB recognises the ending in small letters only and takes other files for plain text.
+        encoding, start = _read_start(name, source.encoding)
+        # DuckDB recognises the ending only in lower case; it would read other files as plain text.
         compression = "gzip" if name.lower().endswith(".gz") else "none"
         delimiter = source.delimiter
         if delimiter == "whitespace":
             header, line_end = tuple(_first_line(start).split()), ""
         else:
-            # What is quoted is part of a name.
+            # Delimiters and line breaks within quotes belong to a name.
             unquoted = re.sub('"[^"]*"', "", start)
             if delimiter == "auto":
                 delimiter = max(DELIMITERS, key=_first_line(unquoted).count)
@@ -97,21 +98,21 @@ class Text(FileKind):
             "compression": "none" if shape.encoding in COPIED else shape.compression,
         }
 
-    def readable(self, delivery: Delivery) -> AbstractContextManager[Mapping[str, str]]:
-        return _copies(delivery) if _shape_of(delivery).encoding in COPIED else super().readable(delivery)
+    def readable_paths(self, delivery: Delivery) -> AbstractContextManager[Mapping[str, str]]:
+        return _copies(delivery) if _shape_of(delivery).encoding in COPIED else super().readable_paths(delivery)
 
     def append(
         self,
         connection: Connection,
         delivery: Delivery,
-        read: Mapping[str, str],
+        paths: Mapping[str, str],
         into: Table | Relation,
         limit: int | None,
     ) -> None:
-        # Rows are numbered once they are in the table: DuckDB keeps their order, and numbering them while it reads
-        # would hold it to one thread. Until then their source_row is 0.
-        table, lines = name_of(into), 0
-        for files in _at_once(connection, list(read)):
+        # Rows are numbered after they were inserted (DuckDB keeps their order); until then their source_row is 0.
+        # Numbering them while reading would restrict DuckDB to one thread.
+        table, lines = sql_name(into), 0
+        for files in _batches(connection, list(paths)):
             lines += connection.insert(
                 into,
                 f"SELECT *, 0 AS source_row FROM ({_lines(delivery)})" + first_rows(limit and limit - lines),
@@ -122,14 +123,14 @@ class Text(FileKind):
         if _shape_of(delivery).encoding in COPIED:
             connection.execute(
                 f"UPDATE {table} SET source_file = delivered"
-                " FROM (SELECT unnest($read) AS read, unnest($delivered) AS delivered)"
-                " WHERE source_row = 0 AND source_file = read",
-                {"read": list(read), "delivered": list(read.values())},
+                " FROM (SELECT unnest($paths) AS path, unnest($delivered) AS delivered)"
+                " WHERE source_row = 0 AND source_file = path",
+                {"paths": list(paths), "delivered": list(paths.values())},
             )
         firsts = f"SELECT source_file, min(rowid) AS first_row FROM {table} WHERE source_row = 0 GROUP BY source_file"
-        with_lines = {name for name, _ in connection.execute(firsts).fetchall()}
+        files_with_lines = {name for name, _ in connection.execute(firsts).fetchall()}
         for file in () if limit else delivery.files:
-            if file not in with_lines:
+            if file not in files_with_lines:
                 self.refuse_unread(delivery, file)
         connection.execute(
             f"UPDATE {table} AS lines SET source_row = lines.rowid - first_row + 1 FROM ({firsts}) AS firsts"
@@ -141,10 +142,10 @@ class Text(FileKind):
             raise DataError(NONE_READ.format(file))
 
     def message(self, file: str, error: duckdb.Error) -> str:
-        said = str(error)
-        if "state machine reached an invalid state" in said:
+        text = str(error)
+        if "state machine reached an invalid state" in text:
             return f"{file}: line ends of more than one kind, or a line break outside of quotes; write it with one kind"
-        if "Invalid unicode" in said and (line := re.search(r"CSV Error on Line: (\d+)", said)):
+        if "Invalid unicode" in text and (line := re.search(r"CSV Error on Line: (\d+)", text)):
             return f"{file}: not utf-8 text (line {line[1]}); {ENCODINGS}"
         return super().message(file, error)
 
@@ -153,11 +154,11 @@ def _shape_of(delivery: Delivery) -> TextShape:
     return cast(TextShape, delivery.shape)
 
 
-def _at_once(connection: Connection, files: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yields the files, so many together that each is read with care.
+def _batches(connection: Connection, files: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yields the files in batches that are small enough for DuckDB to detect a quote that is never closed.
 
-    Given more than two for each of its threads, DuckDB reads every file in one go, and then drops without a word all
-    that follows a quote that is never closed.
+    With more than two files per thread, DuckDB reads each file in one piece, and silently drops everything that follows
+    such a quote.
     """
     size = 2 * connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
     for first in range(0, len(files), size):
@@ -166,7 +167,7 @@ def _at_once(connection: Connection, files: Sequence[str]) -> Iterator[Sequence[
 
 def _has_lines(file: str, shape: TextShape) -> bool:
     """Returns whether anything but blank lines follows the header."""
-    _, start = _start(file, shape.encoding)
+    _, start = _read_start(file, shape.encoding)
     if shape.delimiter == "whitespace":
         return any(line.strip() for line in start.splitlines()[1:])
     lines = csv.reader(io.StringIO(start, newline=""), delimiter=shape.delimiter)
@@ -176,10 +177,10 @@ def _has_lines(file: str, shape: TextShape) -> bool:
 
 @contextmanager
 def _copies(delivery: Delivery) -> Iterator[Mapping[str, str]]:
-    """Yields the paths of copies in UTF-8, each with the delivered file it came from."""
+    """Yields the paths of copies in UTF-8, each mapped to the delivered file it came from."""
     encoding = _shape_of(delivery).encoding
     with tempfile.TemporaryDirectory() as folder:
-        read = {}
+        paths = {}
         for number, file in enumerate(delivery.files):
             copy = Path(folder) / f"{number}.csv"
             try:
@@ -196,18 +197,18 @@ def _copies(delivery: Delivery) -> Iterator[Mapping[str, str]]:
                 if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                     raise MachineError(f"{folder}: {error.strerror}") from None
                 raise DataError(f"{file}: cannot be read: {error}") from None
-            read[str(copy)] = file
-        yield read
+            paths[str(copy)] = file
+        yield paths
 
 
 def _lines(delivery: Delivery) -> str:
     """Returns a query of the lines of `$files` as text, with their file; empty values are NULL.
 
-    Columns are taken by their place, so that the rest of a header may be anything: a name twice, or none.
+    Columns are read by position, so names in the rest of the header may be missing or repeated.
     """
     shape = _shape_of(delivery)
     if shape.delimiter == "whitespace":
-        # No CSV dialect takes runs of blanks, so each line is split here.
+        # No CSV dialect has runs of blanks as a delimiter, so each line is split here.
         width = len(shape.header)
         values = values_of(delivery, lambda name: f"part[{shape.header.index(name) + 1}]")
         message = f"' values, and its header {width}: ' || left(line, {NAME_WIDTH})"
@@ -235,15 +236,19 @@ def _first_line(text: str) -> str:
 
 
 def _header(file: str, start: str, delimiter: str) -> tuple[str, ...]:
-    # A quoted name may have line breaks. If a name is quoted wrongly, DuckDB skips all lines.
+    # A quoted name may contain line breaks. If a name is quoted wrongly, DuckDB would skip all lines.
     try:
         return tuple(next(csv.reader(io.StringIO(start, newline=""), delimiter=delimiter, strict=True)))
     except csv.Error as error:
-        raise DataError(f"{file}: its first line is no header: {error}") from None
+        raise DataError(f"{file}: its first line is not a header: {error}") from None
 
 
-def _start(file: str, setting: str) -> tuple[str, str]:
-    """Returns the encoding of a text file and its first lines, without the byte order mark."""
+def _read_start(file: str, setting: str) -> tuple[str, str]:
+    """Returns the encoding of a text file and its first lines, without the byte order mark.
+
+    Raises:
+        DataError: The file cannot be read, is not text, has another encoding, or begins with an empty line.
+    """
     try:
         with _opened(file) as lines:
             start = lines.read(HEADER_BYTES)
@@ -251,10 +256,10 @@ def _start(file: str, setting: str) -> tuple[str, str]:
         raise DataError(f"{file}: cannot be read: {error}") from None
     for mark, kind in OTHER_FILES.items():
         if start.startswith(mark):
-            raise DataError(f"{file}: no text but {kind}; give it the name of what it is, or export it as csv")
+            raise DataError(f"{file}: not text but {kind}; give the file the right ending, or export it as csv")
     encoding = _encoding(start, setting)
     try:
-        # If more bytes follow, the last character may be cut.
+        # If more bytes follow, the last character may be incomplete.
         text = codecs.getincrementaldecoder(encoding)().decode(start, final=len(start) < HEADER_BYTES)
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: not {encoding.removesuffix('-sig')} text (byte {error.start}); {ENCODINGS}") from None
@@ -263,12 +268,12 @@ def _start(file: str, setting: str) -> tuple[str, str]:
         unmarked = "" if encoding in COPIED else "; if it is UTF-16, set source.encoding=utf-16"
         raise DataError(f"{file}: a NUL byte in line {text[: text.index(chr(0))].count(chr(10)) + 1}{unmarked}")
     if not _first_line(text).strip():
-        raise DataError(f"{file}: empty, or its first line is: a header line is needed")
+        raise DataError(f"{file}: the file or its first line is empty: a header line is needed")
     return encoding, text
 
 
 def _encoding(start: bytes, setting: str) -> str:
-    """Returns the encoding that the first bytes and the setting name; it is never guessed from the rest."""
+    """Returns the encoding, from the byte order mark and the setting; it is never guessed from the content."""
     marked = next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), None)
     if setting == "auto":
         return marked or "utf-8"
@@ -282,10 +287,10 @@ def _encoding(start: bytes, setting: str) -> str:
 
 @contextmanager
 def _opened(file: str) -> Iterator[IO[bytes]]:
-    """Yields the bytes of a text file, unpacked."""
+    """Yields the bytes of a text file, decompressed."""
     with path_of(file).open("rb") as content:
         if not file.lower().endswith(".gz"):
             yield content
         else:
-            with gzip.GzipFile(fileobj=content) as unpacked:
-                yield cast(IO[bytes], unpacked)
+            with gzip.GzipFile(fileobj=content) as decompressed:
+                yield cast(IO[bytes], decompressed)

@@ -16,7 +16,7 @@ from seg_pipeline.models.algorithms.gaussian_mixture import (
 )
 from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
 from seg_pipeline.models.coreset import Coreset, summarise
-from seg_pipeline.models.metrics import score
+from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline_tests.samples import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
 
 MIXTURE = GaussianMixtureAlgorithm()
@@ -187,7 +187,7 @@ def test_degenerate_cells_are_fitted_and_scored_without_crashing(points):
     coreset = Coreset(points, np.arange(1.0, len(points) + 1), exact=True)
     models = MIXTURE.fit_range(coreset, range(1, 9), seed=0, n_init=2)
     assert [model.k for model in models] == list(range(1, len(points) + 1))
-    assert len(score(coreset, models)) == len(models)
+    assert len(metrics_of(coreset, models)) == len(models)
     for model in models:
         assert np.isfinite(model.centers).all()
         assert np.isfinite(model.log_likelihood)

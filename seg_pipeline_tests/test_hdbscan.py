@@ -12,10 +12,11 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.algorithms.hdbscan import HDBSCANAlgorithm, WeightedHDBSCAN, _core_squares, _spanning_tree
+from seg_pipeline.models.candidates import candidate_rows
 from seg_pipeline.models.coreset import Coreset, summarise
-from seg_pipeline.models.metrics import score
-from seg_pipeline.models.stability import stability
-from seg_pipeline.models.store import candidate_rows, read_model
+from seg_pipeline.models.metrics import metrics_of
+from seg_pipeline.models.stability import stability_of
+from seg_pipeline.models.store import read_model
 from seg_pipeline.models.tables import CANDIDATES
 from seg_pipeline.settings import SelectionSettings
 from seg_pipeline.warehouse import Warehouse
@@ -124,7 +125,7 @@ def test_noise_is_a_cluster_of_its_own_and_nobody_is_dropped():
     assert model.centers.tolist() == sorted(model.centers.tolist())
     theirs = HDBSCAN(20, copy=True).fit_predict(points)
     assert adjusted_rand_score(theirs, model.cell_labels) > 0.99
-    [metrics] = score(unsummarised(points), [model])
+    [metrics] = metrics_of(unsummarised(points), [model])
     assert 0.0 < metrics.smallest_share < 0.15
 
 
@@ -151,7 +152,7 @@ def test_a_stored_model_knows_its_noise(tmp_path, points, noise):
 
 def test_refits_on_draws_of_the_customers_find_the_clusters_and_the_noise_again():
     coreset = unsummarised(blobs_in_a_mist())
-    [sure] = stability(DENSITY, coreset, DENSITY.fit_range(coreset, [], seed=0, n_init=1), draws=5, seed=0)
+    [sure] = stability_of(DENSITY, coreset, DENSITY.fit_range(coreset, [], seed=0, n_init=1), draws=5, seed=0)
     assert sure.bootstrap > 0.95
     assert sure.seeds == 1.0
     assert len(sure.jaccard) == 4 and sure.jaccard.min() > 0.75

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
 from seg_pipeline.models.coreset import summarise
-from seg_pipeline.models.metrics import score
+from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline_tests.samples import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
 
 KMEANS = KMeansAlgorithm()
@@ -26,7 +26,7 @@ def test_inertia_on_online_retail_is_within_a_thousandth_of_scikit_learns():
     rfm = online_retail_rfm()
     coreset, _ = summarise(rfm)
     models = KMEANS.fit_range(coreset, range(2, 9), seed=0, n_init=10)
-    for model, metrics in zip(models, score(coreset, models), strict=True):
+    for model, metrics in zip(models, metrics_of(coreset, models), strict=True):
         # More threads would wait in loops, which takes the other tests' cores.
         with threadpool_limits(1):
             theirs = KMeans(model.k, n_init=10, random_state=0).fit(rfm).inertia_

@@ -11,7 +11,7 @@ from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
 from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.coreset import summarise
-from seg_pipeline.models.recount import recounted
+from seg_pipeline.models.night import recount
 from seg_pipeline.settings import FeatureSettings
 from seg_pipeline.warehouse import Warehouse
 
@@ -64,7 +64,7 @@ def test_every_buyer_is_counted_in_the_nearest_cell_of_the_sample(warehouse):
     cells, _ = summarise(apply_transforms(sample, transforms), 40)
 
     with warehouse.get_connection() as connection:
-        found, grid = recounted(connection, cells, transforms, AS_OF)
+        found, grid = recount(connection, cells, transforms, AS_OF)
 
     everyone = read_buyers(warehouse, AS_OF, (*COLUMNS, GRID_PLACE), NAMES)
     points = apply_transforms(everyone, transforms)
@@ -90,6 +90,6 @@ def test_the_cells_of_a_sample_lose_little_more_than_those_of_all(warehouse):
     of_all, _ = summarise(apply_transforms(everyone, transforms), 200)
 
     with warehouse.get_connection() as connection:
-        found, _ = recounted(connection, of_sample, transforms, AS_OF)
+        found, _ = recount(connection, of_sample, transforms, AS_OF)
 
     assert found.lost_share < 1.25 * of_all.lost_share

@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.stability import adjusted_rand, contingency, stability
+from seg_pipeline.models.stability import adjusted_rand, contingency, stability_of
 from seg_pipeline_tests.samples import rfm_like
 from seg_pipeline_tests.test_metrics import FITTED
 
@@ -20,7 +20,7 @@ RANDOM = np.random.default_rng(5)
 def measured(points, algorithm, ks, draws=8, seed=3):
     coreset, _ = summarise(points, 2000)
     models = ALGORITHMS[algorithm].fit_range(coreset, ks, seed=seed, n_init=5)
-    return stability(ALGORITHMS[algorithm], coreset, models, draws=draws, seed=seed)
+    return stability_of(ALGORITHMS[algorithm], coreset, models, draws=draws, seed=seed)
 
 
 def test_the_weighted_index_equals_scikit_learns_on_repeated_rows():
@@ -59,7 +59,7 @@ def test_the_bootstrap_figure_is_that_of_scikit_learn_on_rows_drawn_with_replace
     coreset, _ = summarise(rows)
     models = ALGORITHMS[algorithm].fit_range(coreset, [k], seed=3, n_init=10)
 
-    [sure] = stability(ALGORITHMS[algorithm], coreset, models, draws=10, seed=3)
+    [sure] = stability_of(ALGORITHMS[algorithm], coreset, models, draws=10, seed=3)
 
     assert sure.bootstrap == pytest.approx(theirs, abs=0.05)
 
@@ -131,7 +131,7 @@ def test_a_k_that_no_draw_can_fill_has_no_figure():
     coreset = Coreset(np.array([[0.0], [1.0], [9.0]]), np.array([1.0, 1.0, 1.0]), exact=True)
     models = ALGORITHMS["kmeans"].fit_range(coreset, [3], seed=1, n_init=2)
 
-    [sure] = stability(ALGORITHMS["kmeans"], coreset, models, draws=1, seed=4)
+    [sure] = stability_of(ALGORITHMS["kmeans"], coreset, models, draws=1, seed=4)
 
     # The one draw left out a cell, so that three clusters could not be fitted.
     assert np.random.default_rng([4, 0]).multinomial(3, [1 / 3] * 3).min() == 0

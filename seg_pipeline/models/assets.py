@@ -3,11 +3,11 @@
 import dagster as dg
 
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
-from seg_pipeline.models.candidates import fitted_candidates
+from seg_pipeline.models.candidates import fit_candidates
 from seg_pipeline.models.champions import comparable_champion
 from seg_pipeline.models.drift import drift_rows
 from seg_pipeline.models.model import Algorithm
-from seg_pipeline.models.night_coreset import coreset_of_night
+from seg_pipeline.models.night import coreset_of_night
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.store import coreset_rows, read_coreset
 from seg_pipeline.models.tables import CANDIDATES, CORESET, FEATURE_DRIFT
@@ -77,7 +77,7 @@ def _add_candidates(room: Room, algorithm: Algorithm) -> None:
     @room.asset(table, kinds={algorithm.kind}, deps=[CORESET])
     def candidates(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         warehouse, settings, as_of = shop.warehouse(context), shop.settings_of(context), night_of(context)
-        rows = fitted_candidates(algorithm, read_coreset(warehouse, as_of), settings)
+        rows = fit_candidates(algorithm, read_coreset(warehouse, as_of), settings)
         warehouse.replace_night(table, rows, as_of)
         return built(
             warehouse,

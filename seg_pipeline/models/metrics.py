@@ -53,7 +53,7 @@ class Metrics:
 
 
 @single_threaded()
-def score(coreset: Coreset, models: Sequence[ClusterModel]) -> list[Metrics]:
+def metrics_of(coreset: Coreset, models: Sequence[ClusterModel]) -> list[Metrics]:
     """Metrics of each of `models`, fitted on `coreset`, in their order.
 
     One pass over the distances between cells serves the silhouettes of all; memory stays linear in the cells.

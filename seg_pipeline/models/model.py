@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_pipeline.features.transforms import apply_transforms, invert_transforms
-from seg_pipeline.models.answers import Comparison, Fifths, Variations
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means
+from seg_pipeline.models.explanation import Comparison, Fifths, Variations
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seg_pipeline.features.tables import RFM_FEATURES
-from seg_pipeline.models.answers import Comparison, Fifths, Variations
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.explanation import Comparison, Fifths, Variations
 from seg_pipeline.models.model import Algorithm, ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.warehouse import Connection, Relation

@@ -42,7 +42,7 @@ class Stability:
 
 
 @single_threaded()
-def stability(
+def stability_of(
     algorithm: Algorithm, coreset: Coreset, models: Sequence[ClusterModel], *, draws: int, seed: int
 ) -> list[Stability]:
     """Stability of each of `models`, fitted by `algorithm` on `coreset`, in their order.

@@ -4,8 +4,9 @@ import datetime
 from dataclasses import dataclass
 
 from seg_pipeline.champions.cadence import last_scored
+from seg_pipeline.champions.pinning import pin, unpin
 from seg_pipeline.errors import UsageError
-from seg_pipeline.models.champions import champions_overview, pin, unpin
+from seg_pipeline.models.champions import champions_overview
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline.wiring import warehouse_of

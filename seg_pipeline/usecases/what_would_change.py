@@ -60,7 +60,7 @@ def changes_of(warehouse: Warehouse, champion: Champion, row: "pd.DataFrame", as
         known = number_of(row, name)
         now = fills[name] if known is None else known
         moved = _nearest_change(
-            row, name, now, values, lambda rows: segments_given(champion, variations.completed(rows))
+            row, name, now, values, lambda rows: segments_given(champion, variations.complete(rows))
         )
         to, segment_id = moved or (None, None)
         changes.append(Change(name, now, to, segment_id, None if segment_id is None else names[segment_id]))

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from seg_pipeline.models.algorithms.kmeans import kmeans_labels
-from seg_pipeline.models.answers import Comparison
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.explanation import Comparison
 from seg_pipeline.models.model import (
     ROWS_AT_ONCE,
     Clustering,

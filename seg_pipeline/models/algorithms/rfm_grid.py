@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_pipeline.features.tables import GRID_CELLS
-from seg_pipeline.models.answers import Comparison, Fifths, Variations
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.explanation import Comparison, Fifths, Variations
 from seg_pipeline.models.model import ClusterModel, model_from_labels
 
 if TYPE_CHECKING:

@@ -207,5 +207,5 @@ def test_components_are_numbered_by_their_means_and_a_seed_gives_the_same_bytes_
 def test_a_model_without_covariances_is_refused():
     coreset = unsummarised(np.array([[0.0], [1.0]]))
     [kmeans] = KMeansAlgorithm().fit_range(coreset, [2], seed=0, n_init=1)
-    with pytest.raises(ValueError, match="no Gaussian mixture"):
+    with pytest.raises(ValueError, match="not a Gaussian mixture"):
         MIXTURE.predict(kmeans, coreset.points, coreset)

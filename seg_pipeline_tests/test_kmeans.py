@@ -90,5 +90,5 @@ def test_cells_too_close_to_tell_apart_fill_no_more_clusters():
 
 
 def test_a_k_below_one_is_refused():
-    with pytest.raises(ValueError, match="k = 0"):
+    with pytest.raises(ValueError, match="k is 0"):
         KMEANS.fit_range(unsummarised(np.zeros((3, 1))), [0, 1], seed=0, n_init=1)

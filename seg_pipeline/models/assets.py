@@ -1,4 +1,4 @@
-"""The door of the models room: drift, the coreset, and one table of candidate models per algorithm of the registry."""
+"""The door of the models room: drift, the coreset, and the candidate models of every algorithm of the registry."""
 
 import dagster as dg
 
@@ -15,7 +15,7 @@ from seg_pipeline.ui import built, table_of
 from seg_pipeline.wiring import Room, Shop, night_of
 
 # Columns of the candidates that the UI shows.
-SHOWN = [
+COLUMNS_SHOWN = [
     "k",
     "inertia",
     "silhouette",
@@ -29,7 +29,7 @@ SHOWN = [
 
 
 def assets_of(shop: Shop) -> Room:
-    """Returns the models room: drift, the coreset, and one table of candidate models per algorithm of the registry."""
+    """Returns the models room."""
     room = shop.room("models", nightly=True)
 
     @room.asset(FEATURE_DRIFT, kinds={"python"}, deps=[RFM_FEATURES])
@@ -48,7 +48,7 @@ def assets_of(shop: Shop) -> Room:
             },
         )
 
-    # Customers who have drifted beyond belief are not modelled: the checks of the drift come first.
+    # If customers have drifted beyond drift.psi_critical, the checks of feature_drift stop the night before the fit.
     @room.asset(CORESET, kinds={"numpy"}, deps=[RFM_FEATURES, FEATURE_TRANSFORMS, FEATURE_DRIFT])
     def coreset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         warehouse, settings, as_of = shop.warehouse(context), shop.settings_of(context), night_of(context)
@@ -85,6 +85,6 @@ def _add_candidates(room: Room, algorithm: Algorithm) -> None:
             as_of,
             {
                 "fit_seconds": float(rows["fit_seconds"].sum()),
-                "candidates": table_of(rows[SHOWN]),
+                "candidates": table_of(rows[COLUMNS_SHOWN]),
             },
         )

@@ -138,9 +138,9 @@ def _silhouettes(coreset: Coreset, labelings: Sequence[IntArray]) -> list[float]
 
     A customer's sum of distances to a cluster is a weighted sum over cells. Between two cells, the mean distance of
     customers is the root of the squared distance of the cells' means plus the perpendicular spread of both (see
-    `_perpendicular_spread`). Within a cell of n customers and spread s, the mean squared distance is 2 s n / (n - 1) to
-    each of n - 1 others. Averaged over n, so that all cells are treated alike, that is 2 s (n - 1) / n; its root stands
-    for the distance.
+    `_perpendicular_spread`). Within a cell of n customers and spread s, the mean squared distance is 2 s n / (n - 1),
+    and each customer has n - 1 others. Distances to a cell are always multiplied by all n of its customers, so the root
+    of 2 s (n - 1) / n stands for the distance here.
 
     The customers of a cell do not all have the same nearest other cluster, and the mean of their smallest distances is
     below the smallest of their mean distances. So each cell is represented by two halves. They lie at the root of its
@@ -188,7 +188,7 @@ def _silhouettes(coreset: Coreset, labelings: Sequence[IntArray]) -> list[float]
 
 
 def _half_offsets(coreset: Coreset, rows: slice, squares: FloatArray) -> FloatArray:
-    """Returns the offset (rows, features) of one half of each cell from the cell's mean, towards the nearest other cell.
+    """Returns the offset (rows, features) of one half of each cell from its mean, towards the nearest other cell.
 
     The other half has the opposite offset. `squares` (rows, cells) are the squared distances between the cells' means,
     infinite from a cell to itself.

@@ -17,4 +17,9 @@ def partition_of(as_of: datetime.date) -> str:
 
 def has_night(as_of: datetime.date) -> bool:
     """Tells whether there is a partition for the night: days from the first one to today (UTC) have one."""
-    return FIRST_DAY < as_of <= datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
+    return FIRST_DAY < as_of <= today() + datetime.timedelta(days=1)
+
+
+def today() -> datetime.date:
+    """Returns the day by the machine's clock, in UTC."""
+    return datetime.datetime.now(datetime.UTC).date()

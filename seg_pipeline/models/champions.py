@@ -9,8 +9,7 @@ becomes champion is decided in the champions room.
 import datetime
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from seg_pipeline.models.scoring import Scorer
 from seg_pipeline.models.store import array_of, model_columns, model_of
 from seg_pipeline.models.tables import CHAMPIONS
 from seg_pipeline.settings import Settings
-from seg_pipeline.warehouse import Connection, Parameters, Warehouse
+from seg_pipeline.warehouse import Connection, Parameters, Relation, Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +99,7 @@ def find_champion_of(warehouse: Warehouse, as_of: datetime.date) -> Champion | N
     is no champion at all.
     """
     return _last(warehouse, "in_force_from <= $as_of", {"as_of": as_of}) or _last(
-        warehouse, f"number = (SELECT min(number) FROM {CHAMPIONS.name} WHERE in_force_from > $as_of)", {"as_of": as_of}
+        warehouse, "number = (SELECT min(number) FROM {champions} WHERE in_force_from > $as_of)", {"as_of": as_of}
     )
 
 
@@ -199,37 +198,35 @@ def append_champion(connection: Connection, champion: Champion) -> None:
 
 def largest_segment_id(warehouse: Warehouse) -> int:
     """Returns the largest segment id that any champion has ever had; 0 before the first."""
-    with _table(warehouse) as connection:
-        [(largest,)] = connection.execute(
-            "SELECT coalesce(max(segment.segment_id), 0)"
-            f" FROM (SELECT unnest(segments) AS segment FROM {CHAMPIONS.name})"
-        ).fetchall()
+    [largest] = _read(
+        warehouse,
+        "SELECT coalesce(max(segment.segment_id), 0) AS largest"
+        " FROM (SELECT unnest(segments) AS segment FROM {champions})",
+    )["largest"]
     return int(largest)
 
 
 def champions_overview(warehouse: Warehouse) -> "pd.DataFrame":
     """Returns all champions in the order in which they were put in force, without their numbers."""
-    with _table(warehouse) as connection:
-        return connection.execute(
-            "SELECT number, in_force_from, model_id, fitted_as_of, pinned, customers, why"
-            f" FROM {CHAMPIONS.name} ORDER BY number"
-        ).df()
+    return _read(
+        warehouse,
+        "SELECT number, in_force_from, model_id, fitted_as_of, pinned, customers, why FROM {champions} ORDER BY number",
+    )
 
 
-@contextmanager
-def _table(warehouse: Warehouse) -> "Iterator[Connection]":
-    """Yields a connection to a warehouse that has the table, even if it is empty."""
-    with warehouse.get_connection() as connection:
-        connection.create(CHAMPIONS, or_replace=False)
-        yield connection
+def _read(warehouse: Warehouse, query: str, parameters: Parameters | None = None) -> "pd.DataFrame":
+    """Returns the rows of a query over `{champions}`, the table; before the first champion that is an empty one."""
+    with ExitStack() as stack:
+        connection = stack.enter_context(warehouse.get_connection())
+        champions = Relation(CHAMPIONS.name)
+        if CHAMPIONS.name not in connection.tables_with("model_id"):
+            champions = stack.enter_context(connection.empty_copy(CHAMPIONS))
+        return connection.execute(query, {**(parameters or {}), "champions": champions}).df()
 
 
 def _last(warehouse: Warehouse, where: str, parameters: Parameters) -> Champion | None:
     """Returns the last champion for which a condition holds; None if there is none."""
-    with _table(warehouse) as connection:
-        rows = connection.execute(
-            f"SELECT * FROM {CHAMPIONS.name} WHERE {where} ORDER BY number DESC LIMIT 1", parameters
-        ).df()
+    rows = _read(warehouse, f"SELECT * FROM {{champions}} WHERE {where} ORDER BY number DESC LIMIT 1", parameters)
     return None if rows.empty else _champion_of(rows.iloc[0])
 
 

@@ -72,7 +72,7 @@ def test_the_sum_of_distances_on_online_retail_is_within_a_hundredth_of_many_sta
     assert few.inertia_ <= 1.01 * many.inertia_
 
 
-def test_clusters_are_found_as_generated():
+def test_generated_clusters_are_recovered():
     points, truth = make_blobs(400, centers=4, cluster_std=0.5, random_state=3)
     [model] = MEDOIDS.fit_range(unsummarised(points), [4], seed=0, n_init=10)
     assert adjusted_rand_score(truth, model.cell_labels) == 1.0

@@ -50,7 +50,7 @@ def test_clusters_are_numbered_by_their_centres_whatever_the_seed():
     assert np.array_equal(first.cell_labels, second.cell_labels)
 
 
-def test_the_number_of_threads_does_not_move_a_bit():
+def test_the_result_does_not_depend_on_the_number_of_threads():
     coreset = unsummarised(np.random.default_rng(0).normal(size=(3000, 3)))
     fits = []
     for threads in (1, 2):
@@ -65,7 +65,7 @@ def test_predicted_labels_of_the_cells_are_the_fitted_ones():
         assert np.array_equal(KMEANS.predict(model, coreset.points, coreset)[0], model.cell_labels)
 
 
-def test_confidence_is_one_at_a_centre_and_nothing_halfway_between_two():
+def test_confidence_is_one_at_a_centre_and_zero_halfway_between_two():
     coreset = unsummarised(np.array([[0.0], [10.0]]))
     [model] = KMEANS.fit_range(coreset, [2], seed=0, n_init=1)
     labels, confidence = KMEANS.predict(model, np.array([[0.0], [2.0], [5.0], [10.0], [30.0]]), coreset)

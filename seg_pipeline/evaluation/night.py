@@ -13,7 +13,7 @@ from seg_pipeline.evaluation.tables import (
     VALUE_WINDOW,
 )
 from seg_pipeline.evaluation.value import value_rows, with_value
-from seg_pipeline.models.champions import settled_on
+from seg_pipeline.models.champions import previous_choice
 from seg_pipeline.models.tables import CANDIDATES, METRICS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import Table
@@ -56,7 +56,7 @@ def build_evaluation(
         for table in CANDIDATES.values()
     )
     candidates = with_value(warehouse.read(sweeps, {"as_of": as_of}), warehouse.night(VALUE_TEST, as_of))
-    settled = settled_on(warehouse, settings, as_of)
+    settled = previous_choice(warehouse, settings, as_of)
     report = evaluate_candidates(candidates, settings.selection, settled)
     scenarios = pd.DataFrame(sensitivity(candidates_of(candidates), settings.selection, settled))
     warehouse.replace_night(EVALUATION_REPORT, report, as_of)

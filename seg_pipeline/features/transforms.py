@@ -44,13 +44,13 @@ def fit_transforms(features: "pd.DataFrame", settings: FeatureSettings) -> "pd.D
     rows = []
     for position, name in enumerate(settings.columns):
         values = features[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        known = values[~np.isnan(values)]
-        fill = float(np.median(known)) if known.size else 0.0
+        present = values[~np.isnan(values)]
+        fill = float(np.median(present)) if present.size else 0.0
         filled = np.where(np.isnan(values), fill, values)
         transform = settings.transform_of(name)
         exponent = _yeo_johnson_exponent(filled) if transform == "yeo-johnson" else np.nan
-        shaped = _shaped(filled, transform, exponent)
-        center, scale = _center_and_scale(shaped, settings.scaling)
+        transformed = _transform(filled, transform, exponent)
+        center, scale = _center_and_scale(transformed, settings.scaling)
         rows.append(
             {
                 "position": position,
@@ -76,8 +76,8 @@ def apply_transforms(features: "pd.DataFrame", transforms: "pd.DataFrame") -> Fl
     columns = []
     for row in transforms.sort_values("position").to_dict("records"):
         values = features[row["feature"]].to_numpy(dtype=np.float64, na_value=np.nan)
-        shaped = _shaped(np.where(np.isnan(values), row["fill"], values), row["transform"], row["lambda"])
-        columns.append((shaped - row["center"]) / row["scale"] * row["weight"])
+        transformed = _transform(np.where(np.isnan(values), row["fill"], values), row["transform"], row["lambda"])
+        columns.append((transformed - row["center"]) / row["scale"] * row["weight"])
     return np.column_stack(columns)
 
 
@@ -87,12 +87,12 @@ def invert_transforms(points: FloatArray, transforms: "pd.DataFrame") -> "pd.Dat
 
     columns: dict[str, FloatArray] = {}
     for place, row in enumerate(transforms.sort_values("position").to_dict("records")):
-        shaped = points[:, place] / row["weight"] * row["scale"] + row["center"]
-        columns[row["feature"]] = _unshaped(shaped, row["transform"], row["lambda"])
+        transformed = points[:, place] / row["weight"] * row["scale"] + row["center"]
+        columns[row["feature"]] = _inverse(transformed, row["transform"], row["lambda"])
     return pd.DataFrame(columns)
 
 
-def _shaped(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
+def _transform(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
     if transform == "log1p":
         return np.sign(values) * np.log1p(np.abs(values))
     if transform == "yeo-johnson":
@@ -102,7 +102,7 @@ def _shaped(values: FloatArray, transform: TransformName, exponent: float) -> Fl
     return values
 
 
-def _unshaped(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
+def _inverse(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
     if transform == "log1p":
         return np.sign(values) * np.expm1(np.abs(values))
     if transform == "yeo-johnson":

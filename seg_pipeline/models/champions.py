@@ -136,7 +136,7 @@ def incumbent_of(warehouse: Warehouse, as_of: datetime.date, challenger: str) ->
     )
 
 
-def settled_on(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> tuple[str, int] | None:
+def previous_choice(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> tuple[str, int] | None:
     """Returns the algorithm and number of clusters of the champion before a night, if it has the same settings.
 
     Only the settings that shape a model matter. None if there was no champion, or only one with other settings.

@@ -205,7 +205,7 @@ def _thread_pools() -> ThreadpoolController:
 
 
 class Clustering:
-    """What algorithms share that find their clusters in the modelling features."""
+    """Base of the algorithms that find their clusters in the modelling features."""
 
     kind = "scikitlearn"
     is_baseline = False
@@ -258,7 +258,7 @@ class FitsEachK(ABC):
 
 
 class NearestCenter(Clustering):
-    """What algorithms share whose clusters are the regions around their centres."""
+    """Base of the algorithms whose clusters are the regions around their centres."""
 
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
@@ -282,7 +282,7 @@ class NearestCenter(Clustering):
 
 
 class NearestCell(Clustering):
-    """What algorithms share whose clusters may have any shape."""
+    """Base of the algorithms whose clusters may have any shape."""
 
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:

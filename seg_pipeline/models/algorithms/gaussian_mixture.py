@@ -168,7 +168,7 @@ class WeightedGaussianMixture:
         self.max_iter = max_iter
 
     def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedGaussianMixture:
-        """Fits to `X` (points, features) with weights (points,) above zero; each point weighs 1 if there are none."""
+        """Fits to `X` (points, features) with weights (points,) above zero; all weights are 1 if None."""
         fit_together([self], X, np.ones(len(X)) if sample_weight is None else sample_weight)
         return self
 
@@ -311,7 +311,7 @@ def _pairs(features: int) -> tuple[IntArray, IntArray]:
 
 
 def _moments(points: FloatArray) -> FloatArray:
-    """Returns the moments (moments, points) of points (points, features): 1, the features, and products of two each.
+    """Returns the moments (moments, points) of points (points, features): 1, each feature, the product of each pair.
 
     Log-densities are linear in the moments, and so are the sums that parameters come from, so a step of EM is two
     matrix products. The points must be centred, or a variance would be a small difference of large numbers.

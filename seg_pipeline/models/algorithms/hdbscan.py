@@ -79,7 +79,7 @@ class WeightedHDBSCAN:
         self.min_samples = min_samples
 
     def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedHDBSCAN:
-        """Fits to `X` (points, features) with weights (points,) above zero; each point weighs 1 if there are none.
+        """Fits to `X` (points, features) with weights (points,) above zero; all weights are 1 if None.
 
         Raises:
             ValueError: `min_samples` exceeds the total weight.
@@ -198,7 +198,7 @@ def _excess_of_mass(parents: IntArray, stabilities: FloatArray) -> IntArray:
 
 
 def _core_squares(points: FloatArray, weights: FloatArray, min_samples: float) -> FloatArray:
-    """Returns the squared distance (points,) within which each point has a weight of `min_samples`, with its own."""
+    """Returns the squared distance (points,) within which the weight, with the point's own, reaches `min_samples`."""
     from scipy.spatial.distance import cdist
 
     squares = np.zeros(len(points))

@@ -72,7 +72,7 @@ class WeightedWard:
     heights_: FloatArray
 
     def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedWard:
-        """Builds the tree of `X` (points, features) with weights (points,) above zero; 1 each if there are none."""
+        """Builds the tree of `X` (points, features) with weights (points,) above zero; all weights are 1 if None."""
         weights = np.ones(len(X)) if sample_weight is None else sample_weight
         survivors, absorbed, rises = _chain_merges(X, weights)
         by_height = np.argsort(rises, kind="stable")

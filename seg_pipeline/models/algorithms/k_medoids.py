@@ -73,7 +73,7 @@ class WeightedKMedoids:
         self.max_iter = max_iter
 
     def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedKMedoids:
-        """Fits to `X` (points, features) with weights (points,) above zero; each point weighs 1 if there are none."""
+        """Fits to `X` (points, features) with weights (points,) above zero; all weights are 1 if None."""
         from sklearn.cluster import kmeans_plusplus
 
         weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The summary of customers as weighted cells."""
+"""The coreset: customers summarised as weighted cells."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_few_distinct_rows_are_kept_as_they_are_with_their_counts():
     assert cell_of_row.tolist() == [2, 1, 2, 0]
 
 
-def test_many_distinct_rows_fill_the_allowance(cloud):
+def test_many_distinct_rows_use_all_the_cells_allowed(cloud):
     coreset, _ = summarise(cloud, max_cells=1000)
     assert not coreset.exact
     assert len(coreset.points) == 1000
@@ -116,7 +116,7 @@ def test_a_matrix_without_rows_or_features_is_refused(shape):
         summarise(np.zeros(shape))
 
 
-def test_an_allowance_below_one_cell_is_refused():
+def test_fewer_than_one_cell_is_refused():
     with pytest.raises(ValueError, match="max_cells is 0"):
         summarise(np.zeros((3, 2)), max_cells=0)
 
@@ -126,11 +126,11 @@ def test_a_cell_without_weight_is_refused():
         Coreset(np.zeros((2, 1)), np.array([1.0, 0.0]), exact=True)
 
 
-def test_points_and_weights_that_do_not_fit_together_are_refused():
-    with pytest.raises(ValueError, match="do not fit together"):
+def test_points_and_weights_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="shapes do not match"):
         Coreset(np.zeros((2, 1)), np.ones(3), exact=True)
 
 
-def test_a_spread_of_other_length_is_refused():
-    with pytest.raises(ValueError, match=r"spread \(1,\) do not fit together"):
+def test_a_spread_of_a_different_length_is_refused():
+    with pytest.raises(ValueError, match=r"shapes do not match: .*spread \(1,\)"):
         Coreset(np.zeros((2, 1)), np.ones(2), exact=False, spread=np.ones(1))

@@ -11,7 +11,7 @@ import pytest
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
-from seg_pipeline.models.candidates import fitted_candidates
+from seg_pipeline.models.candidates import fit_candidates
 from seg_pipeline.models.champions import Champion, append_champion, find_champion
 from seg_pipeline.models.coreset import summarise
 from seg_pipeline.models.model import FitsEachK, NearestCenter, model_from_labels
@@ -182,7 +182,7 @@ def test_an_algorithm_that_is_registered_is_fitted_scores_and_explains(scored_sh
     warehouse = scored_shop("halves", k=2)
     decision = explained(warehouse, "100").decision
     coreset = find_champion(warehouse, decision.model_id).scorer.coreset
-    candidates = fitted_candidates(ALGORITHMS["halves"], coreset, settings)
+    candidates = fit_candidates(ALGORITHMS["halves"], coreset, settings)
 
     assert candidates[["algorithm", "k"]].to_numpy().tolist() == [["halves", 2]]
     assert candidates["stability"].notna().all()

@@ -68,7 +68,7 @@ def test_orders_on_the_as_of_day_are_left_out(tmp_path):
     assert found.loc["anna", ["recency_days", "frequency", "monetary"]].to_list() == [2, 1, 10.0]
 
 
-def test_returns_reduce_monetary_and_are_no_orders(tmp_path):
+def test_returns_reduce_monetary_and_are_not_orders(tmp_path):
     found = features_of(
         tmp_path,
         [("1", "anna", "2024-02-01", 10.0), ("C1", "anna", "2024-02-05", -4.0), ("2", "bert", "2024-02-01", 1)],
@@ -227,7 +227,7 @@ def test_a_feature_without_spread_stays_finite(transform, scaling):
 
 
 @pytest.mark.parametrize("transform", ["identity", "log1p", "yeo-johnson"])
-def test_transforms_can_be_taken_back(transform):
+def test_transforms_can_be_inverted(transform):
     table = pd.DataFrame({"monetary": [-250.0, -1.0, 0.0, 0.5, 3.0, 9000.0], "recency_days": [1.0, 2, 3, 5, 8, 700]})
     settings = FeatureSettings(
         columns=("recency_days", "monetary"), transform={"default": transform}, weights={"monetary": 2.0}
@@ -239,7 +239,7 @@ def test_transforms_can_be_taken_back(transform):
     pd.testing.assert_frame_equal(back[["monetary", "recency_days"]], table, rtol=1e-6, atol=1e-6)
 
 
-def test_where_yeo_johnson_levels_off_the_way_back_stays_finite():
+def test_if_yeo_johnson_levels_off_its_inverse_stays_finite():
     transforms = pd.DataFrame(
         [{"position": 0, "feature": "return_rate", "fill": 0.0, "transform": "yeo-johnson", "lambda": -20.0,
           "center": 0.0, "scale": 1.0, "weight": 1.0}]

@@ -53,12 +53,12 @@ def test_a_summary_has_the_gap_of_its_customers():
     assert on_cells == pytest.approx(on_all, abs=0.1)
 
 
-def test_customers_at_as_many_places_as_clusters_have_no_gap_to_state():
+def test_customers_at_as_many_places_as_clusters_have_no_gap():
     [gap] = gaps(unsummarised(np.array([[0.0], [1.0]])), [2])
     assert np.isnan([gap.gap, gap.standard_error]).all()
 
 
-def test_a_k_that_the_references_cannot_fill_has_no_gap_to_state():
+def test_a_k_that_the_references_cannot_fill_has_no_gap():
     coreset = unsummarised(four_blobs(40))
     [gap] = gap_statistic(coreset, fit(coreset, [3], 0), lambda *_: [], seed=0)
     assert np.isnan(gap.gap)

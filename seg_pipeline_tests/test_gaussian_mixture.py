@@ -16,7 +16,7 @@ from seg_pipeline.models.algorithms.gaussian_mixture import (
 )
 from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
 from seg_pipeline.models.coreset import Coreset, summarise
-from seg_pipeline.models.metrics import score
+from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline_tests.samples import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
 
 MIXTURE = GaussianMixtureAlgorithm()
@@ -149,7 +149,7 @@ def test_a_mixture_is_the_same_whether_fitted_alone_or_beside_others(algorithm):
         assert np.array_equal(beside.cell_labels, alone.cell_labels)
 
 
-def test_a_round_cloud_inside_a_wide_one_is_found_where_kmeans_cannot():
+def test_a_round_cloud_inside_a_wide_one_is_found_although_kmeans_cannot():
     rng = np.random.default_rng(0)
     wide, narrow = rng.normal(scale=5.0, size=(500, 2)), rng.normal(scale=0.2, size=(500, 2))
     [model] = MIXTURE.fit_range(unsummarised(np.vstack([wide, narrow])), [2], seed=0, n_init=10)
@@ -183,11 +183,11 @@ def test_a_point_far_from_everything_still_has_a_label():
         pytest.param(np.array([[1.0, 2.0]]), id="one cell"),
     ],
 )
-def test_degenerate_cells_are_fitted_and_scored_without_crashing(points):
+def test_degenerate_cells_can_be_fitted_and_have_metrics(points):
     coreset = Coreset(points, np.arange(1.0, len(points) + 1), exact=True)
     models = MIXTURE.fit_range(coreset, range(1, 9), seed=0, n_init=2)
     assert [model.k for model in models] == list(range(1, len(points) + 1))
-    assert len(score(coreset, models)) == len(models)
+    assert len(metrics_of(coreset, models)) == len(models)
     for model in models:
         assert np.isfinite(model.centers).all()
         assert np.isfinite(model.log_likelihood)
@@ -207,5 +207,5 @@ def test_components_are_numbered_by_their_means_and_a_seed_gives_the_same_bytes_
 def test_a_model_without_covariances_is_refused():
     coreset = unsummarised(np.array([[0.0], [1.0]]))
     [kmeans] = KMeansAlgorithm().fit_range(coreset, [2], seed=0, n_init=1)
-    with pytest.raises(ValueError, match="no Gaussian mixture"):
+    with pytest.raises(ValueError, match="not a Gaussian mixture"):
         MIXTURE.predict(kmeans, coreset.points, coreset)

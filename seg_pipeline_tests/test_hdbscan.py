@@ -12,10 +12,11 @@ from sklearn.metrics import adjusted_rand_score
 from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.algorithms.hdbscan import HDBSCANAlgorithm, WeightedHDBSCAN, _core_squares, _spanning_tree
+from seg_pipeline.models.candidates import candidate_rows
 from seg_pipeline.models.coreset import Coreset, summarise
-from seg_pipeline.models.metrics import score
-from seg_pipeline.models.stability import stability
-from seg_pipeline.models.store import candidate_rows, read_model
+from seg_pipeline.models.metrics import metrics_of
+from seg_pipeline.models.stability import stability_of
+from seg_pipeline.models.store import read_model
 from seg_pipeline.models.tables import CANDIDATES
 from seg_pipeline.settings import SelectionSettings
 from seg_pipeline.warehouse import Warehouse
@@ -57,8 +58,8 @@ def test_labels_are_scikit_learns(name, min_cluster_size, min_samples):
 
 @pytest.mark.parametrize(("min_cluster_size", "min_samples"), SIZES)
 @pytest.mark.parametrize("name", ["wine", "breast_cancer", "blobs", "near blobs", "noisy moons"])
-def test_labels_are_scikit_learns_but_for_points_that_hold_two_clusters_together(name, min_cluster_size, min_samples):
-    """Such a point parts from both at once, at its core distance; scikit-learn leaves it in one, here it is noise."""
+def test_labels_are_scikit_learns_except_for_points_that_join_two_clusters(name, min_cluster_size, min_samples):
+    """Such a point leaves both clusters at its core distance. In scikit-learn it stays in one; here it is noise."""
     points = table(name)
     ours = WeightedHDBSCAN(min_cluster_size, min_samples=min_samples).fit(points).labels_
     theirs = HDBSCAN(min_cluster_size, min_samples=min_samples, copy=True).fit_predict(points)
@@ -116,7 +117,7 @@ def test_a_single_heavy_cell_is_a_cluster():
     assert labels[41] == -1
 
 
-def test_noise_is_a_cluster_of_its_own_and_nobody_is_dropped():
+def test_noise_is_a_cluster_of_its_own_and_no_customer_is_dropped():
     points = blobs_in_a_mist()
     [model] = DENSITY.fit_range(unsummarised(points), range(2, 11), seed=0, n_init=10)
     assert model.k == 4
@@ -124,7 +125,7 @@ def test_noise_is_a_cluster_of_its_own_and_nobody_is_dropped():
     assert model.centers.tolist() == sorted(model.centers.tolist())
     theirs = HDBSCAN(20, copy=True).fit_predict(points)
     assert adjusted_rand_score(theirs, model.cell_labels) > 0.99
-    [metrics] = score(unsummarised(points), [model])
+    [metrics] = metrics_of(unsummarised(points), [model])
     assert 0.0 < metrics.smallest_share < 0.15
 
 
@@ -149,12 +150,12 @@ def test_a_stored_model_knows_its_noise(tmp_path, points, noise):
     assert np.array_equal(read.cell_labels, models[0].cell_labels)
 
 
-def test_refits_on_draws_of_the_customers_find_the_clusters_and_the_noise_again():
+def test_refits_on_bootstrap_samples_find_the_clusters_and_the_noise_again():
     coreset = unsummarised(blobs_in_a_mist())
-    [sure] = stability(DENSITY, coreset, DENSITY.fit_range(coreset, [], seed=0, n_init=1), draws=5, seed=0)
-    assert sure.bootstrap > 0.95
-    assert sure.seeds == 1.0
-    assert len(sure.jaccard) == 4 and sure.jaccard.min() > 0.75
+    [figures] = stability_of(DENSITY, coreset, DENSITY.fit_range(coreset, [], seed=0, n_init=1), draws=5, seed=0)
+    assert figures.bootstrap > 0.95
+    assert figures.seeds == 1.0
+    assert len(figures.jaccard) == 4 and figures.jaccard.min() > 0.75
 
 
 def test_the_summary_shows_the_clusters_that_all_customers_show():
@@ -175,7 +176,7 @@ def test_predicted_labels_of_the_cells_are_the_fitted_ones():
     assert np.all((confidence >= 0.0) & (confidence <= 1.0))
 
 
-def test_moons_are_told_apart_where_kmeans_cannot():
+def test_moons_are_separated_although_kmeans_cannot():
     points, truth = make_moons(500, noise=0.05, random_state=0)
     [model] = DENSITY.fit_range(unsummarised(points), [2], seed=0, n_init=1)
     assert adjusted_rand_score(truth, model.cell_labels) == 1.0
@@ -190,7 +191,7 @@ def test_moons_are_told_apart_where_kmeans_cannot():
         pytest.param(np.linspace(0, 1e-200, 20)[:, None], id="too close to tell apart"),
     ],
 )
-def test_where_density_shows_no_clusters_there_is_no_model(points):
+def test_if_density_shows_no_clusters_there_is_no_model(points):
     assert DENSITY.fit_range(unsummarised(points), [2, 3], seed=0, n_init=1) == []
 
 
@@ -200,12 +201,12 @@ def test_cells_of_many_customers_are_fitted_without_warning():
     assert model.cell_labels[0] == model.cell_labels[1] != model.cell_labels[2]
 
 
-def test_more_samples_than_there_is_weight_are_refused():
+def test_min_samples_above_the_total_weight_is_refused():
     with pytest.raises(ValueError, match="exceeds the total weight"):
         WeightedHDBSCAN(2, min_samples=4).fit(np.zeros((3, 1)))
 
 
-def test_the_number_of_threads_does_not_move_a_bit():
+def test_the_result_does_not_depend_on_the_number_of_threads():
     coreset, _ = summarise(blobs_in_a_mist())
     fits = []
     for threads in (1, 2):

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.algorithms.k_medoids import KMedoidsAlgorithm, WeightedKMedoids, medoid
 from seg_pipeline.models.coreset import Coreset, summarise
-from seg_pipeline.models.metrics import score
+from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline_tests.samples import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
 
 MEDOIDS = KMedoidsAlgorithm()
@@ -72,7 +72,7 @@ def test_the_sum_of_distances_on_online_retail_is_within_a_hundredth_of_many_sta
     assert few.inertia_ <= 1.01 * many.inertia_
 
 
-def test_clusters_are_found_as_generated():
+def test_generated_clusters_are_recovered():
     points, truth = make_blobs(400, centers=4, cluster_std=0.5, random_state=3)
     [model] = MEDOIDS.fit_range(unsummarised(points), [4], seed=0, n_init=10)
     assert adjusted_rand_score(truth, model.cell_labels) == 1.0
@@ -99,7 +99,7 @@ def test_an_extreme_customer_moves_no_medoid():
 def test_predicted_labels_of_the_cells_are_the_fitted_ones_and_a_medoid_is_certain():
     coreset, _ = summarise(np.random.default_rng(0).normal(size=(20_000, 3)), max_cells=2000)
     models = MEDOIDS.fit_range(coreset, range(2, 9), seed=0, n_init=2)
-    assert len(score(coreset, models)) == len(models)
+    assert len(metrics_of(coreset, models)) == len(models)
     for model in models:
         assert model.centers.tolist() == sorted(model.centers.tolist())
         assert np.array_equal(MEDOIDS.predict(model, coreset.points, coreset)[0], model.cell_labels)

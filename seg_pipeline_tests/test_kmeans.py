@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
 from seg_pipeline.models.coreset import summarise
-from seg_pipeline.models.metrics import score
+from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline_tests.samples import labelled_table, online_retail_rfm, unsummarised, with_repeated_rows
 
 KMEANS = KMeansAlgorithm()
@@ -26,7 +26,7 @@ def test_inertia_on_online_retail_is_within_a_thousandth_of_scikit_learns():
     rfm = online_retail_rfm()
     coreset, _ = summarise(rfm)
     models = KMEANS.fit_range(coreset, range(2, 9), seed=0, n_init=10)
-    for model, metrics in zip(models, score(coreset, models), strict=True):
+    for model, metrics in zip(models, metrics_of(coreset, models), strict=True):
         # More threads would wait in loops, which takes the other tests' cores.
         with threadpool_limits(1):
             theirs = KMeans(model.k, n_init=10, random_state=0).fit(rfm).inertia_
@@ -50,7 +50,7 @@ def test_clusters_are_numbered_by_their_centres_whatever_the_seed():
     assert np.array_equal(first.cell_labels, second.cell_labels)
 
 
-def test_the_number_of_threads_does_not_move_a_bit():
+def test_the_result_does_not_depend_on_the_number_of_threads():
     coreset = unsummarised(np.random.default_rng(0).normal(size=(3000, 3)))
     fits = []
     for threads in (1, 2):
@@ -65,7 +65,7 @@ def test_predicted_labels_of_the_cells_are_the_fitted_ones():
         assert np.array_equal(KMEANS.predict(model, coreset.points, coreset)[0], model.cell_labels)
 
 
-def test_confidence_is_one_at_a_centre_and_nothing_halfway_between_two():
+def test_confidence_is_one_at_a_centre_and_zero_halfway_between_two():
     coreset = unsummarised(np.array([[0.0], [10.0]]))
     [model] = KMEANS.fit_range(coreset, [2], seed=0, n_init=1)
     labels, confidence = KMEANS.predict(model, np.array([[0.0], [2.0], [5.0], [10.0], [30.0]]), coreset)
@@ -90,5 +90,5 @@ def test_cells_too_close_to_tell_apart_fill_no_more_clusters():
 
 
 def test_a_k_below_one_is_refused():
-    with pytest.raises(ValueError, match="k = 0"):
+    with pytest.raises(ValueError, match="k is 0"):
         KMEANS.fit_range(unsummarised(np.zeros((3, 1))), [0, 1], seed=0, n_init=1)

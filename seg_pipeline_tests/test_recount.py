@@ -1,4 +1,4 @@
-"""Where Python sees a sample of the customers only: its cells are counted with all of them, in the database."""
+"""If Python sees only a sample of the customers, the database counts all of them in the cells of the sample."""
 
 import datetime
 
@@ -11,7 +11,7 @@ from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
 from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.coreset import summarise
-from seg_pipeline.models.recount import recounted
+from seg_pipeline.models.night import recount
 from seg_pipeline.settings import FeatureSettings
 from seg_pipeline.warehouse import Warehouse
 
@@ -22,7 +22,7 @@ NAMES = {"names": list(GRID_CELLS)}
 
 @pytest.fixture
 def warehouse(tmp_path):
-    """A warehouse with the features of 3,000 buyers and of ten who have only returned something."""
+    """A warehouse with the features of 3,000 buyers, and of ten customers who have only returned something."""
     random = np.random.default_rng(1)
     customers = pd.DataFrame(
         {
@@ -36,16 +36,16 @@ def warehouse(tmp_path):
     filled = {column.name: 1 for column in RFM_FEATURES.columns if not column.nullable and column.type != "DATE"}
     filled = {name: value for name, value in filled.items() if name not in customers}
     dates = {column.name: AS_OF for column in RFM_FEATURES.columns if column.type == "DATE" and column.name != "as_of"}
-    made = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
-    made.replace_night(RFM_FEATURES, customers.assign(**filled, **dates), AS_OF)
-    return made
+    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
+    warehouse.replace_night(RFM_FEATURES, customers.assign(**filled, **dates), AS_OF)
+    return warehouse
 
 
 def few(warehouse, most):
     return Warehouse(database=warehouse.database, most_customers=most)
 
 
-def test_a_sample_of_the_buyers_is_as_large_as_told_and_the_same_each_time(warehouse):
+def test_a_sample_of_the_buyers_has_the_size_asked_for_and_is_the_same_each_time(warehouse):
     columns = ("customer_id AS id", *COLUMNS)
     everyone = read_buyers(warehouse, AS_OF, columns)
     some = read_buyers(few(warehouse, 500), AS_OF, columns)
@@ -64,7 +64,7 @@ def test_every_buyer_is_counted_in_the_nearest_cell_of_the_sample(warehouse):
     cells, _ = summarise(apply_transforms(sample, transforms), 40)
 
     with warehouse.get_connection() as connection:
-        found, grid = recounted(connection, cells, transforms, AS_OF)
+        counted, grid = recount(connection, cells, transforms, AS_OF)
 
     everyone = read_buyers(warehouse, AS_OF, (*COLUMNS, GRID_PLACE), NAMES)
     points = apply_transforms(everyone, transforms)
@@ -72,14 +72,14 @@ def test_every_buyer_is_counted_in_the_nearest_cell_of_the_sample(warehouse):
     members = [np.flatnonzero(nearest == cell) for cell in np.unique(nearest)]
     means = np.array([points[one].mean(axis=0) for one in members])
     order = np.lexsort(means.T[::-1])
-    assert found.weights.sum() == 3000
-    np.testing.assert_array_equal(found.weights, np.array([len(one) for one in members])[order])
-    np.testing.assert_allclose(found.points, means[order], atol=1e-9)
+    assert counted.weights.sum() == 3000
+    np.testing.assert_array_equal(counted.weights, np.array([len(one) for one in members])[order])
+    np.testing.assert_allclose(counted.points, means[order], atol=1e-9)
     spread = [((points[one] - points[one].mean(axis=0)) ** 2).sum(axis=1).mean() for one in members]
-    np.testing.assert_allclose(found.spread, np.array(spread)[order], atol=1e-9)
+    np.testing.assert_allclose(counted.spread, np.array(spread)[order], atol=1e-9)
     places = [np.bincount(everyone["grid_place"].to_numpy()[one], minlength=len(GRID_CELLS)) for one in members]
     np.testing.assert_array_equal(grid, np.array(places)[order])
-    assert not found.exact
+    assert not counted.exact
 
 
 def test_the_cells_of_a_sample_lose_little_more_than_those_of_all(warehouse):
@@ -90,6 +90,6 @@ def test_the_cells_of_a_sample_lose_little_more_than_those_of_all(warehouse):
     of_all, _ = summarise(apply_transforms(everyone, transforms), 200)
 
     with warehouse.get_connection() as connection:
-        found, _ = recounted(connection, of_sample, transforms, AS_OF)
+        counted, _ = recount(connection, of_sample, transforms, AS_OF)
 
-    assert found.lost_share < 1.25 * of_all.lost_share
+    assert counted.lost_share < 1.25 * of_all.lost_share

@@ -1,4 +1,4 @@
-"""Stability: sure of real groups, unsure of cuts through a cloud, and the index itself against scikit-learn."""
+"""Stability: high for real groups, low for cuts through a cloud; and the index itself against scikit-learn."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.coreset import Coreset, summarise
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.stability import adjusted_rand, contingency, stability
+from seg_pipeline.models.stability import adjusted_rand, contingency, stability_of
 from seg_pipeline_tests.samples import rfm_like
 from seg_pipeline_tests.test_metrics import FITTED
 
@@ -20,7 +20,7 @@ RANDOM = np.random.default_rng(5)
 def measured(points, algorithm, ks, draws=8, seed=3):
     coreset, _ = summarise(points, 2000)
     models = ALGORITHMS[algorithm].fit_range(coreset, ks, seed=seed, n_init=5)
-    return stability(ALGORITHMS[algorithm], coreset, models, draws=draws, seed=seed)
+    return stability_of(ALGORITHMS[algorithm], coreset, models, draws=draws, seed=seed)
 
 
 def test_the_weighted_index_equals_scikit_learns_on_repeated_rows():
@@ -32,7 +32,7 @@ def test_the_weighted_index_equals_scikit_learns_on_repeated_rows():
     assert found == pytest.approx(adjusted_rand_score(labels.repeat(weights), others.repeat(weights)), abs=1e-12)
 
 
-def test_the_same_clustering_agrees_wholly_whatever_its_numbers():
+def test_the_same_clustering_has_index_one_however_its_clusters_are_numbered():
     labels = np.array([0, 0, 1, 2])
 
     assert adjusted_rand(contingency(labels, np.array([5, 5, 0, 1]), np.array([3.0, 1.0, 2.0, 9.0]))) == 1.0
@@ -59,23 +59,23 @@ def test_the_bootstrap_figure_is_that_of_scikit_learn_on_rows_drawn_with_replace
     coreset, _ = summarise(rows)
     models = ALGORITHMS[algorithm].fit_range(coreset, [k], seed=3, n_init=10)
 
-    [sure] = stability(ALGORITHMS[algorithm], coreset, models, draws=10, seed=3)
+    [figures] = stability_of(ALGORITHMS[algorithm], coreset, models, draws=10, seed=3)
 
-    assert sure.bootstrap == pytest.approx(theirs, abs=0.05)
+    assert figures.bootstrap == pytest.approx(theirs, abs=0.05)
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "hierarchical", "gaussian_mixture"])
-def test_groups_that_are_real_are_found_again_in_every_draw(algorithm):
+def test_every_bootstrap_sample_gives_real_groups_again(algorithm):
     points, _ = make_blobs(600, centers=3, n_features=2, cluster_std=0.4, random_state=1)
 
-    [sure] = measured(points, algorithm, [3])
+    [figures] = measured(points, algorithm, [3])
 
-    assert sure.bootstrap > 0.99
-    assert sure.seeds > 0.99
-    assert sure.jaccard.min() > 0.98
+    assert figures.bootstrap > 0.99
+    assert figures.seeds > 0.99
+    assert figures.jaccard.min() > 0.98
 
 
-def test_cuts_through_a_cloud_are_told_from_groups():
+def test_cuts_through_a_cloud_are_less_stable_than_real_groups():
     cloud = RANDOM.normal(size=(900, 3))
 
     three, seven = measured(cloud, "kmeans", [3, 7])
@@ -84,14 +84,14 @@ def test_cuts_through_a_cloud_are_told_from_groups():
     assert seven.jaccard.min() < 0.6
 
 
-def test_one_real_group_stays_sure_where_the_rest_is_a_cloud():
+def test_one_real_group_is_stable_even_if_the_rest_is_a_cloud():
     cloud = np.vstack([RANDOM.normal(size=(600, 2)), RANDOM.normal(12.0, 0.2, size=(200, 2))])
 
-    [sure] = measured(cloud, "kmeans", [5])
+    [figures] = measured(cloud, "kmeans", [5])
 
     # Clusters are numbered by their first coordinate: the far group is the last.
-    assert sure.jaccard[-1] > 0.99
-    assert sure.jaccard[:-1].max() < 0.95
+    assert figures.jaccard[-1] > 0.99
+    assert figures.jaccard[:-1].max() < 0.95
 
 
 @pytest.mark.parametrize("algorithm", FITTED.values(), ids=FITTED)
@@ -105,17 +105,17 @@ def test_an_algorithm_labels_as_it_predicts(algorithm):
 
 
 @pytest.mark.parametrize("name", [name for name in FITTED if not FITTED[name].is_random])
-def test_what_says_that_nothing_is_random_takes_no_notice_of_the_seed(name):
+def test_an_algorithm_without_randomness_ignores_the_seed(name):
     coreset, _ = summarise(rfm_like(3000), 400)
     one, other = (FITTED[name].fit_range(coreset, [5], seed=seed, n_init=1) for seed in (0, 1))
     assert one
     np.testing.assert_array_equal(one[0].cell_labels, other[0].cell_labels)
 
 
-def test_what_has_nothing_random_agrees_with_itself_across_seeds():
-    [sure] = measured(RANDOM.normal(size=(300, 2)), "hierarchical", [4])
+def test_an_algorithm_without_randomness_is_stable_across_seeds():
+    [figures] = measured(RANDOM.normal(size=(300, 2)), "hierarchical", [4])
 
-    assert sure.seeds == 1.0
+    assert figures.seeds == 1.0
 
 
 def test_the_same_seed_gives_the_same_figures():
@@ -127,13 +127,13 @@ def test_the_same_seed_gives_the_same_figures():
     np.testing.assert_array_equal(first.jaccard, again.jaccard)
 
 
-def test_a_k_that_no_draw_can_fill_has_no_figure():
+def test_a_k_that_no_bootstrap_sample_can_fill_has_no_stability():
     coreset = Coreset(np.array([[0.0], [1.0], [9.0]]), np.array([1.0, 1.0, 1.0]), exact=True)
     models = ALGORITHMS["kmeans"].fit_range(coreset, [3], seed=1, n_init=2)
 
-    [sure] = stability(ALGORITHMS["kmeans"], coreset, models, draws=1, seed=4)
+    [figures] = stability_of(ALGORITHMS["kmeans"], coreset, models, draws=1, seed=4)
 
     # The one draw left out a cell, so that three clusters could not be fitted.
     assert np.random.default_rng([4, 0]).multinomial(3, [1 / 3] * 3).min() == 0
-    assert np.isnan(sure.bootstrap)
-    assert np.isnan(sure.jaccard).all()
+    assert np.isnan(figures.bootstrap)
+    assert np.isnan(figures.jaccard).all()

@@ -32,7 +32,7 @@ from seg_pipeline.models.champions import (
 )
 from seg_pipeline.models.drift import training_summary
 from seg_pipeline.models.gates import failed_gate
-from seg_pipeline.models.metrics import score
+from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline.models.model import model_from_labels
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.scoring import Scorer, label_customers
@@ -248,7 +248,7 @@ def _incumbent_performance(incumbent: Champion, challenger: Scorer, selection: S
     segment_of = dict(zip(incumbent.segments["cluster"], incumbent.segments["segment_id"], strict=True))
     labels = np.array([segment_of[cluster] for cluster in incumbent.scorer.label(customers)[0]])
     model = model_from_labels(incumbent.scorer.model.algorithm, coreset, labels)
-    [measured] = score(coreset, [model])
+    [measured] = metrics_of(coreset, [model])
     return Performance(
         score_without_value(measured.silhouette, measured.explained_share, incumbent.stability, selection),
         measured.silhouette,

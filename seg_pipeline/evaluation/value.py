@@ -16,8 +16,8 @@ from seg_pipeline.evaluation.outcomes import PROFILE_FEATURES, Outcomes
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, summarise
 from seg_pipeline.models.model import ClusterModel
+from seg_pipeline.models.parallel import parallel_map
 from seg_pipeline.models.registry import ALGORITHMS, BASELINE
-from seg_pipeline.models.side_by_side import side_by_side
 from seg_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def fit_segmentations(customers: "pd.DataFrame", groups: IntArray, settings: Set
     fit = partial(_fit, coreset, ks, models.seed, models.n_init)
     candidates = [
         Segmentation(model.algorithm, model.k, renumber_by_spend(model.cell_labels[cell_of_customer], spend))
-        for fitted in side_by_side(fit, models.algorithms)
+        for fitted in parallel_map(fit, models.algorithms)
         for model in fitted
     ]
     grid = np.unique(customers["grid_place"].to_numpy(dtype=np.int64), return_inverse=True)[1]

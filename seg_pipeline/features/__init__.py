@@ -1,1 +1,1 @@
-"""Data preparation, second half: what is known of each customer on a night, and on which scale they are compared."""
+"""The second half of data preparation: each customer's features on a night, and the scale on which they compare."""

@@ -1,4 +1,4 @@
-"""The door of the features room: what each customer's orders say by the night, and on which scale they are compared."""
+"""The door of the features room: each customer's features on a night, and the scale on which they compare."""
 
 import dagster as dg
 

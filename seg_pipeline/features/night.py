@@ -1,4 +1,4 @@
-"""One night of rfm_features."""
+"""Builds one night of rfm_features."""
 
 import datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ def build_features(warehouse: Warehouse, as_of: datetime.date) -> None:
     """Replaces the night's rows of rfm_features.
 
     Raises:
-        DataError: No order is before the night; a customer's lines add up to more than 14 digits.
+        DataError: There are no orders before the night, or a customer's lines add up to more than 14 digits.
     """
     first = warehouse.value("SELECT CAST(min(ordered_at) AS DATE) FROM prepared.clean_orders")
     if as_of <= first:

@@ -1,11 +1,11 @@
--- One row per customer with a clean line before the night: recency, frequency, monetary and how they buy.
+-- One row per customer with a clean line before the night: recency, frequency, monetary, and how the customer buys.
 WITH
 lines AS (
     SELECT *, CAST(ordered_at AS DATE) AS ordered_on
     FROM prepared.clean_orders
     WHERE ordered_at < $as_of
 ),
--- One row per order keeps the counting of distinct orders cheap. An order that only returns goods is no purchase.
+-- One row per order, so that counting distinct orders is cheap. An order that only returns goods is not a purchase.
 orders AS (
     SELECT
         customer_id,
@@ -35,7 +35,7 @@ customers AS (
     FROM orders
     GROUP BY customer_id
 ),
--- Read twice below, for the cuts and for the scores, and dear to make.
+-- Materialized because it is expensive and read twice below: for the cuts and for the scores.
 measured AS MATERIALIZED (
     SELECT
         customer_id,
@@ -55,7 +55,7 @@ measured AS MATERIALIZED (
         CASE WHEN purchased > 0 THEN purchased_lately / purchased END AS recent_share
     FROM customers
 ),
--- The values that part the buyers into fifths. DuckDB form: quantile_disc with a list.
+-- The values that divide the buyers into fifths. quantile_disc with a list is DuckDB's own.
 cuts AS (
     SELECT
         quantile_disc(recency_days, [0.2, 0.4, 0.6, 0.8]) AS recency_days,
@@ -64,8 +64,8 @@ cuts AS (
     FROM measured
     WHERE frequency > 0
 ),
--- A score depends on the value alone, so equal customers score alike. The newest buyers score 5 however many share
--- their day; the least frequent and the least valuable score 1 however many they are.
+-- A score depends on the value alone, so equal customers get equal scores. The most recent buyers score 5 however many
+-- there are; the least frequent and the least valuable score 1 however many there are.
 scored AS (
     SELECT
         measured.*,
@@ -80,7 +80,7 @@ scored AS (
 SELECT
     $as_of AS as_of,
     *,
-    -- The public R x F grid: 25 cells, ten names, each cell once.
+    -- The public R x F grid: ten names for its 25 cells.
     CASE
         WHEN frequency = 0 THEN 'No purchases'
         WHEN r_score = 5 AND f_score >= 4 THEN 'Champions'

@@ -1,4 +1,4 @@
-"""From features to the matrix that customers are compared in. One code for fitting and for scoring."""
+"""Turns features into the matrix in which customers are compared. Fitting and scoring both use this code."""
 
 from typing import TYPE_CHECKING
 
@@ -13,38 +13,44 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FloatArray = npt.NDArray[np.float64]
+# Stands for every value that the inverse of a transform cannot represent.
 _LARGEST = 1e30
 
 MODELLING_FEATURES = tuple(FEATURES)
 
 
 def check_columns(settings: FeatureSettings) -> None:
-    """Raises UsageError where features.columns names what is no numeric column of rfm_features."""
+    """Checks the features that the settings name.
+
+    Raises:
+        UsageError: features.columns names a column that is not a numeric column of rfm_features.
+    """
     for name in settings.columns:
         if name not in MODELLING_FEATURES:
             raise UsageError(
-                f"features.columns: {name!r} is no feature{did_you_mean(name, MODELLING_FEATURES)}"
+                f"features.columns: {name!r} is not a feature{did_you_mean(name, MODELLING_FEATURES)}"
                 f"; features are {', '.join(MODELLING_FEATURES)}"
             )
 
 
 def fit_transforms(features: "pd.DataFrame", settings: FeatureSettings) -> "pd.DataFrame":
-    """The rows of feature_transforms for these customers (one row per buyer).
+    """Fits the transforms to the features of a night's buyers (one row each); returns the rows of feature_transforms.
 
-    Yeo-Johnson's exponent is the maximum likelihood one (Yeo and Johnson 2000). A feature without spread gets scale 1.
+    The exponent of Yeo-Johnson is the maximum likelihood estimate (Yeo and Johnson 2000). A feature without spread gets
+    scale 1.
     """
     import pandas as pd
 
     rows = []
     for position, name in enumerate(settings.columns):
         values = features[name].to_numpy(dtype=np.float64, na_value=np.nan)
-        known = values[~np.isnan(values)]
-        fill = float(np.median(known)) if known.size else 0.0
+        present = values[~np.isnan(values)]
+        fill = float(np.median(present)) if present.size else 0.0
         filled = np.where(np.isnan(values), fill, values)
         transform = settings.transform_of(name)
         exponent = _yeo_johnson_exponent(filled) if transform == "yeo-johnson" else np.nan
-        shaped = _shaped(filled, transform, exponent)
-        center, scale = _center_and_scale(shaped, settings.scaling)
+        transformed = _transform(filled, transform, exponent)
+        center, scale = _center_and_scale(transformed, settings.scaling)
         rows.append(
             {
                 "position": position,
@@ -61,27 +67,32 @@ def fit_transforms(features: "pd.DataFrame", settings: FeatureSettings) -> "pd.D
 
 
 def apply_transforms(features: "pd.DataFrame", transforms: "pd.DataFrame") -> FloatArray:
-    """The matrix (customers, features) in transformed units, a column per row of feature_transforms."""
+    """Returns the customers' features in transformed units (customers, features), in the order of the transforms.
+
+    Args:
+        features: A row per customer, with a column per feature; missing values are filled.
+        transforms: The rows of feature_transforms.
+    """
     columns = []
     for row in transforms.sort_values("position").to_dict("records"):
         values = features[row["feature"]].to_numpy(dtype=np.float64, na_value=np.nan)
-        shaped = _shaped(np.where(np.isnan(values), row["fill"], values), row["transform"], row["lambda"])
-        columns.append((shaped - row["center"]) / row["scale"] * row["weight"])
+        transformed = _transform(np.where(np.isnan(values), row["fill"], values), row["transform"], row["lambda"])
+        columns.append((transformed - row["center"]) / row["scale"] * row["weight"])
     return np.column_stack(columns)
 
 
 def invert_transforms(points: FloatArray, transforms: "pd.DataFrame") -> "pd.DataFrame":
-    """The features that stand at points (rows, features) in transformed units; the way back of `apply_transforms`."""
+    """Returns the features at points (rows, features) in transformed units: the inverse of `apply_transforms`."""
     import pandas as pd
 
     columns: dict[str, FloatArray] = {}
     for place, row in enumerate(transforms.sort_values("position").to_dict("records")):
-        shaped = points[:, place] / row["weight"] * row["scale"] + row["center"]
-        columns[row["feature"]] = _unshaped(shaped, row["transform"], row["lambda"])
+        transformed = points[:, place] / row["weight"] * row["scale"] + row["center"]
+        columns[row["feature"]] = _inverse(transformed, row["transform"], row["lambda"])
     return pd.DataFrame(columns)
 
 
-def _shaped(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
+def _transform(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
     if transform == "log1p":
         return np.sign(values) * np.log1p(np.abs(values))
     if transform == "yeo-johnson":
@@ -91,7 +102,7 @@ def _shaped(values: FloatArray, transform: TransformName, exponent: float) -> Fl
     return values
 
 
-def _unshaped(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
+def _inverse(values: FloatArray, transform: TransformName, exponent: float) -> FloatArray:
     if transform == "log1p":
         return np.sign(values) * np.expm1(np.abs(values))
     if transform == "yeo-johnson":
@@ -100,7 +111,7 @@ def _unshaped(values: FloatArray, transform: TransformName, exponent: float) -> 
         # Below zero Yeo-Johnson is Box-Cox of 1 - x with the exponent mirrored at 1.
         above, below = np.maximum(values, 0.0), np.maximum(-values, 0.0)
         raw = np.where(values >= 0, inv_boxcox1p(above, exponent), -inv_boxcox1p(below, 2.0 - exponent))
-        # With some exponents it levels off: up there one number stands for all that are as large.
+        # With some exponents the transform levels off: values beyond its limit have no inverse.
         return np.clip(np.nan_to_num(raw, nan=_LARGEST), -_LARGEST, _LARGEST)
     return values
 
@@ -108,7 +119,7 @@ def _unshaped(values: FloatArray, transform: TransformName, exponent: float) -> 
 def _yeo_johnson_exponent(values: FloatArray) -> float:
     from scipy.stats import yeojohnson_normmax
 
-    # Without spread every exponent is as likely as another.
+    # Without spread, all exponents are equally likely.
     return float(yeojohnson_normmax(values)) if np.ptp(values) > 0 else 1.0
 
 
@@ -120,5 +131,5 @@ def _center_and_scale(values: FloatArray, scaling: str) -> tuple[float, float]:
         scale = high - low
     else:
         center, scale = 0.0, 1.0
-    # Below rounding error a spread is none.
+    # A spread below the rounding error counts as none.
     return center, scale if scale > 1e-12 * max(1.0, abs(center)) else 1.0

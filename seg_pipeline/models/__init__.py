@@ -1,1 +1,1 @@
-"""Candidate models: every algorithm, for every number of clusters, fitted and scored on weighted cells."""
+"""Candidate models: every algorithm is fitted on weighted cells and assessed, for every number of clusters."""

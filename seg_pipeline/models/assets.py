@@ -1,13 +1,13 @@
-"""The door of the models room: drift, the coreset, and one table of candidate models per algorithm of the registry."""
+"""The door of the models room: drift, the coreset, and the candidate models of every algorithm of the registry."""
 
 import dagster as dg
 
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
-from seg_pipeline.models.candidates import fitted_candidates
+from seg_pipeline.models.candidates import fit_candidates
 from seg_pipeline.models.champions import comparable_champion
 from seg_pipeline.models.drift import drift_rows
 from seg_pipeline.models.model import Algorithm
-from seg_pipeline.models.night_coreset import coreset_of_night
+from seg_pipeline.models.night import coreset_of_night
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.store import coreset_rows, read_coreset
 from seg_pipeline.models.tables import CANDIDATES, CORESET, FEATURE_DRIFT
@@ -15,7 +15,7 @@ from seg_pipeline.ui import built, table_of
 from seg_pipeline.wiring import Room, Shop, night_of
 
 # Columns of the candidates that the UI shows.
-SHOWN = [
+COLUMNS_SHOWN = [
     "k",
     "inertia",
     "silhouette",
@@ -29,7 +29,7 @@ SHOWN = [
 
 
 def assets_of(shop: Shop) -> Room:
-    """Returns the models room: drift, the coreset, and one table of candidate models per algorithm of the registry."""
+    """Returns the models room."""
     room = shop.room("models", nightly=True)
 
     @room.asset(FEATURE_DRIFT, kinds={"python"}, deps=[RFM_FEATURES])
@@ -48,7 +48,7 @@ def assets_of(shop: Shop) -> Room:
             },
         )
 
-    # Customers who have drifted beyond belief are not modelled: the checks of the drift come first.
+    # If customers have drifted beyond drift.psi_critical, the checks of feature_drift stop the night before the fit.
     @room.asset(CORESET, kinds={"numpy"}, deps=[RFM_FEATURES, FEATURE_TRANSFORMS, FEATURE_DRIFT])
     def coreset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         warehouse, settings, as_of = shop.warehouse(context), shop.settings_of(context), night_of(context)
@@ -77,7 +77,7 @@ def _add_candidates(room: Room, algorithm: Algorithm) -> None:
     @room.asset(table, kinds={algorithm.kind}, deps=[CORESET])
     def candidates(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         warehouse, settings, as_of = shop.warehouse(context), shop.settings_of(context), night_of(context)
-        rows = fitted_candidates(algorithm, read_coreset(warehouse, as_of), settings)
+        rows = fit_candidates(algorithm, read_coreset(warehouse, as_of), settings)
         warehouse.replace_night(table, rows, as_of)
         return built(
             warehouse,
@@ -85,6 +85,6 @@ def _add_candidates(room: Room, algorithm: Algorithm) -> None:
             as_of,
             {
                 "fit_seconds": float(rows["fit_seconds"].sum()),
-                "candidates": table_of(rows[SHOWN]),
+                "candidates": table_of(rows[COLUMNS_SHOWN]),
             },
         )

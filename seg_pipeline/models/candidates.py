@@ -1,20 +1,24 @@
-"""The candidates of one algorithm on a night: every k of the range fitted, and each model assessed."""
+"""The candidates of one algorithm on a night: every k of the range is fitted, and each model is assessed."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from seg_pipeline.models.coreset import Coreset
 from seg_pipeline.models.gap import Gap, gap_statistic
+from seg_pipeline.models.gates import failed_gate
+from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline.models.model import Algorithm, ClusterModel
-from seg_pipeline.models.stability import Stability, stability
-from seg_pipeline.models.store import candidate_rows
-from seg_pipeline.settings import Settings
+from seg_pipeline.models.stability import Stability, stability_of
+from seg_pipeline.models.store import model_columns
+from seg_pipeline.models.tables import CANDIDATE_COLUMNS
+from seg_pipeline.settings import SelectionSettings, Settings
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def fitted_candidates(algorithm: Algorithm, coreset: Coreset, settings: Settings) -> "pd.DataFrame":
+def fit_candidates(algorithm: Algorithm, coreset: Coreset, settings: Settings) -> "pd.DataFrame":
     """Fits an algorithm on a night's coreset and assesses its models.
 
     Args:
@@ -25,21 +29,54 @@ def fitted_candidates(algorithm: Algorithm, coreset: Coreset, settings: Settings
     Returns:
         The rows of the algorithm's candidates table; none for an algorithm that is not compared.
     """
-    chosen = settings.models
+    options = settings.models
     models: list[ClusterModel] = []
-    if algorithm.is_baseline or algorithm.name in chosen.algorithms:
-        ks = range(chosen.k_min, chosen.k_max + 1)
-        models = algorithm.fit_range(coreset, ks, seed=chosen.seed, n_init=chosen.n_init)
-    sure: Sequence[Stability | None] = [None] * len(models)
+    if algorithm.is_baseline or algorithm.name in options.algorithms:
+        ks = range(options.k_min, options.k_max + 1)
+        models = algorithm.fit_range(coreset, ks, seed=options.seed, n_init=options.n_init)
+    stabilities: Sequence[Stability | None] = [None] * len(models)
     gaps: Sequence[Gap | None] = [None] * len(models)
-    if models and chosen.bootstraps and algorithm.has_stability:
-        sure = stability(algorithm, coreset, models, draws=chosen.bootstraps, seed=chosen.seed)
-    if models and chosen.gap_references and algorithm.has_gap:
+    if models and options.bootstraps and algorithm.has_stability:
+        stabilities = stability_of(algorithm, coreset, models, draws=options.bootstraps, seed=options.seed)
+    if models and options.gap_references and algorithm.has_gap:
         gaps = gap_statistic(
             coreset,
             models,
             lambda reference, ks, seed: algorithm.fit_range(reference, ks, seed=seed, n_init=1),
-            seed=chosen.seed,
-            references=chosen.gap_references,
+            seed=options.seed,
+            references=options.gap_references,
         )
-    return candidate_rows(coreset, models, sure, gaps, settings.selection)
+    return candidate_rows(coreset, models, stabilities, gaps, settings.selection)
+
+
+def candidate_rows(
+    coreset: Coreset,
+    models: Sequence[ClusterModel],
+    stabilities: Sequence[Stability | None],
+    gaps: Sequence[Gap | None],
+    selection: SelectionSettings,
+) -> "pd.DataFrame":
+    """Returns the rows of a candidates table; a stability or gap of None was not measured."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for model, metrics, stability, gap in zip(models, metrics_of(coreset, models), stabilities, gaps, strict=True):
+        refusal = failed_gate(model.k, metrics, stability, selection)
+        rows.append(
+            {
+                **model_columns(model),
+                **asdict(metrics),
+                "bic": model.bic,
+                "log_likelihood": model.log_likelihood,
+                "stability": stability.bootstrap if stability else None,
+                "seed_stability": stability.seeds if stability else None,
+                "jaccard": stability.jaccard.tolist() if stability else None,
+                "gap": gap.gap if gap else None,
+                "gap_standard_error": gap.standard_error if gap else None,
+                "lost_share": coreset.lost_share,
+                "fit_seconds": model.fit_seconds,
+                "eligible": refusal is None,
+                "ineligible_because": refusal,
+            }
+        )
+    return pd.DataFrame(rows, columns=[column.name for column in CANDIDATE_COLUMNS if column.name != "as_of"])

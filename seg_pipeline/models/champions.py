@@ -1,23 +1,23 @@
-"""Champions: the models that customers are scored with, as plain numbers in an append-only table.
+"""The champions: the models that customers are scored with, as plain numbers in an append-only table.
 
-Fitting and scoring are different acts. A champion holds all that scoring takes (transforms, model, ids and names of its
-segments) and a summary of the customers it was fitted on, so that drift can be told. Going back to an older champion
-appends its row again: what was in force on a night stays on record.
+Fitting and scoring are different acts. A champion holds everything that scoring needs (transforms, model, ids and names
+of its segments) and a summary of the customers it was fitted on, from which drift is measured. Going back to an older
+champion appends its row again, so the champion of every night stays on record. This module reads and appends rows; who
+becomes champion is decided in the champions room.
 """
 
 import datetime
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg_pipeline.errors import DataError, UsageError, did_you_mean
+from seg_pipeline.errors import DataError
 from seg_pipeline.models.coreset import Coreset
-from seg_pipeline.models.model import ClusterModel
 from seg_pipeline.models.scoring import Scorer
-from seg_pipeline.models.store import numbers
+from seg_pipeline.models.store import array_of, model_columns, model_of
 from seg_pipeline.models.tables import CHAMPIONS
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Connection, Parameters, Warehouse
@@ -25,7 +25,7 @@ from seg_pipeline.warehouse import Connection, Parameters, Warehouse
 if TYPE_CHECKING:
     import pandas as pd
 
-# What of the settings shapes a model: where one of them changes, the champion is not what was asked for any more.
+# The settings that shape a model: if one of them changes, the champion no longer fits the settings.
 SHAPING = (
     "returns",
     "duplicates",
@@ -43,32 +43,21 @@ SHAPING = (
 class Champion:
     """A model that customers are scored with.
 
-    Attributes
-    ----------
-    model_id : str
-        Algorithm, k, night and a digest of its numbers.
-    fitted_as_of : date
-        The night whose customers it was fitted on.
-    in_force_from : date
-        The first night it scores.
-    pinned : bool
-        Put there by hand: no challenger replaces it.
-    settings_digest : str
-        Of the settings that shaped it.
-    why : str
-        Why it became the champion.
-    scorer : Scorer
-    segments : DataFrame
-        A row per cluster: cluster, segment_id, segment_name, grid_name, name_reason, stability, share (of the buyers it
-        was fitted on) and the segment's rule in words with its figures. Clusters may share a segment.
-    training : DataFrame
-        A row per modelling feature: feature, cuts (the deciles) and shares (of the buyers in the bins between them).
-    customers : int
-        Buyers it was fitted on.
-    stability : float
-        When it was fitted; NaN where it was not measured.
-    rule_fidelity : float
-        Share of those buyers whose rule names their segment; NaN where no rules were made.
+    Attributes:
+        model_id: Algorithm, k, night and a digest of its numbers.
+        fitted_as_of: Night whose customers it was fitted on.
+        in_force_from: First night that it scores.
+        pinned: Whether it was put in force by hand, so that no challenger replaces it.
+        settings_digest: Digest of the settings that shaped it.
+        why: Why it became the champion.
+        scorer: The model, ready to label customers.
+        segments: A row per cluster: cluster, segment_id, segment_name, grid_name, name_reason, stability, share (of the
+            buyers it was fitted on), and the segment's rule in words with its figures. Clusters may share a segment.
+        training: A row per modelling feature: feature, cuts (the deciles) and shares (of the buyers in the bins between
+            them).
+        customers: Buyers it was fitted on.
+        stability: Stability when it was fitted; NaN if it was not measured.
+        rule_fidelity: Share of those buyers whose rule names their segment; NaN if there are no rules.
     """
 
     model_id: str
@@ -86,26 +75,27 @@ class Champion:
 
 
 def model_id(scorer: Scorer, as_of: datetime.date) -> str:
-    """Names a model: algorithm, k, night, and a digest of its numbers and transforms."""
+    """Returns the id of a model: algorithm, k, night, and a digest of its numbers and transforms."""
     digest = hashlib.sha256()
     model = scorer.model
     for part in (model.centers, model.weights, model.covariances, model.cell_labels):
         if part is not None:
             digest.update(np.ascontiguousarray(part).tobytes())
-    digest.update(_plain(scorer.transforms).encode())
+    digest.update(_json(scorer.transforms).encode())
     return f"{model.algorithm}-{model.k}-{as_of}-{digest.hexdigest()[:8]}"
 
 
 def settings_digest(settings: Settings) -> str:
-    """Of the settings that shape a model."""
+    """Returns a digest of the settings that shape a model."""
     shaping = settings.model_dump(mode="json", include=set(SHAPING))
     return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def find_champion_of(warehouse: Warehouse, as_of: datetime.date) -> Champion | None:
-    """The champion that scores a night: the last one put in force on or before it.
+    """Returns the champion that scores a night: the last one put in force on or before it.
 
-    Where there is none, the first one after (its `fitted_as_of` tells); None where there is none at all.
+    If there is none, the first one put in force later scores the night (its `fitted_as_of` shows that); None if there
+    is no champion at all.
     """
     return _last(warehouse, "in_force_from <= $as_of", {"as_of": as_of}) or _last(
         warehouse, "number = (SELECT min(number) FROM {champions} WHERE in_force_from > $as_of)", {"as_of": as_of}
@@ -113,32 +103,33 @@ def find_champion_of(warehouse: Warehouse, as_of: datetime.date) -> Champion | N
 
 
 def comparable_champion(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> Champion | None:
-    """The champion that scores a night if it was fitted with the same settings; else None.
+    """Returns the champion that scores a night if it was fitted with the same settings; else None.
 
-    With other settings customers look different though nothing has happened to them.
+    With other settings, customers look different although nothing has happened to them.
     """
     champion = find_champion_of(warehouse, as_of)
     return champion if champion and champion.settings_digest == settings_digest(settings) else None
 
 
 def champion_of(warehouse: Warehouse, as_of: datetime.date) -> Champion:
-    """The same, where there must be one.
+    """Returns the champion that scores a night, as `find_champion_of` does.
 
-    Raises
-    ------
-    DataError
-        There is no champion at all.
+    Raises:
+        DataError: There is no champion at all.
     """
-    found = find_champion_of(warehouse, as_of)
-    if found is None:
+    champion = find_champion_of(warehouse, as_of)
+    if champion is None:
         raise DataError(
             "no model has been fitted yet: run job refit on a night, or materialize the models with the segments"
         )
-    return found
+    return champion
 
 
 def incumbent_of(warehouse: Warehouse, as_of: datetime.date, challenger: str) -> Champion | None:
-    """Who a challenger of a night has to beat: the last other champion put in force on or before it; None if none."""
+    """Returns the champion that a night's challenger has to beat; None if there is none.
+
+    It is the last one put in force on or before the night, the challenger itself left out.
+    """
     return _last(
         warehouse, "in_force_from <= $as_of AND model_id != $challenger", {"as_of": as_of, "challenger": challenger}
     )
@@ -155,13 +146,13 @@ def previous_champion_key(warehouse: Warehouse, settings: Settings, as_of: datet
 
 
 def newest_champion(warehouse: Warehouse) -> Champion | None:
-    """The champion of today: the last row. None before the first fit."""
+    """Returns the champion of today, which is the last row; None before the first fit."""
     return _last(warehouse, "true", {})
 
 
-def find_champion(warehouse: Warehouse, name: str) -> Champion | None:
-    """The champion of that model id; None where there is none."""
-    return _last(warehouse, "model_id = $name", {"name": name})
+def find_champion(warehouse: Warehouse, model_id: str) -> Champion | None:
+    """Returns the champion with a model id; None if there is none."""
+    return _last(warehouse, "model_id = $model_id", {"model_id": model_id})
 
 
 def append_champion(connection: Connection, champion: Champion) -> None:
@@ -169,7 +160,7 @@ def append_champion(connection: Connection, champion: Champion) -> None:
     import pandas as pd
 
     connection.create(CHAMPIONS, or_replace=False)
-    model, coreset = champion.scorer.model, champion.scorer.coreset
+    coreset = champion.scorer.coreset
     row: dict[str, Any] = {
         "model_id": champion.model_id,
         "in_force_from": champion.in_force_from,
@@ -177,24 +168,18 @@ def append_champion(connection: Connection, champion: Champion) -> None:
         "pinned": champion.pinned,
         "why": champion.why,
         "settings_digest": champion.settings_digest,
-        "algorithm": model.algorithm,
-        "k": model.k,
         "customers": champion.customers,
         "stability": champion.stability,
-        "centers": model.centers.tolist(),
-        "weights": model.weights.tolist(),
-        "covariances": None if model.covariances is None else model.covariances.tolist(),
-        "noise_cluster": model.noise,
+        **model_columns(champion.scorer.model),
         "cell_points": coreset.points.tolist(),
         "cell_customers": coreset.weights.astype(np.int64).tolist(),
-        "cell_labels": model.cell_labels.tolist(),
-        "transforms": _plain(champion.scorer.transforms),
-        "segments": _plain(champion.segments),
-        "training": _plain(champion.training),
+        "transforms": _json(champion.scorer.transforms),
+        "segments": _json(champion.segments),
+        "training": _json(champion.training),
         "rule_fidelity": champion.rule_fidelity,
     }
-    # A frame has no types for records within a record: they come as JSON.
-    typed = ", ".join(
+    # A frame has no type for a list of records, so the lists are passed as JSON.
+    from_json = ", ".join(
         f"CAST(CAST({column.name} AS JSON) AS {column.type}) AS {column.name}"
         for column in CHAMPIONS.columns
         if column.name in ("transforms", "segments", "training")
@@ -202,51 +187,13 @@ def append_champion(connection: Connection, champion: Champion) -> None:
     with connection.registered(pd.DataFrame([row])) as frame:
         connection.insert(
             CHAMPIONS,
-            f"SELECT 1 + (SELECT coalesce(max(number), 0) FROM {CHAMPIONS.name}) AS number, * REPLACE ({typed})"
+            f"SELECT 1 + (SELECT coalesce(max(number), 0) FROM {CHAMPIONS.name}) AS number, * REPLACE ({from_json})"
             f" FROM {frame}",
         )
 
 
-def pin(warehouse: Warehouse, name: str, start: datetime.date) -> None:
-    """Puts a champion in force by hand, from the night `start` on, until it is unpinned.
-
-    Raises
-    ------
-    UsageError
-        There is no such champion.
-    """
-    known = champions_overview(warehouse)["model_id"].to_list()
-    champion = find_champion(warehouse, name)
-    if champion is None:
-        raise UsageError(f"no champion {name!r}{did_you_mean(name, known)}; see seg-pipeline champions")
-    _put(warehouse, replace(champion, pinned=True, why="Pinned by hand."), start)
-
-
-def unpin(warehouse: Warehouse, start: datetime.date) -> None:
-    """Lets challengers replace the champion again from the night `start` on; it stays in force until one does.
-
-    Raises
-    ------
-    UsageError
-        There is no champion, or it is not pinned.
-    """
-    champion = newest_champion(warehouse)
-    if champion is None or not champion.pinned:
-        raise UsageError("the champion is not pinned")
-    _put(warehouse, replace(champion, pinned=False, why="Unpinned by hand."), start)
-
-
-def _put(warehouse: Warehouse, champion: Champion, start: datetime.date) -> None:
-    newest = newest_champion(warehouse)
-    assert newest is not None  # there is one at least: the caller found it
-    if start < newest.in_force_from:
-        raise UsageError(f"{newest.model_id} is in force from {newest.in_force_from}: not before that")
-    with warehouse.get_connection() as connection:
-        append_champion(connection, replace(champion, in_force_from=start))
-
-
 def largest_segment_id(warehouse: Warehouse) -> int:
-    """The largest segment id that any champion ever gave; 0 before the first."""
+    """Returns the largest segment id that any champion has ever had; 0 before the first."""
     largest = warehouse.value(
         "SELECT max(segment.segment_id) FROM (SELECT unnest(segments) AS segment FROM {champions})",
         {"champions": CHAMPIONS},
@@ -255,7 +202,7 @@ def largest_segment_id(warehouse: Warehouse) -> int:
 
 
 def champions_overview(warehouse: Warehouse) -> "pd.DataFrame":
-    """All champions in the order they were put in force, without their numbers."""
+    """Returns all champions in the order in which they were put in force, without their numbers."""
     return warehouse.read(
         "SELECT number, in_force_from, model_id, fitted_as_of, pinned, customers, why FROM {champions} ORDER BY number",
         {"champions": CHAMPIONS},
@@ -263,31 +210,19 @@ def champions_overview(warehouse: Warehouse) -> "pd.DataFrame":
 
 
 def _last(warehouse: Warehouse, where: str, parameters: Parameters) -> Champion | None:
-    """The last row that fulfils a condition."""
-    found = warehouse.read(
+    """Returns the last champion for which a condition holds; None if there is none."""
+    rows = warehouse.read(
         f"SELECT * FROM {{champions}} WHERE {where} ORDER BY number DESC LIMIT 1",
         {**parameters, "champions": CHAMPIONS},
     )
-    return None if found.empty else _champion(found.iloc[0])
+    return None if rows.empty else _champion_of(rows.iloc[0])
 
 
-def _champion(row: "pd.Series") -> Champion:
+def _champion_of(row: "pd.Series") -> Champion:
+    """Returns the champion in a row of the table."""
     import pandas as pd
 
-    covariances = row["covariances"]
-    model = ClusterModel(
-        algorithm=row["algorithm"],
-        k=int(row["k"]),
-        centers=numbers(row["centers"]),
-        weights=numbers(row["weights"]),
-        covariances=numbers(covariances) if isinstance(covariances, np.ndarray | list) else None,
-        cell_labels=np.asarray(row["cell_labels"], dtype=np.int64),
-        log_likelihood=None,
-        bic=None,
-        fit_seconds=0.0,
-        noise=None if pd.isna(row["noise_cluster"]) else int(row["noise_cluster"]),
-    )
-    coreset = Coreset(numbers(row["cell_points"]), numbers(row["cell_customers"]), exact=False)
+    coreset = Coreset(array_of(row["cell_points"]), array_of(row["cell_customers"]), exact=False)
     transforms, segments, training = (pd.DataFrame(list(row[name])) for name in ("transforms", "segments", "training"))
     return Champion(
         model_id=row["model_id"],
@@ -296,7 +231,7 @@ def _champion(row: "pd.Series") -> Champion:
         pinned=bool(row["pinned"]),
         settings_digest=row["settings_digest"],
         why=row["why"],
-        scorer=Scorer(model, transforms.astype({"lambda": float}), coreset),
+        scorer=Scorer(model_of(row), transforms.astype({"lambda": float}), coreset),
         segments=segments,
         training=training,
         customers=int(row["customers"]),
@@ -305,7 +240,7 @@ def _champion(row: "pd.Series") -> Champion:
     )
 
 
-def _plain(frame: "pd.DataFrame") -> str:
-    """Records as JSON; a missing value is null."""
+def _json(frame: "pd.DataFrame") -> str:
+    """Returns the rows as a JSON list of records, missing values as null."""
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return json.dumps(rows, default=lambda value: value.tolist())

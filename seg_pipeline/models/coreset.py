@@ -1,7 +1,7 @@
-"""The customers' transformed features summarised as weighted cells.
+"""The coreset: weighted cells that summarise the customers' transformed features.
 
 Every fit and every metric of this room runs on the cells, so it costs what the summary costs, whatever the size of the
-shop. This module makes the summary and nothing else; which features there are, and in which units, is decided before.
+shop. This module only makes the summary; which features there are, and in which units, is decided before.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Coreset:
         rfm_segments: The commonest R x F grid segment (cells,) of each cell's customers; None if it is not known.
 
     Raises:
-        ValueError: The arrays do not fit together, or a weight is not above zero (drop such cells first).
+        ValueError: The shapes of the arrays do not match, or a weight is not above zero (drop such cells first).
     """
 
     points: FloatArray
@@ -44,7 +44,7 @@ class Coreset:
             object.__setattr__(self, "spread", np.zeros(len(self.points)))
         if self.points.ndim != 2 or not self.weights.shape == self.spread.shape == self.points.shape[:1]:
             shapes = f"points {self.points.shape}, weights {self.weights.shape} and spread {self.spread.shape}"
-            raise ValueError(f"{shapes} do not fit together")
+            raise ValueError(f"the shapes do not match: {shapes}")
         if self.rfm_segments is not None and self.rfm_segments.shape != self.weights.shape:
             raise ValueError(f"{len(self.rfm_segments)} grid segments for {len(self.weights)} cells")
         if not np.all(self.weights > 0):
@@ -52,7 +52,7 @@ class Coreset:
 
     @property
     def lost_share(self) -> float:
-        """Share of the customers' total sum of squares that lies within cells: no fit on the cells can see it."""
+        """The share of the customers' total sum of squares that lies within cells and is lost to every fit on them."""
         mean = np.average(self.points, axis=0, weights=self.weights)
         within = float(np.sum(self.weights * self.spread))
         total = within + float(np.sum(self.weights * ((self.points - mean) ** 2).sum(axis=1)))
@@ -60,29 +60,21 @@ class Coreset:
 
 
 def summarise(matrix: FloatArray, max_cells: int = 6000) -> tuple[Coreset, IntArray]:
-    """Summarise rows as at most `max_cells` weighted cells.
+    """Summarises rows as at most `max_cells` weighted cells.
 
-    Up to `max_cells` distinct rows are kept as they are. More are divided by a tree (see `_split_cells`). Cells do not
-    depend on the order of the rows.
+    Up to `max_cells` distinct rows are kept as they are. More are divided by a tree (see `_split_cells`). The cells do
+    not depend on the order of the rows.
 
-    Parameters
-    ----------
-    matrix : (rows, features)
-        One row per customer, finite, in transformed units.
-    max_cells : int
-        Upper bound on the number of cells.
+    Args:
+        matrix: One row (rows, features) per customer, finite, in transformed units.
+        max_cells: Upper bound on the number of cells.
 
-    Returns
-    -------
-    coreset : Coreset
-        Cells in lexicographic order of their points.
-    cell_of_row : (rows,)
-        The cell that each row belongs to.
+    Returns:
+        The coreset, its cells in lexicographic order of their points; and the cell (rows,) that each row belongs to.
 
-    Raises
-    ------
-    ValueError
-        The matrix is empty or not two-dimensional, holds a value that is not finite, or `max_cells` is below one.
+    Raises:
+        ValueError: The matrix is empty or not two-dimensional, holds a value that is not finite, or `max_cells` is
+            below one.
     """
     matrix = np.asarray(matrix, dtype=np.float64)
     if matrix.ndim != 2 or matrix.size == 0:
@@ -106,9 +98,12 @@ def summarise(matrix: FloatArray, max_cells: int = 6000) -> tuple[Coreset, IntAr
 
 
 def group_means(groups: IntArray, weights: FloatArray, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Weight (groups,) and weighted mean (groups, features) of each group of points.
+    """Returns the weight (groups,) and the weighted mean (groups, features) of each group of points.
 
-    `groups` (points,) is 0, 1, ... without gaps, `weights` (points,), `points` (points, features).
+    Args:
+        groups: Number (points,) of each point's group: 0, 1, ... without gaps.
+        weights: Weight (points,) of each point.
+        points: The points (points, features).
     """
     totals = np.bincount(groups, weights).astype(np.float64)
     sums = [np.bincount(groups, weights * column) for column in points.T]
@@ -116,10 +111,14 @@ def group_means(groups: IntArray, weights: FloatArray, points: FloatArray) -> tu
 
 
 def _distinct_rows(matrix: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Distinct rows as columns (features, distinct), how many rows equal each (distinct,), which one each is (rows,).
+    """Finds the distinct rows of a matrix, in the order of their hashes.
 
-    In the order of their hashes, which depends on the order of the rows as little as that of their values would, and
-    takes a fraction of the time to sort.
+    That order depends on the order of the rows no more than an order by value would, and takes a fraction of the time
+    to sort.
+
+    Returns:
+        The distinct rows as columns (features, distinct), the number of rows (distinct,) that equal each of them, and
+        the distinct row (rows,) that each row equals.
     """
     import pandas as pd
 
@@ -139,42 +138,42 @@ def _distinct_rows(matrix: FloatArray) -> tuple[FloatArray, FloatArray, IntArray
 
 
 class _Cell(NamedTuple):
-    """A cell of the tree being grown; a heap has the one with the largest sum of squares first."""
+    """A cell of the tree being grown. In a heap, the cell with the largest sum of squares comes first.
+
+    Attributes:
+        minus_squares: The sum of squares about the mean, times -1.
+        start: The place of its first point.
+        stop: The place after its last point.
+        weight: Its total weight.
+        mean: Its weighted mean (features,).
+        squares: The sum of squares (features,) about the mean along each feature.
+    """
 
     minus_squares: float
-    # Its points' places.
     start: int
     stop: int
     weight: float
-    # (features,)
     mean: FloatArray
-    # Sum of squares about the mean along each feature (features,).
     squares: FloatArray
 
 
 def _split_cells(
     columns: FloatArray, weights: FloatArray, max_cells: int
 ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
-    """Divide weighted points into `max_cells` cells by a tree.
+    """Divides weighted points into `max_cells` cells by a tree.
 
     The cell with the largest sum of squares is split first, across its widest feature, at its mean (variance-based
-    division: Wan, Wong & Prusinkiewicz 1988). Unlike a grid's, the cells are small where customers are many, and
-    follow the directions in which they differ, whatever the number of features.
+    division: Wan, Wong & Prusinkiewicz 1988). Unlike the cells of a grid, these are small where there are many
+    customers, and follow the directions in which customers differ, whatever the number of features.
 
-    Parameters
-    ----------
-    columns : (features, points)
-        Distinct points, rearranged in place.
-    weights : (points,)
+    Args:
+        columns: Distinct points as columns (features, points); rearranged in place.
+        weights: Weight (points,) of each point.
+        max_cells: Upper bound on the number of cells.
 
-    Returns
-    -------
-    means : (cells, features)
-    totals : (cells,)
-        Weight of each cell.
-    spread : (cells,)
-        Mean squared distance to the cell's mean.
-    cell_of_point : (points,)
+    Returns:
+        The mean (cells, features), the weight (cells,) and the mean squared distance (cells,) to the mean of each cell;
+        and the cell (points,) of each point.
     """
     order = np.arange(len(weights))
     weights = weights.copy()
@@ -185,7 +184,7 @@ def _split_cells(
         start, stop, axis = widest.start, widest.stop, int(widest.squares.argmax())
         above = columns[axis, start:stop] > widest.mean[axis]
         middle = stop - int(np.count_nonzero(above))
-        if middle in {start, stop}:  # its points differ by no more than rounding
+        if middle in {start, stop}:  # the points differ by no more than rounding, so the cell is never split again
             heapq.heapreplace(cells, widest._replace(minus_squares=0.0))
             continue
         arranged = np.concatenate([np.flatnonzero(~above), np.flatnonzero(above)])
@@ -202,9 +201,10 @@ def _split_cells(
 
 
 def _cell(columns: FloatArray, weights: FloatArray, start: int, stop: int) -> _Cell:
+    """Makes the cell of the points from `start` to `stop`."""
     part, customers = columns[:, start:stop], weights[start:stop]
     weight = float(customers.sum())
-    # einsum and no matrix product, whose last bits would depend on the number of threads.
+    # einsum, because the last bits of a matrix product would depend on the number of threads.
     mean = np.einsum("ij,j->i", part, customers) / weight
     deviations = part - mean[:, None]
     deviations *= deviations

@@ -11,7 +11,7 @@ from seg_pipeline.models.coreset import Coreset, FloatArray
 from seg_pipeline.models.metrics import inertia_of
 from seg_pipeline.models.model import ClusterModel, single_threaded
 
-# Points of a reference draw. Dispersion is compared per customer, so their number need not be the customers'.
+# Points of a reference. Dispersion is compared per customer, so a reference need not have as many points.
 _POINTS_PER_REFERENCE = 1000
 
 FitRange = Callable[[Coreset, Sequence[int], int], Sequence[ClusterModel]]
@@ -19,15 +19,12 @@ FitRange = Callable[[Coreset, Sequence[int], int], Sequence[ClusterModel]]
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Gap statistic of one candidate; NaN where it has none.
+    """Gap statistic of one candidate; NaN if it has none.
 
-    Attributes
-    ----------
-    gap : float
-        Mean log inertia per customer on the references, less the candidate's own; higher is better.
-    standard_error : float
-        Of the gap, from the references' standard deviation times sqrt(1 + 1 / references). The smallest k whose gap is
-        at least the next one's less its standard error is the paper's choice.
+    Attributes:
+        gap: Mean log inertia per customer on the references, less the candidate's own; higher is better.
+        standard_error: Standard deviation on the references times sqrt(1 + 1 / references). The paper chooses the
+            smallest k whose gap is at least the gap of the next k less its standard error.
     """
 
     gap: float
@@ -38,52 +35,57 @@ class Gap:
 def gap_statistic(
     coreset: Coreset, models: Sequence[ClusterModel], fit: FitRange, *, seed: int, references: int = 10
 ) -> list[Gap]:
-    """Gap statistic (Tibshirani, Walther & Hastie 2001, references of kind b) of each of `models`, in their order.
+    """Returns the gap statistic of each of `models`, in their order.
 
-    Each reference is uniform in the box that the principal axes put around the cells.
+    The statistic is that of Tibshirani, Walther & Hastie (2001) with references of their kind (b): each reference is
+    uniform in the box that the principal axes put around the cells.
 
-    Parameters
-    ----------
-    coreset : Coreset
-        The one that `models` were fitted on.
-    models : sequence of ClusterModel
-        Candidates of one algorithm.
-    fit : callable
-        Fits that algorithm to a coreset for some k with a seed, with the effort the candidates had or less. A k that it
-        leaves out on a reference is not counted there.
-    references : int
-        Reference draws, two or more.
+    Args:
+        coreset: The coreset that the models were fitted on.
+        models: Candidates of one algorithm.
+        fit: Fits that algorithm to a coreset, for some k and a seed, with at most the effort that the candidates had.
+            A k that it leaves out on a reference is not counted there.
+        seed: Seed of the references.
+        references: Number of references.
+
+    Raises:
+        ValueError: There are fewer than two references.
     """
     if references < 2:
         raise ValueError(f"{references} references have no standard deviation: at least two are needed")
     ks = sorted({model.k for model in models})
-    draws: dict[int, list[float]] = {k: [] for k in ks}
+    dispersions: dict[int, list[float]] = {k: [] for k in ks}
     low, high, axes = _principal_box(coreset)
     for reference_seed in np.random.SeedSequence(seed).generate_state(references):
-        drawn = np.random.default_rng(reference_seed).uniform(low, high, (_POINTS_PER_REFERENCE, len(low))) @ axes
-        reference = Coreset(drawn, np.ones(len(drawn)), exact=True)
+        points = np.random.default_rng(reference_seed).uniform(low, high, (_POINTS_PER_REFERENCE, len(low))) @ axes
+        reference = Coreset(points, np.ones(len(points)), exact=True)
         for fitted in fit(reference, ks, int(reference_seed)):
-            draws[fitted.k].append(_log_dispersion(reference, fitted))
-    return [_gap(_log_dispersion(coreset, model), draws[model.k]) for model in models]
+            dispersions[fitted.k].append(_log_dispersion(reference, fitted))
+    return [_gap(_log_dispersion(coreset, model), dispersions[model.k]) for model in models]
 
 
-def _gap(log_dispersion: float, draws: Sequence[float]) -> Gap:
-    if len(draws) < 2 or not np.isfinite([log_dispersion, *draws]).all():  # no dispersion: every cell its own cluster
+def _gap(own: float, on_references: Sequence[float]) -> Gap:
+    """Returns the gap statistic from a model's log dispersion and those of fits on the references."""
+    # The dispersion is zero, and its logarithm infinite, if every cell is a cluster of its own.
+    if len(on_references) < 2 or not np.isfinite([own, *on_references]).all():
         return Gap(float("nan"), float("nan"))
     return Gap(
-        gap=float(np.mean(draws)) - log_dispersion,
-        standard_error=float(np.std(draws)) * float(np.sqrt(1.0 + 1.0 / len(draws))),
+        gap=float(np.mean(on_references)) - own,
+        standard_error=float(np.std(on_references)) * float(np.sqrt(1.0 + 1.0 / len(on_references))),
     )
 
 
 def _log_dispersion(coreset: Coreset, model: ClusterModel) -> float:
-    """Logarithm of the inertia per customer."""
+    """Returns the logarithm of the inertia per customer."""
     inertia = inertia_of(coreset, model)
     return float(np.log(inertia / coreset.weights.sum())) if inertia > 0 else -np.inf
 
 
 def _principal_box(coreset: Coreset) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Least and greatest coordinate (features,) of the cells along their principal axes, and the axes as rows."""
+    """Returns the least and greatest coordinate (features,) of the cells along their principal axes, and the axes.
+
+    The axes are the rows of a matrix (features, features).
+    """
     mean = np.average(coreset.points, axis=0, weights=coreset.weights)
     centred = coreset.points - mean
     axes: FloatArray = np.linalg.eigh((coreset.weights[:, None] * centred).T @ centred)[1].T

@@ -1,9 +1,9 @@
-"""How good a clustering of weighted cells is, by the customers in them, each with its cell's label.
+"""How good a clustering of weighted cells is; each customer counts with the label of their cell.
 
-On an exact coreset every figure is what scikit-learn gives on all customers' rows. On any other, inertia, explained
-share and Calinski-Harabasz still are, for the cells know their spread; silhouette and Davies-Bouldin, which average
-distances, expand them to the second order of the spread. All candidates are scored by their hard labels, whatever made
-them, so that the figures compare across algorithms.
+On an exact coreset every figure is what scikit-learn computes on the rows of all customers. On any other coreset,
+inertia, explained share and Calinski-Harabasz still are, because cells know their spread; silhouette and
+Davies-Bouldin, which average distances, are expanded to the second order of the spread. Every candidate is judged by
+its hard labels, so that the figures compare across algorithms.
 """
 
 from __future__ import annotations
@@ -18,29 +18,25 @@ import numpy as np
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means
 from seg_pipeline.models.model import ClusterModel, single_threaded
 
-# Rows of distances held at once while silhouettes are summed.
+# Rows of distances in memory at once while silhouettes are summed.
 _ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Figures of one clustering; NaN where a figure has no meaning (fewer than two clusters with customers).
+    """Figures of one clustering; NaN if a figure has no meaning (fewer than two clusters with customers).
 
-    Attributes
-    ----------
-    inertia : float
-        Within-cluster sum of squares about the cluster means, summed over customers, squared transformed units.
-    explained_share : float
-        1 - inertia / total sum of squares; 0 where all customers are equal.
-    silhouette : float
-        Mean over customers of (b - a) / max(a, b), a the mean distance to the rest of the own cluster, b to the nearest
-        other cluster (Rousseeuw 1987); -1 to 1, higher is better.
-    calinski_harabasz : float
-        Between- over within-cluster variance (Calinski & Harabasz 1974); higher is better.
-    davies_bouldin : float
-        Mean over clusters of their worst ratio of scatter to separation (Davies & Bouldin 1979); lower is better.
-    smallest_share, largest_share : float
-        Share of customers in the smallest and largest cluster; a cluster that is nobody's counts, with share 0.
+    Attributes:
+        inertia: Within-cluster sum of squares about the cluster means, summed over customers, squared transformed
+            units.
+        explained_share: 1 - inertia / total sum of squares; 0 if all customers are equal.
+        silhouette: Mean over customers of (b - a) / max(a, b), where a is the mean distance to the rest of the own
+            cluster and b the mean distance to the nearest other cluster (Rousseeuw 1987); -1 to 1, higher is better.
+        calinski_harabasz: Between- over within-cluster variance (Calinski & Harabasz 1974); higher is better.
+        davies_bouldin: Mean over clusters of their worst ratio of scatter to separation (Davies & Bouldin 1979); lower
+            is better.
+        smallest_share: Share of customers in the smallest cluster; 0 if a cluster has no customers.
+        largest_share: Share of customers in the largest cluster.
     """
 
     inertia: float
@@ -53,10 +49,10 @@ class Metrics:
 
 
 @single_threaded()
-def score(coreset: Coreset, models: Sequence[ClusterModel]) -> list[Metrics]:
-    """Metrics of each of `models`, fitted on `coreset`, in their order.
+def metrics_of(coreset: Coreset, models: Sequence[ClusterModel]) -> list[Metrics]:
+    """Returns the metrics of each of `models`, fitted on `coreset`, in their order.
 
-    One pass over the distances between cells serves the silhouettes of all; memory stays linear in the cells.
+    One pass over the distances between cells serves the silhouettes of all models; memory stays linear in the cells.
     """
     if not models:
         return []
@@ -69,20 +65,23 @@ def score(coreset: Coreset, models: Sequence[ClusterModel]) -> list[Metrics]:
 
 
 def inertia_of(coreset: Coreset, model: ClusterModel) -> float:
-    """The inertia of a model fitted on `coreset` alone, as in `Metrics`."""
+    """Returns the inertia of a model fitted on `coreset`, without computing the other figures of `Metrics`."""
     labels = np.unique(model.cell_labels, return_inverse=True)[1]
     centers = group_means(labels, coreset.weights, coreset.points)[1]
     return float(coreset.weights @ _squares(coreset, labels, centers))
 
 
 def _squares(coreset: Coreset, labels: IntArray, centers: FloatArray) -> FloatArray:
-    """Mean squared distance (cells,) of each cell's customers to their centre: the cell's own, and that within it."""
+    """Returns the mean squared distance (cells,) of each cell's customers to their cluster's centre.
+
+    It is the squared distance of the cell plus the cell's spread.
+    """
     squares: FloatArray = ((coreset.points - centers[labels]) ** 2).sum(axis=1) + coreset.spread
     return squares
 
 
 def _metrics(coreset: Coreset, k: int, labels: IntArray, silhouette: float) -> Metrics:
-    """All figures of one clustering, its labels (cells,) numbered 0, 1, ... without gaps."""
+    """Returns the figures of one clustering, whose labels (cells,) are 0, 1, ... without gaps."""
     customers = coreset.weights.sum()
     cluster_weights, centers = group_means(labels, coreset.weights, coreset.points)
     filled = len(cluster_weights)
@@ -105,7 +104,7 @@ def _metrics(coreset: Coreset, k: int, labels: IntArray, silhouette: float) -> M
 def _calinski_harabasz(inertia: float, between: float, k: int, customers: float) -> float:
     if k < 2 or customers <= k:
         return float("nan")
-    # As scikit-learn: 1 where every cluster is a single point.
+    # As in scikit-learn: 1 if every cluster is a single point.
     return between * (customers - k) / (inertia * (k - 1)) if inertia > 0 else 1.0
 
 
@@ -114,42 +113,45 @@ def _davies_bouldin(coreset: Coreset, labels: IntArray, centers: FloatArray) -> 
 
     if len(centers) < 2:
         return float("nan")
-    squares = ((coreset.points - centers[labels]) ** 2).sum(axis=1) + _sideways(coreset)
+    squares = ((coreset.points - centers[labels]) ** 2).sum(axis=1) + _perpendicular_spread(coreset)
     scatter = group_means(labels, coreset.weights, np.sqrt(squares)[:, None])[1]
     separation = cdist(centers, centers)
-    separation[separation == 0] = np.inf  # as scikit-learn: coinciding centres, and a cluster with itself, do not count
+    # As in scikit-learn, neither coinciding centres nor a cluster and itself count.
+    separation[separation == 0] = np.inf
     return float(((scatter + scatter.T) / separation).max(axis=1).mean())
 
 
-def _sideways(coreset: Coreset) -> FloatArray:
-    """The part (cells,) of each cell's spread that counts when distances, and not their squares, are averaged.
+def _perpendicular_spread(coreset: Coreset) -> FloatArray:
+    """Returns the part (cells,) of each cell's spread that counts if distances, not their squares, are averaged.
 
-    For an offset e of mean zero, small beside d, E|d + e| = |d| + E|e sideways of d|^2 / (2 |d|): what lies along d
-    averages out. Of a spread alike in all p directions that leaves (p - 1) / p, and sqrt(d^2 + that) is E|d + e| to the
-    second order. (The root of the mean square, sqrt(d^2 + spread), is above it: Jensen.)
+    For an offset e with mean zero, small beside d, E|d + e| = |d| + E|e perpendicular to d|^2 / (2 |d|): the part of e
+    along d averages out. If the spread is equal in all p directions, (p - 1) / p of it is perpendicular, and
+    sqrt(d^2 + that) is E|d + e| to the second order. (The root of the mean square, sqrt(d^2 + spread), is larger, by
+    Jensen's inequality.)
     """
     features = coreset.points.shape[1]
     return coreset.spread * (features - 1) / features
 
 
 def _silhouettes(coreset: Coreset, labelings: Sequence[IntArray]) -> list[float]:
-    """Mean silhouette of each labeling, over customers.
+    """Returns the mean silhouette, over customers, of each labeling.
 
-    A customer's sum of distances to a cluster is a weighted sum over cells. Between cells the mean distance of
-    customers is the root of the squared distance of the cells' means plus the spread of both, sideways (see
-    `_sideways`). Within a cell of n customers and spread s the mean squared distance is 2 s n / (n - 1), among n - 1
-    others; summed over n, so that all cells are treated alike, 2 s (n - 1) / n; its root stands for the distance.
+    A customer's sum of distances to a cluster is a weighted sum over cells. Between two cells, the mean distance of
+    customers is the root of the squared distance of the cells' means plus the perpendicular spread of both (see
+    `_perpendicular_spread`). Within a cell of n customers and spread s, the mean squared distance is 2 s n / (n - 1),
+    and each customer has n - 1 others. Distances to a cell are always multiplied by all n of its customers, so the root
+    of 2 s (n - 1) / n stands for the distance here.
 
-    Customers of a cell do not all have the same nearest other cluster, and the mean of their smallest distances is
-    below the smallest of their mean distances. So each cell stands as two halves, at the root of its spread to either
-    side of its mean, along the line to the nearest other cell, which runs where customers do. An offset e changes the
-    mean distance f of x to a cluster with centroid c by e.(x - c) / f to the first order.
+    The customers of a cell do not all have the same nearest other cluster, and the mean of their smallest distances is
+    below the smallest of their mean distances. So each cell is represented by two halves. They lie at the root of its
+    spread to either side of its mean, along the line to the nearest other cell, since that is where customers are. An
+    offset e changes the mean distance f of x to a cluster with centroid c by e.(x - c) / f to the first order.
     """
     from scipy.spatial.distance import cdist
 
-    points, weights, sideways = coreset.points, coreset.weights, _sideways(coreset)
+    points, weights, perpendicular = coreset.points, coreset.weights, _perpendicular_spread(coreset)
     within_squares = 2.0 * coreset.spread * np.maximum(weights - 1.0, 0.0) / weights
-    # A row of distances times these columns, one for each cluster of each labeling, sums the distances to each cluster.
+    # A row of distances times these columns (one per cluster of each labeling) is the sum of distances to each cluster.
     memberships = [weights[:, None] * (labels[:, None] == np.arange(labels.max() + 1)) for labels in labelings]
     stacked = np.hstack(memberships)
     splits = np.cumsum([membership.shape[1] for membership in memberships])[:-1]
@@ -158,16 +160,16 @@ def _silhouettes(coreset: Coreset, labelings: Sequence[IntArray]) -> list[float]
     sizes = np.split(cluster_weights, splits)
 
     def total_of_rows(start: int) -> FloatArray:
-        """Sum (labelings,) of the silhouettes of the customers of some rows."""
+        """Sums the silhouettes (labelings,) of the customers in some rows."""
         rows = slice(start, start + _ROWS_AT_ONCE)
         distances = cdist(points[rows], points, "sqeuclidean")
         np.fill_diagonal(distances[:, start:], np.inf)
         offsets = _half_offsets(coreset, rows, distances)
-        distances += sideways[rows, None]
-        distances += sideways
+        distances += perpendicular[rows, None]
+        distances += perpendicular
         np.fill_diagonal(distances[:, start:], within_squares[rows])
         np.sqrt(distances, out=distances)
-        # A customer is no neighbour of its own; alone in its cluster it has none, and its silhouette is 0 anyway.
+        # Customers are not their own neighbours. One who is alone in a cluster has none, and a silhouette of 0.
         neighbours = cluster_weights - (stacked[rows] > 0)
         means = distances @ stacked / np.where(neighbours > 0, neighbours, 1.0)
         changes = np.einsum("ij,ij->i", offsets, points[rows])[:, None] - offsets @ centroids.T
@@ -179,16 +181,17 @@ def _silhouettes(coreset: Coreset, labelings: Sequence[IntArray]) -> list[float]
         ]
         return np.array(silhouettes) @ np.tile(weights[rows], 2)
 
-    # Nearly all of it is done outside Python's lock. Added in the rows' order, whichever are done first.
+    # Nearly all of the work releases Python's lock. The sum is in the order of the rows, whichever finish first.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         totals = sum(pool.map(total_of_rows, range(0, len(points), _ROWS_AT_ONCE)), np.zeros(len(labelings)))
     return [float(total / (2.0 * weights.sum())) for total in totals]
 
 
 def _half_offsets(coreset: Coreset, rows: slice, squares: FloatArray) -> FloatArray:
-    """Where one half of each cell lies from its mean (rows, features), towards the nearest other; the other opposite.
+    """Returns the offset (rows, features) of one half of each cell from its mean, towards the nearest other cell.
 
-    `squares` (rows, cells) are squared distances between means, infinite to the cell itself.
+    The other half has the opposite offset. `squares` (rows, cells) are the squared distances between the cells' means,
+    infinite from a cell to itself.
     """
     nearest = squares.argmin(axis=1)
     apart = np.take_along_axis(squares, nearest[:, None], axis=1)
@@ -198,7 +201,7 @@ def _half_offsets(coreset: Coreset, rows: slice, squares: FloatArray) -> FloatAr
 
 
 def _silhouette_rows(means: FloatArray, labels: IntArray, cluster_weights: FloatArray) -> FloatArray:
-    """Silhouette (rows,) from each row's mean distance to each cluster (rows, k); NaN for a single cluster."""
+    """Returns the silhouette (rows,) from each row's mean distances (rows, k) to clusters; NaN for a single cluster."""
     if len(cluster_weights) < 2:
         return np.full(len(means), np.nan)
     own = labels[:, None]
@@ -207,7 +210,7 @@ def _silhouette_rows(means: FloatArray, labels: IntArray, cluster_weights: Float
     np.put_along_axis(others, own, np.inf, axis=1)
     nearest = others.min(axis=1)
     scale = np.maximum(within, nearest)
-    # Alone in its cluster, or all at distance 0: by convention 0.
+    # By convention 0 if the cluster has one customer, or if all distances are 0.
     silhouettes: FloatArray = np.zeros_like(scale)
     np.divide(nearest - within, scale, out=silhouettes, where=(cluster_weights[labels] > 1) & (scale > 0))
     return silhouettes

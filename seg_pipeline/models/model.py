@@ -1,4 +1,4 @@
-"""What a model is, what an algorithm has to answer, and the answers that algorithms of one kind share.
+"""What a model is, what every algorithm must be able to do, and what algorithms of one kind share.
 
 Nothing here knows a particular algorithm.
 """
@@ -17,16 +17,16 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_pipeline.features.transforms import apply_transforms, invert_transforms
-from seg_pipeline.models.answers import Comparison, Fifths, Variations
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means
+from seg_pipeline.models.explanation import Comparison, Fifths, Variations
 
 if TYPE_CHECKING:
     import pandas as pd
     from threadpoolctl import ThreadpoolController
 
-# Rows handled at once where every customer is labelled: bounds memory, whatever the number of customers.
+# Rows handled at once when every customer is labelled: bounds memory, whatever the number of customers.
 ROWS_AT_ONCE = 65_536
-# Values tried of a feature besides those of the cells, which may lie far apart.
+# Values of a feature to try between those of the cells, which may lie far apart.
 EVEN_VALUES = 500
 
 
@@ -45,10 +45,10 @@ class ClusterModel:
         weights: Share (k,) of customers in each cluster; the weight of each component of a mixture.
         covariances: Covariances (k, features, features) of a mixture; else None.
         cell_labels: Cluster (cells,) of each cell of the coreset.
-        log_likelihood: Mean per customer, of a mixture; else None.
+        log_likelihood: Mean log-likelihood per customer of a mixture; else None.
         bic: Bayesian information criterion of a mixture, lower is better; else None.
-        fit_seconds: Time of the fit. If one tree serves every k, that of the tree; if mixtures are fitted side by side,
-            an even part of their time.
+        fit_seconds: Time of the fit. If one tree serves every k, the time of the tree; if all mixtures are fitted
+            together, an even part of their time.
         noise: Number of the cluster of noise points (customers HDBSCAN put in no dense cluster); None without one.
     """
 
@@ -67,27 +67,30 @@ class ClusterModel:
 class Algorithm(Protocol):
     """A way of clustering: it fits a range of k on a coreset, labels any customers afterwards and explains its labels.
 
-    Algorithms that find their clusters in the modelling features share the answers of `Clustering`.
+    Algorithms that find their clusters in the modelling features inherit from `Clustering`.
+
+    Attributes:
+        name: Its name in settings and tables.
+        title: Its name in charts and the report.
+        kind: What computes it, as the UI shows it.
+        is_baseline: Whether the other algorithms must beat it. The baseline is always fitted, is never ranked, has no
+            gates to pass, and is chosen only if a setting says so or nothing else is left.
+        cluster_names: Names of its clusters, by number, if they are known before any customer is seen; else empty.
+        has_stability: Whether other customers would give other clusters, which is what stability measures.
+        refit_options: What a refit that measures stability passes to `fit_range`, and the most "cells" it runs on: just
+            enough effort for the figure to measure the customers drawn and neither the starts nor the cells.
+        has_gap: Whether it minimises the dispersion within clusters, which is what the gap statistic compares.
+        is_random: Whether another seed can give another model.
     """
 
     name: str
-    # As people write it.
     title: str
-    # What computes it, as the UI shows it.
     kind: str
-    # Whether it is what the others must beat: always there, never ranked, chosen by force or as the last resort, and
-    # held to no gate.
     is_baseline: bool
-    # Names of its clusters, by their numbers, if they are settled before any customer is seen; else empty.
     cluster_names: tuple[str, ...]
-    # Whether other customers would give other clusters, which is what stability measures.
     has_stability: bool
-    # What a refit that measures stability passes to `fit_range`, and the most "cells" that it runs on: just enough
-    # effort for the figure to measure the customers drawn and neither the starts nor the cells.
     refit_options: ClassVar[Mapping[str, Any]]
-    # Whether it minimises the dispersion within clusters, which is what the gap statistic compares.
     has_gap: bool
-    # Whether another seed can give another model.
     is_random: bool
 
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
@@ -107,11 +110,11 @@ class Algorithm(Protocol):
         ...
 
     def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
-        """Returns the clusters (rows,) that `predict` finds with each of `models`, all fitted on `coreset`."""
+        """Returns the clusters (rows,) that `predict` returns with each of `models`, all fitted on `coreset`."""
         ...
 
     def columns(self, transforms: pd.DataFrame) -> list[str]:
-        """Returns the columns of rfm_features that a customer's cluster follows from.
+        """Returns the columns of rfm_features that decide a customer's cluster.
 
         `transforms` are the rows of feature_transforms.
         """
@@ -130,7 +133,7 @@ class Algorithm(Protocol):
         ...
 
     def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
-        """Returns what could be different about a customer, so that `predict` might put them elsewhere."""
+        """Returns the changes to try on a customer that may move them to another cluster."""
         ...
 
 
@@ -147,13 +150,13 @@ def model_from_labels(
     Args:
         algorithm: Name of the algorithm.
         coreset: The cells.
-        labels: Number or name (cells,) of each cell's cluster; k is how many different ones there are.
+        labels: Number or name (cells,) of each cell's cluster; k is the number of different ones.
         fit_seconds: Time of the fit.
-        centers: Centre (labels, features) of each label, which is then a number; the means if None.
+        centers: Centre (labels, features) of each label, if labels are numbers; the means of the clusters if None.
     """
-    found, clusters = np.unique(labels, return_inverse=True)
+    names, clusters = np.unique(labels, return_inverse=True)
     weights, means = group_means(clusters, coreset.weights, coreset.points)
-    centers = means if centers is None else centers[found]
+    centers = means if centers is None else centers[names]
     order = canonical_order(centers)
     return ClusterModel(
         algorithm=algorithm,
@@ -174,23 +177,27 @@ def canonical_order(centers: FloatArray) -> IntArray:
 
 
 def feasible(ks: Sequence[int], coreset: Coreset) -> list[int]:
-    """Returns those of `ks` that the cells can fill."""
+    """Returns the numbers of clusters among `ks` that the cells can fill.
+
+    Raises:
+        ValueError: One of `ks` is below 1.
+    """
     if any(k < 1 for k in ks):
-        raise ValueError(f"a clustering has at least one cluster, asked for k = {min(ks)}")
+        raise ValueError(f"k is {min(ks)}: a clustering has at least one cluster")
     return [k for k in ks if k <= len(coreset.points)]
 
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Keep BLAS and OpenMP to one thread: sums are then added in one order, whatever machine runs them."""
+    """Limits BLAS and OpenMP to one thread, so that sums are added in the same order on every machine."""
     with _thread_pools().limit(limits=1):
         yield
 
 
 @cache
 def _thread_pools() -> ThreadpoolController:
-    # A library loaded later would escape the limit, so those with thread pools are loaded first. Looking for them takes
-    # longer than a small fit.
+    # The limit does not reach libraries that are loaded later, so those with thread pools are loaded first. Cached,
+    # because the search for thread pools takes longer than a small fit.
     import sklearn.cluster  # noqa: F401
     from threadpoolctl import ThreadpoolController
 
@@ -198,7 +205,7 @@ def _thread_pools() -> ThreadpoolController:
 
 
 class Clustering:
-    """The answers of algorithms that find their clusters in the modelling features."""
+    """Base of the algorithms that find their clusters in the modelling features."""
 
     kind = "scikitlearn"
     is_baseline = False
@@ -218,7 +225,7 @@ class Clustering:
         return model
 
     def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
-        """Returns the values of the modelling features at the cells, and evenly spaced ones between them."""
+        """Returns the values of the modelling features at the cells, and evenly spaced values between them."""
         cells = invert_transforms(coreset.points, transforms)
         return Variations(
             {
@@ -236,7 +243,7 @@ class FitsEachK(ABC):
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """Fits one model for each k that the cells can fill; they may be too few, or too close together."""
+        """Fits one model for each k, except where the cells are too few or too close together for k clusters."""
         models = []
         for k in feasible(ks, coreset):
             started = time.perf_counter()
@@ -247,11 +254,11 @@ class FitsEachK(ABC):
 
     @abstractmethod
     def fit(self, coreset: Coreset, k: int, *, seed: int, n_init: int) -> ClusterModel:
-        """Fits the model for one k, with fewer clusters if the cells fill no more."""
+        """Fits the model for one k; it has fewer clusters if the cells cannot fill k."""
 
 
 class NearestCenter(Clustering):
-    """The answers of algorithms whose clusters are the regions around their centres."""
+    """Base of the algorithms whose clusters are the regions around their centres."""
 
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
@@ -275,7 +282,7 @@ class NearestCenter(Clustering):
 
 
 class NearestCell(Clustering):
-    """The answers of algorithms whose clusters may have any shape."""
+    """Base of the algorithms whose clusters may have any shape."""
 
     @single_threaded()
     def predict(self, model: ClusterModel, points: FloatArray, coreset: Coreset) -> tuple[IntArray, FloatArray]:
@@ -288,7 +295,7 @@ class NearestCell(Clustering):
 
     @single_threaded()
     def label(self, models: Sequence[ClusterModel], points: FloatArray, coreset: Coreset) -> list[IntArray]:
-        """Returns the cluster of the nearest cell by each model; the cell is looked up once."""
+        """Returns the cluster of the nearest cell by each model; the nearest cells are looked up once for all."""
         from scipy.spatial import cKDTree
 
         nearest_cell = cKDTree(coreset.points).query(points)[1]
@@ -331,7 +338,7 @@ def nearest_centers(points: FloatArray, centers: FloatArray) -> IntArray:
 def center_margin(
     points: FloatArray, centers: FloatArray, labels: IntArray | None = None
 ) -> tuple[IntArray, FloatArray]:
-    """Returns labels (rows,), the nearest centres unless given, and the confidence (rows,) in them.
+    """Returns `labels` (rows,), or the nearest centres if None, and the confidence (rows,) in them.
 
     Confidence is max(0, 1 - own / other), from the distances to the own centre and to the nearest other one: 1 at the
     own centre, 0 halfway to another and beyond. It is the simplified silhouette (centres in place of members; Hruschka,
@@ -339,19 +346,19 @@ def center_margin(
     """
     from scipy.spatial.distance import cdist
 
-    found = np.empty(len(points), dtype=np.int64)
+    clusters = np.empty(len(points), dtype=np.int64)
     confidence = np.ones(len(points))
     for start in range(0, len(points), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)
         distances = cdist(points[rows], centers)
-        found[rows] = distances.argmin(axis=1) if labels is None else labels[rows]
+        clusters[rows] = distances.argmin(axis=1) if labels is None else labels[rows]
         if len(centers) == 1:
             continue
-        own_column = found[rows, None]
+        own_column = clusters[rows, None]
         own = np.take_along_axis(distances, own_column, axis=1)[:, 0]
         np.put_along_axis(distances, own_column, np.inf, axis=1)
         other = distances.min(axis=1)
-        # Nothing tells coinciding centres apart: own / other counts as 1 there.
+        # Coinciding centres cannot be told apart: own / other counts as 1 there.
         ratio = np.divide(own, other, out=np.ones_like(own), where=other > 0)
         confidence[rows] = np.clip(1.0 - ratio, 0.0, 1.0)
-    return found, confidence
+    return clusters, confidence

@@ -1,4 +1,4 @@
-"""A fitted model applied to every customer of a night: the same transforms and the same numbers that fitting used."""
+"""Applies a fitted model to every customer of a night, with the transforms and numbers that the fit used."""
 
 import datetime
 from contextlib import AbstractContextManager
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seg_pipeline.features.tables import RFM_FEATURES
-from seg_pipeline.models.answers import Comparison, Fifths, Variations
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.explanation import Comparison, Fifths, Variations
 from seg_pipeline.models.model import Algorithm, ClusterModel
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.warehouse import Connection, Relation
@@ -18,13 +18,19 @@ from seg_pipeline.warehouse import Connection, Relation
 if TYPE_CHECKING:
     import pandas as pd
 
-# Of customers without a purchase.
+# The cluster of customers without a purchase.
 NO_CLUSTER = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """A model with all that labelling takes: the rows of feature_transforms, and the model's coreset."""
+    """A model with everything that labelling customers needs.
+
+    Attributes:
+        model: The model.
+        transforms: The rows of feature_transforms.
+        coreset: The coreset that the model was fitted on.
+    """
 
     model: ClusterModel
     transforms: "pd.DataFrame"
@@ -37,7 +43,7 @@ class Scorer:
 
     @property
     def columns(self) -> list[str]:
-        """The columns of rfm_features that a customer's cluster follows from."""
+        """The columns of rfm_features that decide a customer's cluster."""
         return self.algorithm.columns(self.transforms)
 
     def label(self, buyers: "pd.DataFrame") -> tuple[IntArray, FloatArray]:
@@ -47,20 +53,20 @@ class Scorer:
         return clusters, np.clip(confidence, 0.0, 1.0)
 
     def compare(self, buyer: "pd.DataFrame") -> Comparison:
-        """Explains why `label` puts a buyer, a row of rfm_features, where it does."""
+        """Explains why `label` puts a buyer (one row of rfm_features) where it does."""
         point = self.algorithm.points_of(buyer, self.transforms)
         return self.algorithm.compare(self.model, point, self.coreset)
 
     def variations(self, fifths: Fifths) -> Variations:
-        """Returns what could be different about a buyer, so that `label` might put them elsewhere."""
+        """Returns the changes to try on a buyer that may move them to another cluster."""
         return self.algorithm.variations(self.transforms, self.coreset, fifths)
 
 
 def label_customers(connection: Connection, scorer: Scorer, as_of: datetime.date) -> AbstractContextManager[Relation]:
     """Yields a temporary table with a row per customer of a night: customer_id, cluster, confidence.
 
-    Customers without a purchase are in cluster -1 with confidence 1. Customers pass through Python some at a time, so
-    memory does not grow with their number.
+    Customers without a purchase are in cluster -1 with confidence 1. Python labels the customers in batches, so memory
+    does not grow with their number.
     """
     return connection.compute_columns(
         partial(_labels, scorer),

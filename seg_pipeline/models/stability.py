@@ -1,8 +1,9 @@
-"""How sure a clustering is: would like customers, drawn anew, or another seed, give the same segments?
+"""How stable a clustering is: whether a bootstrap sample of the customers, or another seed, gives the same clusters.
 
-A bootstrap draws as many customers as there are, with replacement. On cells that is a change of weights, so no row of a
-customer is touched. Refits of costly algorithms run on a coarser summary. Where cells are too coarse or starts too few,
-the figure is theirs and not the customers': an algorithm's `refit_options` have as many as it takes.
+A bootstrap sample draws as many customers as there are, with replacement. On cells that only changes the weights, so no
+customer's row is touched. Refits of costly algorithms run on a coarser summary. If the cells are too coarse or the
+starts too few, the figure measures those instead of the customers; each algorithm's `refit_options` are set to avoid
+that.
 """
 
 from collections.abc import Sequence
@@ -13,9 +14,9 @@ import numpy as np
 
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means, summarise
 from seg_pipeline.models.model import Algorithm, ClusterModel, single_threaded
-from seg_pipeline.models.side_by_side import side_by_side
+from seg_pipeline.models.parallel import parallel_map
 
-# Cells at most that a refit runs on, unless the algorithm's `refit_options` have other "cells".
+# The most cells that a refit runs on, unless the algorithm's `refit_options` have other "cells".
 COARSE_CELLS = 500
 # Refits with other seeds on unchanged weights.
 SEEDS = 3
@@ -23,17 +24,15 @@ SEEDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Stability:
-    """Agreement of one candidate with its refits; NaN where no refit gave as many clusters.
+    """Agreement of one candidate with its refits; NaN if no refit has as many clusters.
 
-    Attributes
-    ----------
-    bootstrap : float
-        Mean adjusted Rand index over the bootstrap draws; 1 is the same clustering each time, 0 that of chance.
-    seeds : float
-        Mean adjusted Rand index of refits with other seeds against the first; 1 where nothing is random.
-    jaccard : (k,)
-        Of each cluster, the mean over draws of its best overlap with a cluster of the draw: customers in both over
-        customers in either (Hennig 2007). From 0.75 a cluster is real, below 0.6 it is a cut through a cloud.
+    Attributes:
+        bootstrap: Mean adjusted Rand index with refits on bootstrap samples; 1 is the same clustering each time, 0 is
+            no better than chance.
+        seeds: Mean adjusted Rand index of refits with other seeds against the first; 1 if nothing is random.
+        jaccard: Stability (k,) of each cluster: the mean, over bootstrap samples, of its best overlap with a cluster of
+            the refit. The overlap is customers in both over customers in either (Hennig 2007). From 0.75 on a cluster
+            is real; below 0.6 it is a cut through a cloud.
     """
 
     bootstrap: float
@@ -42,23 +41,23 @@ class Stability:
 
 
 @single_threaded()
-def stability(
+def stability_of(
     algorithm: Algorithm, coreset: Coreset, models: Sequence[ClusterModel], *, draws: int, seed: int
 ) -> list[Stability]:
-    """Stability of each of `models`, fitted by `algorithm` on `coreset`, in their order.
+    """Measures the stability of each of `models`, in their order.
 
-    Parameters
-    ----------
-    draws : int
-        Bootstrap draws; each refits every k once.
-    seed : int
-        Of the draws and of the refits.
+    Args:
+        algorithm: The algorithm that fitted the models.
+        coreset: The coreset that they were fitted on.
+        models: Candidates of that algorithm.
+        draws: Number of bootstrap samples; each refits every k once.
+        seed: Seed of the samples and of the refits.
     """
     coarse_of_cell = summarise(coreset.points, algorithm.refit_options.get("cells", COARSE_CELLS))[1]
     refit = partial(_refit, algorithm, coreset, coarse_of_cell, [model.k for model in models], seed)
-    # Where nothing is random another seed gives the same.
+    # If nothing is random, one refit stands for those with other seeds.
     seeds = [(number, False) for number in range(SEEDS + 1 if algorithm.is_random else 1)]
-    labels = side_by_side(refit, [*((draw, True) for draw in range(draws)), *seeds])
+    labels = parallel_map(refit, [*((draw, True) for draw in range(draws)), *seeds])
     refits, reseeded = labels[:draws], labels[draws:]
     if not algorithm.is_random:
         reseeded *= SEEDS + 1
@@ -74,23 +73,35 @@ def _refit(
     seed: int,
     refit: tuple[int, bool],
 ) -> dict[int, IntArray]:
-    """Number of clusters -> labels (cells,) of all cells by a refit: its number, and whether customers are drawn."""
+    """Refits each of `ks` once and labels all cells.
+
+    Args:
+        algorithm: The algorithm.
+        coreset: The cells.
+        coarse_of_cell: Number (cells,) of the coarse cell that each cell belongs to.
+        ks: Numbers of clusters.
+        seed: Seed of all refits.
+        refit: Number of the refit, and whether it draws a bootstrap sample.
+
+    Returns:
+        Labels (cells,) of all cells, by number of clusters.
+    """
     number, is_draw = refit
     weights = coreset.weights
     if is_draw:
         shares = weights / weights.sum()
-        draw = np.random.default_rng([seed, number])
-        weights = draw.multinomial(int(weights.sum()), shares).astype(np.float64)
-    drawn = weights > 0
-    coarse = np.unique(coarse_of_cell[drawn], return_inverse=True)[1]
-    totals, points = group_means(coarse, weights[drawn], coreset.points[drawn])
+        generator = np.random.default_rng([seed, number])
+        weights = generator.multinomial(int(weights.sum()), shares).astype(np.float64)
+    filled = weights > 0
+    coarse = np.unique(coarse_of_cell[filled], return_inverse=True)[1]
+    totals, points = group_means(coarse, weights[filled], coreset.points[filled])
     summary = Coreset(points, totals, exact=coreset.exact)
     options = {name: value for name, value in algorithm.refit_options.items() if name != "cells"}
     fitted = algorithm.fit_range(summary, ks, seed=seed + number, **options)
     labels_of_each = algorithm.label(fitted, coreset.points, summary)
     labels = {model.k: labels for model, labels in zip(fitted, labels_of_each, strict=True)}
     if len(ks) == len(fitted) == 1:
-        # An algorithm that finds its own number of clusters may find another one.
+        # An algorithm that finds its own number of clusters may find another number in a refit.
         return {ks[0]: next(iter(labels.values()))}
     return labels
 
@@ -101,6 +112,7 @@ def _agreement(
     refits: Sequence[dict[int, IntArray]],
     reseeded: Sequence[dict[int, IntArray]],
 ) -> Stability:
+    """Compares a model with its refits: those on bootstrap samples, and those with other seeds."""
     tables = [contingency(model.cell_labels, refit[model.k], weights) for refit in refits if model.k in refit]
     same_k = [refit[model.k] for refit in reseeded if model.k in refit]
     seeds = [contingency(same_k[0], labels, weights) for labels in same_k[1:]]
@@ -116,16 +128,17 @@ def _agreement(
 
 
 def contingency(labels: IntArray, others: IntArray, weights: FloatArray) -> FloatArray:
-    """Customers (clusters, other clusters) of each pair of labels; clusters without a cell are left out."""
-    rows, row = np.unique(labels, return_inverse=True)
-    columns, column = np.unique(others, return_inverse=True)
-    flat = np.bincount(row * len(columns) + column, weights, minlength=len(rows) * len(columns))
-    table: FloatArray = flat.astype(np.float64).reshape(len(rows), len(columns))
+    """Counts the customers (clusters, other clusters) of each pair of labels; clusters without a cell are left out."""
+    row_names, rows = np.unique(labels, return_inverse=True)
+    column_names, columns = np.unique(others, return_inverse=True)
+    shape = len(row_names), len(column_names)
+    flat = np.bincount(rows * shape[1] + columns, weights, minlength=shape[0] * shape[1])
+    table: FloatArray = flat.astype(np.float64).reshape(shape)
     return table
 
 
 def adjusted_rand(table: FloatArray) -> float:
-    """Adjusted Rand index (Hubert and Arabie 1985) from a contingency table of customers."""
+    """Returns the adjusted Rand index (Hubert and Arabie 1985) of a contingency table of customers."""
 
     def pairs(counts: FloatArray) -> float:
         return float((counts * (counts - 1) / 2).sum())
@@ -133,12 +146,12 @@ def adjusted_rand(table: FloatArray) -> float:
     both, by_rows, by_columns = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
     everyone = pairs(table.sum(keepdims=True))
     expected = by_rows * by_columns / everyone if everyone else 0.0
-    most = (by_rows + by_columns) / 2
-    return 1.0 if most == expected else (both - expected) / (most - expected)
+    largest = (by_rows + by_columns) / 2
+    return 1.0 if largest == expected else (both - expected) / (largest - expected)
 
 
 def _best_jaccard(table: FloatArray) -> FloatArray:
-    """Best overlap (clusters,) of each row's cluster with one of the columns'."""
+    """Returns the best overlap (clusters,) of each row's cluster with any of the columns' clusters."""
     either = table.sum(axis=1)[:, None] + table.sum(axis=0)[None, :] - table
     overlaps: FloatArray = (table / either).max(axis=1)
     return overlaps

@@ -1,20 +1,14 @@
-"""Coresets and models as rows of tables and back: plain numbers, never a pickle."""
+"""Stores coresets and models as rows of plain numbers, and reads them back. Nothing is pickled."""
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
-from seg_pipeline.models.gap import Gap
-from seg_pipeline.models.gates import failed_gate
-from seg_pipeline.models.metrics import score
+from seg_pipeline.models.coreset import Coreset, FloatArray
 from seg_pipeline.models.model import ClusterModel
-from seg_pipeline.models.stability import Stability
-from seg_pipeline.models.tables import CANDIDATE_COLUMNS, CANDIDATES, CORESET
-from seg_pipeline.settings import SelectionSettings
+from seg_pipeline.models.tables import CANDIDATES, CORESET
 from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -22,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def coreset_rows(coreset: Coreset) -> "pd.DataFrame":
-    """The rows of models.coreset."""
+    """Returns the rows of models.coreset."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -38,7 +32,7 @@ def coreset_rows(coreset: Coreset) -> "pd.DataFrame":
 
 
 def read_coreset(warehouse: Warehouse, as_of: datetime.date) -> Coreset:
-    """The coreset of a night."""
+    """Reads the coreset of a night."""
     rows = warehouse.night(CORESET, as_of)
     points = np.vstack(rows["point"].to_list()).astype(np.float64)
     return Coreset(
@@ -50,78 +44,55 @@ def read_coreset(warehouse: Warehouse, as_of: datetime.date) -> Coreset:
     )
 
 
-def candidate_rows(
-    coreset: Coreset,
-    models: Sequence[ClusterModel],
-    stabilities: Sequence[Stability | None],
-    gaps: Sequence[Gap | None],
-    selection: SelectionSettings,
-) -> "pd.DataFrame":
-    """The rows of a candidates table; a stability or gap of None was not measured."""
+def model_columns(model: ClusterModel) -> dict[str, Any]:
+    """Returns the columns that hold a model, as candidates and champions have them; `model_of` reads them back."""
+    return {
+        "algorithm": model.algorithm,
+        "k": model.k,
+        "centers": model.centers.tolist(),
+        "weights": model.weights.tolist(),
+        "covariances": None if model.covariances is None else model.covariances.tolist(),
+        "cell_labels": model.cell_labels.tolist(),
+        "noise_cluster": model.noise,
+    }
+
+
+def model_of(row: "pd.Series") -> ClusterModel:
+    """Returns the model in a row of candidates or champions, without the figures of its fit."""
     import pandas as pd
 
-    rows: list[dict[str, Any]] = []
-    for model, measured, sure, gap in zip(models, score(coreset, models), stabilities, gaps, strict=True):
-        refusal = failed_gate(model.k, measured, sure, selection)
-        rows.append(
-            {
-                "algorithm": model.algorithm,
-                "k": model.k,
-                **asdict(measured),
-                "bic": model.bic,
-                "stability": sure.bootstrap if sure else None,
-                "seed_stability": sure.seeds if sure else None,
-                "jaccard": sure.jaccard.tolist() if sure else None,
-                "fit_seconds": model.fit_seconds,
-                "gap": gap.gap if gap else None,
-                "gap_standard_error": gap.standard_error if gap else None,
-                "lost_share": coreset.lost_share,
-                "eligible": refusal is None,
-                "ineligible_because": refusal,
-                "log_likelihood": model.log_likelihood,
-                "centers": model.centers.tolist(),
-                "weights": model.weights.tolist(),
-                "covariances": None if model.covariances is None else model.covariances.tolist(),
-                "cell_labels": model.cell_labels.tolist(),
-                "noise_cluster": model.noise,
-            }
-        )
-    return pd.DataFrame(rows, columns=[column.name for column in CANDIDATE_COLUMNS if column.name != "as_of"])
+    covariances, noise = row["covariances"], row["noise_cluster"]
+    return ClusterModel(
+        algorithm=row["algorithm"],
+        k=int(row["k"]),
+        centers=array_of(row["centers"]),
+        weights=array_of(row["weights"]),
+        covariances=array_of(covariances) if isinstance(covariances, np.ndarray | list) else None,
+        cell_labels=np.asarray(row["cell_labels"], dtype=np.int64),
+        log_likelihood=None,
+        bic=None,
+        fit_seconds=0.0,
+        noise=None if pd.isna(noise) else int(noise),
+    )
+
+
+def array_of(cell: Any) -> Any:
+    """Returns the array in a cell of a table, which the database returns as nested lists."""
+    return np.array([array_of(part) for part in cell]) if isinstance(cell, np.ndarray | list) else float(cell)
 
 
 def read_model(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.date) -> ClusterModel:
-    """One candidate of a night, able to label customers again."""
+    """Reads one candidate of a night, which can label customers again."""
     import pandas as pd
 
     row = warehouse.night(CANDIDATES[algorithm], as_of, where=f"k = {int(k)}").iloc[0]
-
-    def number(cell: Any) -> float | None:
-        return None if pd.isna(cell) else float(cell)
-
-    labels: IntArray = np.asarray(row["cell_labels"], dtype=np.int64)
-    covariances, noise = row["covariances"], number(row["noise_cluster"])
-    return ClusterModel(
-        algorithm=algorithm,
-        k=int(row["k"]),
-        centers=numbers(row["centers"]),
-        weights=numbers(row["weights"]),
-        covariances=numbers(covariances) if isinstance(covariances, np.ndarray | list) else None,
-        cell_labels=labels,
-        log_likelihood=number(row["log_likelihood"]),
-        bic=number(row["bic"]),
-        fit_seconds=float(row["fit_seconds"]),
-        noise=None if noise is None else int(noise),
-    )
-
-
-def numbers(cell: Any) -> Any:
-    """An array from a nested list as the database gives it."""
-    return np.array([numbers(part) for part in cell]) if isinstance(cell, np.ndarray | list) else float(cell)
+    log_likelihood, bic = (None if pd.isna(row[name]) else float(row[name]) for name in ("log_likelihood", "bic"))
+    return replace(model_of(row), log_likelihood=log_likelihood, bic=bic, fit_seconds=float(row["fit_seconds"]))
 
 
 def read_jaccard(warehouse: Warehouse, algorithm: str, k: int, as_of: datetime.date) -> FloatArray | None:
-    """Of each cluster of a candidate, how sure it is; None where it was not measured."""
-    found = warehouse.value(
+    """Reads the stability (k,) of each cluster of a candidate; None if it was not measured."""
+    jaccard = warehouse.value(
         f"SELECT jaccard FROM {CANDIDATES[algorithm].name} WHERE as_of = $as_of AND k = $k", {"as_of": as_of, "k": k}
     )
-    return None if found is None else np.asarray(found, dtype=np.float64)
+    return None if jaccard is None else np.asarray(jaccard, dtype=np.float64)

@@ -2,6 +2,7 @@
 
 from seg_pipeline.champions.tables import SEGMENT_ID, SEGMENT_NAME
 from seg_pipeline.features.tables import AS_OF, GRID_CELLS, NO_PURCHASES
+from seg_pipeline.models.drift import stability_index_term
 from seg_pipeline.tables import Column, Rule, Table
 
 # Features whose median a profile shows.
@@ -53,12 +54,11 @@ SEGMENT_ASSIGNMENTS = Table(
     ),
 )
 
-# The index of models/drift.py over the segments; those that have lost all their customers have no row and are one bin.
+# Segments that have lost all their customers have no row; together they are one bin that is empty now.
 SHARE_DRIFT = (
-    "SELECT sum((now - fitted) * ln(now / fitted)) + (max(gone) - 0.0001) * ln(max(gone) / 0.0001) AS psi FROM"
-    " (SELECT fitted_as_of, greatest(customers / sum(customers) OVER (), 0.0001) AS now,"
-    " greatest(fitted_share, 0.0001) AS fitted, greatest(1 - sum(fitted_share) OVER (), 0.0001) AS gone"
-    " FROM {batch} WHERE segment_id > 0) HAVING psi"
+    f"SELECT sum({stability_index_term('now', 'fitted_share')}) + {stability_index_term('max(gone)', '0')} AS psi FROM"
+    " (SELECT fitted_as_of, fitted_share, customers / sum(customers) OVER () AS now,"
+    " 1 - sum(fitted_share) OVER () AS gone FROM {batch} WHERE segment_id > 0) HAVING psi"
 )
 
 SEGMENT_PROFILES = Table(

@@ -4,7 +4,8 @@ import datetime
 from dataclasses import dataclass
 
 from seg_pipeline.champions.cadence import last_scored
-from seg_pipeline.models.champions import champions_overview, pin, unpin
+from seg_pipeline.champions.pinning import pin, unpin
+from seg_pipeline.models.champions import champions_overview
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.existing import existing_warehouse
 from seg_pipeline.warehouse import Warehouse

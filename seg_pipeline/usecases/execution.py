@@ -11,7 +11,7 @@ import dagster as dg
 from seg_pipeline import interrupts
 from seg_pipeline.errors import DataError
 from seg_pipeline.guest import check, definitions_of
-from seg_pipeline.models.side_by_side import start_early
+from seg_pipeline.models.parallel import start_workers
 from seg_pipeline.settings import Settings, dagster_home
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline.wiring import Shop, warehouse_of
@@ -146,7 +146,7 @@ def executing(settings: Settings, progress: Progress) -> Iterator[Execution]:
         warehouse.held(),
         dg.DagsterInstance.get() if home else dg.DagsterInstance.ephemeral() as instance,
     ):
-        start_early()
+        start_workers()
         yield Execution(warehouse, shop, definitions, instance, progress)
 
 

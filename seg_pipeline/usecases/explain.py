@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms
-from seg_pipeline.models.answers import Comparison
 from seg_pipeline.models.champions import Champion, find_champion
+from seg_pipeline.models.explanation import Comparison
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
 from seg_pipeline.settings import Settings

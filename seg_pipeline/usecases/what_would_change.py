@@ -68,7 +68,7 @@ def changes_of(warehouse: Warehouse, champion: Champion, row: "pd.DataFrame", as
         value = number_of(row, name)
         now = fills[name] if value is None else value
         change = _nearest_change(
-            row, name, now, values, lambda rows: segment_ids_of(champion, variations.completed(rows))
+            row, name, now, values, lambda rows: segment_ids_of(champion, variations.complete(rows))
         )
         to, segment_id = change or (None, None)
         changes.append(Change(name, now, to, segment_id, None if segment_id is None else names[segment_id]))

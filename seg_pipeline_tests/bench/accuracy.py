@@ -16,7 +16,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from seg_pipeline.models.coreset import FloatArray, IntArray, group_means, summarise
-from seg_pipeline.models.metrics import score
+from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline.models.model import model_from_labels
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline_tests.samples import labelled_table, unsummarised
@@ -109,11 +109,11 @@ def compare_silhouettes(name: str, rows: FloatArray) -> None:
         for algorithm in ("kmeans", "hierarchical")
         for model in ALGORITHMS[algorithm].fit_range(coreset, KS, seed=SEED, n_init=1)
     ]
-    ours = np.array([metrics.silhouette for metrics in score(coreset, [model for _, model in fitted])])
+    ours = np.array([metrics.silhouette for metrics in metrics_of(coreset, [model for _, model in fitted])])
     by_cell = [model.cell_labels[cell_of_row] for _, model in fitted]
     by_predict = [algorithm.predict(model, rows, coreset)[0] for algorithm, model in fitted]
     of_rows = unsummarised(rows)
-    exact = score(of_rows, [model_from_labels("any", of_rows, labels, 0.0) for labels in by_cell + by_predict])
+    exact = metrics_of(of_rows, [model_from_labels("any", of_rows, labels, 0.0) for labels in by_cell + by_predict])
     of_cells, of_predicted = ours - np.array([metrics.silhouette for metrics in exact]).reshape(2, -1)
     worst = int(np.abs(of_cells).argmax())
     theirs = silhouette_score(rows, by_cell[worst])

@@ -15,10 +15,10 @@ import numpy as np
 
 from seg_pipeline.models.coreset import Coreset, FloatArray, summarise
 from seg_pipeline.models.gap import gap_statistic
-from seg_pipeline.models.metrics import score
+from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline.models.model import Algorithm
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.models.stability import stability
+from seg_pipeline.models.stability import stability_of
 
 ALGORITHMS_COMPARED = ("kmeans", "bisecting_kmeans", "hierarchical", "gaussian_mixture", "k_medoids", "hdbscan")
 KS = range(2, 11)
@@ -53,9 +53,9 @@ def timed(what: str, work: Callable[[], Result]) -> tuple[Result, float]:
 def assess(algorithm: Algorithm, coreset: Coreset) -> None:
     """All that the pipeline does for one algorithm."""
     models = algorithm.fit_range(coreset, KS, seed=SEED, n_init=STARTS)
-    score(coreset, models)
+    metrics_of(coreset, models)
     if models:
-        stability(algorithm, coreset, models, draws=DRAWS, seed=SEED)
+        stability_of(algorithm, coreset, models, draws=DRAWS, seed=SEED)
     if models and algorithm.has_gap:
         gap_statistic(
             coreset, models, lambda one, ks, seed: algorithm.fit_range(one, ks, seed=seed, n_init=1), seed=SEED

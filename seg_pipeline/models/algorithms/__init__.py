@@ -1,1 +1,1 @@
-"""The algorithms that the pipeline compares, one file each."""
+"""The algorithms that the pipeline compares, one file each; `models/registry.py` lists them."""

@@ -1,4 +1,4 @@
-"""Bisecting KMeans on weighted cells: scikit-learn's, told each cell's customers as sample weights."""
+"""Bisecting KMeans on weighted cells: scikit-learn's, with the number of customers in each cell as sample weight."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _MAX_STARTS = 3
 
 
 class BisectingKMeansAlgorithm(NearestCell):
-    """The cluster of the largest inertia is split in two by KMeans until there are k (Steinbach et al. 2000).
+    """Splits the cluster of the largest inertia in two by KMeans until there are k clusters (Steinbach et al. 2000).
 
-    A customer belongs where the splits lead, which need not be the nearest centre; hence the nearest cell decides.
+    A customer belongs where the splits lead, which need not be the nearest centre, so the nearest cell decides.
     """
 
     name = "bisecting_kmeans"
@@ -30,20 +30,20 @@ class BisectingKMeansAlgorithm(NearestCell):
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model for each k that the splits reach; one run to the largest serves all."""
-        wanted = feasible(ks, coreset)
+        """Fits one model for each k that the splits reach; one run to the largest k serves all."""
+        reachable = feasible(ks, coreset)
         started = time.perf_counter()
-        splits = bisections(coreset, max(wanted, default=1), seed=seed, n_init=min(n_init, _MAX_STARTS))
+        splits = bisections(coreset, max(reachable, default=1), seed=seed, n_init=min(n_init, _MAX_STARTS))
         labels_at = dict(enumerate(splits, start=1))
         seconds = time.perf_counter() - started
-        return [model_from_labels(self.name, coreset, labels_at[k], seconds) for k in wanted if k in labels_at]
+        return [model_from_labels(self.name, coreset, labels_at[k], seconds) for k in reachable if k in labels_at]
 
 
 def bisections(coreset: Coreset, k: int, *, seed: int, n_init: int) -> Iterator[IntArray]:
-    """Labels (cells,) of 1, 2, ... clusters, up to `k` or until no cluster can be split.
+    """Yields the labels (cells,) of 1, 2, ... clusters, up to `k` or until no cluster can be split.
 
-    With each number of clusters those of scikit-learn's `BisectingKMeans`, which tells the last alone; here it makes
-    one split at a time, with the same random numbers.
+    For each number of clusters the labels are those of scikit-learn's `BisectingKMeans`, which reports only the last.
+    Here it makes one split at a time, with the same random numbers.
     """
     from sklearn.cluster import BisectingKMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -53,7 +53,7 @@ def bisections(coreset: Coreset, k: int, *, seed: int, n_init: int) -> Iterator[
     )
     labels = np.zeros(len(coreset.points), dtype=np.int64)
     yield labels
-    # In the order of the tree's leaves, of which the first is split where several have the same inertia.
+    # In the order of the tree's leaves: of several with the same inertia, the first is split.
     names, inertias = [0], [np.inf]
     while len(names) < k:
         widest = int(np.argmax(inertias))
@@ -62,7 +62,7 @@ def bisections(coreset: Coreset, k: int, *, seed: int, n_init: int) -> Iterator[
             return
         points, weights = coreset.points[members], coreset.weights[members]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # too close to tell apart
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the points are too close to tell apart
             second = estimator.fit(points, sample_weight=weights).labels_ == 1
         if second.all() or not second.any():
             return
@@ -74,5 +74,5 @@ def bisections(coreset: Coreset, k: int, *, seed: int, n_init: int) -> Iterator[
 
 
 def _inertia(points: FloatArray, weights: FloatArray) -> float:
-    """Weighted sum of squared distances of points (points, features) to their mean."""
+    """Returns the weighted sum of squared distances of points (points, features) to their mean."""
     return float(weights @ ((points - np.average(points, axis=0, weights=weights)) ** 2).sum(axis=1))

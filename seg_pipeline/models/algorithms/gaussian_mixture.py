@@ -1,6 +1,6 @@
-"""Gaussian mixtures with full or diagonal covariances, fitted to weighted cells by expectation and maximisation.
+"""Gaussian mixtures with full or diagonal covariances, fitted to weighted cells by expectation-maximisation (EM).
 
-scikit-learn's mixture takes no weights; hence this one.
+It is implemented here because scikit-learn's mixture takes no weights.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from seg_pipeline.models.algorithms.kmeans import kmeans_labels
-from seg_pipeline.models.answers import Comparison
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.explanation import Comparison
 from seg_pipeline.models.model import (
     ROWS_AT_ONCE,
     Clustering,
@@ -32,7 +32,7 @@ CovarianceType = Literal["full", "diag"]
 
 
 class GaussianMixtureAlgorithm(Clustering):
-    """The likeliest mixture of those that EM reaches from `n_init` KMeans clusterings."""
+    """Fits mixtures by EM from several KMeans clusterings and keeps the likeliest."""
 
     name = "gaussian_mixture"
     title = "Gaussian mixture"
@@ -43,9 +43,9 @@ class GaussianMixtureAlgorithm(Clustering):
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model for each k that does not exceed the number of cells, all fitted side by side.
+        """Fits one model for each k up to the number of cells, all of them together.
 
-        Short runs tell the starts apart, so that MAX_STARTS of them are enough.
+        At most MAX_STARTS of the `n_init` starts are used: short runs show which of them is best.
         """
         started = time.perf_counter()
         mixtures = [
@@ -54,7 +54,7 @@ class GaussianMixtureAlgorithm(Clustering):
             )
             for k in feasible(ks, coreset)
         ]
-        fit_side_by_side(mixtures, coreset.points, coreset.weights)
+        fit_together(mixtures, coreset.points, coreset.weights)
         seconds = time.perf_counter() - started
         return [
             ClusterModel(
@@ -100,7 +100,7 @@ class GaussianMixtureAlgorithm(Clustering):
 
 
 class DiagonalGaussianMixtureAlgorithm(GaussianMixtureAlgorithm):
-    """The same with axis-parallel components: fewer parameters, so BIC admits more of them."""
+    """A Gaussian mixture with axis-parallel components: they have fewer parameters, so BIC allows more of them."""
 
     name = "gaussian_mixture_diagonal"
     title = "Gaussian mixture (diagonal)"
@@ -115,39 +115,31 @@ class _Parameters(NamedTuple):
 
 def _parameters_of(model: ClusterModel) -> _Parameters:
     if model.covariances is None:
-        raise ValueError(f"a {model.algorithm} model without covariances is no Gaussian mixture")
+        raise ValueError(f"the {model.algorithm} model has no covariances: it is not a Gaussian mixture")
     return _Parameters(model.weights, model.centers, model.covariances)
 
 
 class WeightedGaussianMixture:
     """Gaussian mixture over weighted points.
 
-    EM (Dempster, Laird & Rubin 1977), each point counting by its weight. It starts from the labels of `n_init` KMeans
-    clusterings; every start gets a short run, and the likeliest is taken to convergence (Biernacki, Celeux & Govaert
-    2003). Parameters as scikit-learn's `GaussianMixture`.
+    It is fitted by EM (Dempster, Laird & Rubin 1977), in which each point counts by its weight. EM starts from the
+    labels of `n_init` KMeans clusterings. Every start gets a short run, and the likeliest is run to convergence
+    (Biernacki, Celeux & Govaert 2003). Parameters are named as in scikit-learn's `GaussianMixture`.
 
-    Parameters
-    ----------
-    n_components : int
-    covariance_type : "full" or "diag"
-        Any ellipsoid, or axes parallel to the features.
-    n_init : int
-        KMeans clusterings to start from.
-    random_state : int
-    reg_covar : float
-        Added to every variance, so that a component on few distinct points keeps a volume.
-    tol : float
-        Gain in log-likelihood per unit of weight below which EM has converged.
-    short_iter, max_iter : int
-        Iterations of a short run, and at most of the long one.
+    Args:
+        n_components: Number of components, k.
+        covariance_type: "full" for any ellipsoid, "diag" for axes parallel to the features.
+        n_init: Number of KMeans clusterings to start from.
+        random_state: Seed of the first clustering; each further one adds 1.
+        reg_covar: Added to every variance, so that a component on few distinct points keeps a volume.
+        tol: Gain in log-likelihood per unit of weight below which EM has converged.
+        short_iter: Iterations of a short run.
+        max_iter: The most iterations of the long run.
 
-    Attributes
-    ----------
-    weights_ : (k,)
-    means_ : (k, features)
-        By the first coordinate, then the next.
-    covariances_ : (k, features, features)
-        Whole matrices even where only their diagonals are free.
+    Attributes:
+        weights_: Weight (k,) of each component.
+        means_: Mean (k, features) of each component, in the order of the first coordinate, then the next.
+        covariances_: Covariance matrix (k, features, features) of each component, also if only the diagonal is free.
     """
 
     weights_: FloatArray
@@ -176,29 +168,29 @@ class WeightedGaussianMixture:
         self.max_iter = max_iter
 
     def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedGaussianMixture:
-        """Fit to `X` (points, features) with weights (points,) above zero, one each if absent."""
-        fit_side_by_side([self], X, np.ones(len(X)) if sample_weight is None else sample_weight)
+        """Fits to `X` (points, features) with weights (points,) above zero; all weights are 1 if None."""
+        fit_together([self], X, np.ones(len(X)) if sample_weight is None else sample_weight)
         return self
 
     def predict_proba(self, X: FloatArray) -> FloatArray:
-        """Posterior probability (points, k) of each component."""
+        """Returns the posterior probability (points, k) of each component."""
         return _posteriors_of(X, self._parameters)
 
     def predict(self, X: FloatArray) -> IntArray:
-        """Component (points,) of the highest posterior probability."""
+        """Returns the component (points,) of the highest posterior probability."""
         labels: IntArray = self.predict_proba(X).argmax(axis=1)
         return labels
 
     def score(self, X: FloatArray, sample_weight: FloatArray | None = None) -> float:
-        """Log-likelihood per unit of weight."""
+        """Returns the log-likelihood per unit of weight."""
         return float(np.average(_expect_points(X, self._parameters)[0], weights=sample_weight))
 
     def bic(self, X: FloatArray, sample_weight: FloatArray | None = None) -> float:
-        """Bayesian information criterion (Schwarz 1978), n being the total weight; lower is better."""
+        """Returns the Bayesian information criterion (Schwarz 1978), where n is the total weight; lower is better."""
         n = float(len(X) if sample_weight is None else sample_weight.sum())
         k, features = self.means_.shape
-        of_a_covariance = features if self.covariance_type == "diag" else features * (features + 1) / 2
-        free_parameters = k * of_a_covariance + k * features + k - 1
+        per_covariance = features if self.covariance_type == "diag" else features * (features + 1) / 2
+        free_parameters = k * per_covariance + k * features + k - 1
         return float(free_parameters * np.log(n) - 2.0 * n * self.score(X, sample_weight))
 
     @property
@@ -206,16 +198,21 @@ class WeightedGaussianMixture:
         return _Parameters(self.weights_, self.means_, self.covariances_)
 
 
-def fit_side_by_side(mixtures: Sequence[WeightedGaussianMixture], points: FloatArray, weights: FloatArray) -> None:
-    """Fit `mixtures` that differ in their number of components to points (points, features) with weights (points,).
+def fit_together(mixtures: Sequence[WeightedGaussianMixture], points: FloatArray, weights: FloatArray) -> None:
+    """Fits mixtures that differ only in their number of components.
 
-    The runs of EM know nothing of each other; what a step does to parameters, it does to those of all at once.
+    The runs of EM are independent of each other, but each step updates the parameters of all of them at once.
+
+    Args:
+        mixtures: The mixtures; the options of the first hold for all.
+        points: The points (points, features).
+        weights: Weight (points,) of each point, above zero.
     """
     if not mixtures:
         return
     options = mixtures[0]
     coreset = Coreset(points, weights, exact=False)
-    # On data of a huge scale a fixed addition would drown in rounding, and covariances be singular all the same.
+    # On data of a huge scale a fixed ridge would be lost in rounding, and covariances would still be singular.
     ridge = max(options.reg_covar, 1e-10 * float(points.var(axis=0).max()))
     centre = points.mean(axis=0)
     em = _EM(points - centre, weights, ridge=ridge, diagonal=options.covariance_type == "diag", tol=options.tol)
@@ -228,27 +225,22 @@ def fit_side_by_side(mixtures: Sequence[WeightedGaussianMixture], points: FloatA
     ]
     short = iter(em.run(starts, options.short_iter))
     likeliest = [max(islice(short, mixture.n_init), key=lambda run: run[1])[0] for mixture in mixtures]
-    for mixture, (found, _) in zip(mixtures, em.run(likeliest, options.max_iter), strict=True):
-        order = canonical_order(found.means)
+    for mixture, (fitted, _) in zip(mixtures, em.run(likeliest, options.max_iter), strict=True):
+        order = canonical_order(fitted.means)
         mixture.weights_, mixture.means_, mixture.covariances_ = (
-            parameter[order] for parameter in found._replace(means=found.means + centre)
+            parameter[order] for parameter in fitted._replace(means=fitted.means + centre)
         )
 
 
 class _EM:
     """EM over the same weighted points from several starts.
 
-    Parameters
-    ----------
-    points : (points, features)
-        Centred.
-    weights : (points,)
-    ridge : float
-        Added to every variance.
-    diagonal : bool
-        Whether covariances are.
-    tol : float
-        Gain in log-likelihood per unit of weight below which a run has converged.
+    Args:
+        points: The centred points (points, features).
+        weights: Weight (points,) of each point.
+        ridge: Added to every variance.
+        diagonal: Whether covariances are diagonal.
+        tol: Gain in log-likelihood per unit of weight below which a run has converged.
     """
 
     def __init__(self, points: FloatArray, weights: FloatArray, *, ridge: float, diagonal: bool, tol: float) -> None:
@@ -262,14 +254,15 @@ class _EM:
         self._tol = tol
 
     def start(self, labels: IntArray, k: int) -> _Parameters:
-        """Parameters of the `k` clusters of labels (points,)."""
+        """Returns the parameters of the `k` clusters of labels (points,)."""
         one_hot = (labels == np.arange(k)[:, None]).astype(np.float64)
         return self._maximise(one_hot @ self._weighted_moments)
 
     def run(self, starts: Sequence[_Parameters], iterations: int) -> list[tuple[_Parameters, float]]:
-        """From each start the parameters after at most `iterations`, and the log-likelihood one step before them.
+        """Runs EM from each start, for at most `iterations` steps.
 
-        Log-likelihoods are per unit of weight.
+        Returns:
+            For each start, the parameters and the log-likelihood one step before them, per unit of weight.
         """
         runs = [(start, -np.inf) for start in starts]
         going = list(range(len(starts)))
@@ -284,24 +277,25 @@ class _EM:
         return runs
 
     def _step(self, runs: Sequence[_Parameters]) -> list[tuple[_Parameters, float]]:
-        """The next parameters of each of `runs`, and the log-likelihood before; what is done for all costs once."""
+        """Makes one step of all `runs` at once; returns the next parameters of each, and its log-likelihood before."""
         coefficients = _coefficients(_Parameters(*(np.concatenate(parts) for parts in zip(*runs, strict=True))))
         sums = np.empty_like(coefficients)
         ends = np.cumsum([len(run.weights) for run in runs]).tolist()
-        of_runs = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+        components = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         log_likelihoods = []
-        for of_run in of_runs:
-            log_densities, posteriors = _expect(self._moments, coefficients[of_run])
+        for part in components:
+            log_densities, posteriors = _expect(self._moments, coefficients[part])
             log_likelihoods.append(float(self._shares @ log_densities))
-            np.matmul(posteriors, self._weighted_moments, out=sums[of_run])
+            np.matmul(posteriors, self._weighted_moments, out=sums[part])
         weights, means, covariances = self._maximise(sums)
-        found = [_Parameters(weights[of_run], means[of_run], covariances[of_run]) for of_run in of_runs]
-        return list(zip(found, log_likelihoods, strict=True))
+        parameters = [_Parameters(weights[part], means[part], covariances[part]) for part in components]
+        return list(zip(parameters, log_likelihoods, strict=True))
 
     def _maximise(self, sums: FloatArray) -> _Parameters:
-        """Parameters that fit the points best, given each component's sums (k, moments) over what it owns of them."""
+        """Returns the likeliest parameters, given the sums (k, moments) of each component's part of the moments."""
         features = len(self._ridge)
-        owned = sums[:, 0] + 10 * np.finfo(np.float64).eps  # a component that owns nothing must not divide by zero
+        # A component that owns nothing must not divide by zero.
+        owned = sums[:, 0] + 10 * np.finfo(np.float64).eps
         means = sums[:, 1 : 1 + features] / owned[:, None]
         squares = np.empty((len(sums), features, features))
         rows, columns = _pairs(features)
@@ -312,15 +306,15 @@ class _EM:
 
 @cache
 def _pairs(features: int) -> tuple[IntArray, IntArray]:
-    """The pairs of features, each with itself among them, as rows and columns of a matrix."""
+    """Returns all pairs of features, including each with itself, as rows and columns of a matrix."""
     return np.triu_indices(features)
 
 
 def _moments(points: FloatArray) -> FloatArray:
-    """1, the features and their products, of two each once (moments, points), of centred points (points, features).
+    """Returns the moments (moments, points) of points (points, features): 1, each feature, the product of each pair.
 
-    A log-density is linear in them, and so are the sums that parameters come from: a step of EM is two matrix products.
-    Centred, because a variance is then no small difference of large numbers.
+    Log-densities are linear in the moments, and so are the sums that parameters come from, so a step of EM is two
+    matrix products. The points must be centred, or a variance would be a small difference of large numbers.
     """
     columns = np.ascontiguousarray(points.T)
     rows, others = _pairs(len(columns))
@@ -328,7 +322,10 @@ def _moments(points: FloatArray) -> FloatArray:
 
 
 def _coefficients(parameters: _Parameters) -> FloatArray:
-    """What the moments of a point are multiplied by for each component's log of weight times density (k, moments)."""
+    """Returns the coefficients (k, moments) of a point's moments.
+
+    Their product with the moments is the log of each component's weight times its density.
+    """
     weights, means, covariances = parameters
     features = means.shape[1]
     precisions = np.linalg.inv(covariances)
@@ -340,15 +337,15 @@ def _coefficients(parameters: _Parameters) -> FloatArray:
         - 0.5 * (slopes * means).sum(axis=1)
     )
     rows, columns = _pairs(features)
-    # A product of two different features stands for both of its places in the matrix.
+    # The product of two different features stands for both of its places in the matrix.
     curvatures = precisions[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
     return np.column_stack([constants, slopes, curvatures])
 
 
 def _expect(moments: FloatArray, coefficients: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Log-density of the mixture at each point (points,), and posteriors of its components (k, points)."""
+    """Returns the log-density (points,) of the mixture at each point, and the posteriors (k, points) of components."""
     joint = coefficients @ moments
-    # Sum of exponentials relative to the largest, which cannot underflow.
+    # Exponentials are relative to the largest, so their sum cannot underflow.
     largest = joint.max(axis=0)
     joint -= largest
     posteriors = np.exp(joint, out=joint)
@@ -358,12 +355,12 @@ def _expect(moments: FloatArray, coefficients: FloatArray) -> tuple[FloatArray, 
 
 
 def _expect_points(points: FloatArray, parameters: _Parameters) -> tuple[FloatArray, FloatArray]:
-    """`_expect` at points (points, features) that need not be centred."""
+    """Returns what `_expect` does, at points (points, features) that need not be centred."""
     centre = parameters.weights @ parameters.means
     return _expect(_moments(points - centre), _coefficients(parameters._replace(means=parameters.means - centre)))
 
 
 def _posteriors_of(points: FloatArray, parameters: _Parameters) -> FloatArray:
-    """Posteriors (points, k), some rows at a time."""
+    """Returns the posteriors (points, k), computed in chunks of rows to bound memory."""
     chunks = range(0, len(points), ROWS_AT_ONCE)
     return np.concatenate([_expect_points(points[start : start + ROWS_AT_ONCE], parameters)[1].T for start in chunks])

@@ -1,6 +1,6 @@
 """HDBSCAN on weighted cells: clusters of any shape where customers are dense, noise where they are not.
 
-scikit-learn's takes no weights; hence this one.
+It is implemented here because scikit-learn's takes no weights.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from seg_pipeline.models.model import ClusterModel, NearestCell, model_from_labe
 # A cluster has at least this share of the customers, and this many.
 _SMALLEST_SHARE = 0.02
 _SMALLEST_CLUSTER = 5
-# Neighbours asked for first, and how many distances are held at once.
+# The number of neighbours to look at first, and of distances in memory at once.
 _NEIGHBOURS = 128
 _PAIRS_AT_ONCE = 500_000
 
 
 class HDBSCANAlgorithm(NearestCell):
-    """One model with as many clusters as the density shows; customers left as noise are a cluster of their own.
+    """Fits one model with as many clusters as the density shows; noise points are a cluster of their own.
 
-    Noise is numbered by its mean as any cluster is. It lies around the others, so its mean is often within one of them,
-    and the confidence of its customers low.
+    The cluster of noise is numbered by its mean, like any other. It lies around the others, so its mean is often within
+    one of them, and the confidence of its customers is low.
     """
 
     name = "hdbscan"
@@ -38,9 +38,9 @@ class HDBSCANAlgorithm(NearestCell):
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model whatever `ks`, or none where density shows no two clusters; nothing is random here.
+        """Returns one model whatever `ks`, or none if the density does not show two clusters; nothing is random here.
 
-        k is the number of clusters found, and one more if there is noise.
+        k is the number of clusters, plus one if there is noise.
         """
         started = time.perf_counter()
         customers = float(coreset.weights.sum())
@@ -58,22 +58,18 @@ class HDBSCANAlgorithm(NearestCell):
 class WeightedHDBSCAN:
     """HDBSCAN over weighted points (Campello, Moulavi & Sander 2013; McInnes & Healy 2017).
 
-    A point of weight w is w equal points. Memory is linear in the points, time quadratic. What parts at the same
-    distance parts at once, as Campello et al. have it, so that the result does not depend on the order of the points;
-    scikit-learn's parts in some order, and may count a point that holds two clusters together as a member of one, where
-    here it is noise.
+    A point of weight w stands for w equal points. Memory is linear in the points, time quadratic. All parts that
+    separate at the same distance separate at once, as in Campello et al., so the result does not depend on the order of
+    the points. In scikit-learn they separate one after the other, so a point that holds two clusters together may count
+    as a member of one of them; here it is noise.
 
-    Parameters
-    ----------
-    min_cluster_size : float
-        Weight below which a group is no cluster.
-    min_samples : float or None
-        Weight, the point's own included, within a point's core distance; `min_cluster_size` if None.
+    Args:
+        min_cluster_size: Weight below which a group is not a cluster.
+        min_samples: Weight, including the point's own, within a point's core distance; `min_cluster_size` if None.
 
-    Attributes
-    ----------
-    labels_ : (points,)
-        Cluster, 0, 1, ..., or -1 for noise. The whole of the points is never one cluster.
+    Attributes:
+        labels_: Cluster (points,) of each point: 0, 1, ..., or -1 for noise. The set of all points is never one
+            cluster.
     """
 
     labels_: IntArray
@@ -83,12 +79,10 @@ class WeightedHDBSCAN:
         self.min_samples = min_samples
 
     def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedHDBSCAN:
-        """Fit to `X` (points, features) with weights (points,) above zero, one each if absent.
+        """Fits to `X` (points, features) with weights (points,) above zero; all weights are 1 if None.
 
-        Raises
-        ------
-        ValueError
-            `min_samples` exceeds the total weight.
+        Raises:
+            ValueError: `min_samples` exceeds the total weight.
         """
         weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         min_samples = self.min_cluster_size if self.min_samples is None else self.min_samples
@@ -99,7 +93,7 @@ class WeightedHDBSCAN:
         edges, reaches = _spanning_tree(X, cores)
         if len(X) == 1 or reaches.max() == 0:
             return self
-        # A point as heavy as min_samples has core distance 0 and density without bound: bounded, it can be summed.
+        # A point as heavy as min_samples has core distance 0 and infinite density; the floor makes densities finite.
         floor = np.finfo(np.float64).eps * np.sqrt(reaches.max())
         tree = _Tree(np.maximum(np.sqrt(cores), floor), weights)
         for edge in np.argsort(reaches, kind="stable"):
@@ -107,15 +101,15 @@ class WeightedHDBSCAN:
             tree.join(one, other, max(float(np.sqrt(reaches[edge])), floor))
         cluster_of_point, parents, stabilities = tree.condense(self.min_cluster_size)
         chosen = _excess_of_mass(parents, stabilities)[cluster_of_point]
-        found = chosen >= 0
-        self.labels_[found] = np.unique(chosen[found], return_inverse=True)[1]
+        clustered = chosen >= 0
+        self.labels_[clustered] = np.unique(chosen[clustered], return_inverse=True)[1]
         return self
 
 
 class _Tree:
-    """The single linkage tree of points, nodes of the same height made one.
+    """The single linkage tree of points, in which nodes of the same height are merged into one.
 
-    The first nodes are the points. A point's height is its core distance: below that it is no component on its own.
+    The first nodes are the points. A point's height is its core distance, below which it is not a component.
     """
 
     def __init__(self, core_distances: FloatArray, weights: FloatArray) -> None:
@@ -123,15 +117,16 @@ class _Tree:
         self._heights: list[float] = core_distances.tolist()
         self._weights: list[float] = weights.tolist()
         self._children: list[list[int]] = [[] for _ in weights]
-        self._above = list(range(len(weights)))  # towards the top of the node's component
+        # A node nearer to the top of each node's component; a top has itself.
+        self._above = list(range(len(weights)))
 
     def join(self, one: int, other: int, height: float) -> None:
-        """Join the components of two points at a height that is no lower than any before."""
+        """Joins the components of two points at a height that is no lower than any before."""
         one, other = self._top(one), self._top(other)
         node = len(self._above)
         self._heights.append(height)
         self._weights.append(self._weights[one] + self._weights[other])
-        # A node of the same height is no step of its own: its children become the new node's.
+        # A node of the same height is merged into the new one, which takes over its children.
         kept, added = (
             self._children[part] if self._children[part] and self._heights[part] == height else [part]
             for part in (one, other)
@@ -149,16 +144,12 @@ class _Tree:
         return node
 
     def condense(self, min_cluster_size: float) -> tuple[IntArray, IntArray, FloatArray]:
-        """The condensed tree: clusters split only where two parts or more are large enough, else they lose weight.
+        """Condenses the tree: a cluster splits only if two or more parts are large enough, else it loses weight.
 
-        Returns
-        -------
-        cluster_of_point : (points,)
-            The last cluster that each point was in.
-        parents : (clusters,)
-            The cluster that each comes from, numbered before it; of the first, which holds everything, -1.
-        stabilities : (clusters,)
-            Each cluster's weight times the range of density, 1 / height, over which it holds, summed.
+        Returns:
+            The last cluster (points,) that each point was in; the cluster (clusters,) that each cluster splits from,
+            which is numbered before it, and -1 for the first, which holds all points; and the stability (clusters,) of
+            each cluster: its weight times the range of density (1 / height) over which it holds, summed.
         """
         cluster_of = np.zeros(len(self._above), dtype=np.int64)
         parents, births, stabilities = [-1], [0.0], [0.0]
@@ -188,9 +179,10 @@ class _Tree:
 
 
 def _excess_of_mass(parents: IntArray, stabilities: FloatArray) -> IntArray:
-    """The chosen cluster (clusters,) that each one is in, or -1.
+    """Chooses clusters; returns the chosen cluster (clusters,) that each cluster is in, or -1.
 
-    No chosen cluster is within another, their stabilities sum to the most, and the first, everything, is not chosen.
+    No chosen cluster is within another, the sum of their stabilities is the largest possible, and the first cluster,
+    which holds all points, is not chosen.
     """
     best, below = stabilities.copy(), np.zeros_like(stabilities)
     for cluster in range(len(parents) - 1, 0, -1):
@@ -206,7 +198,7 @@ def _excess_of_mass(parents: IntArray, stabilities: FloatArray) -> IntArray:
 
 
 def _core_squares(points: FloatArray, weights: FloatArray, min_samples: float) -> FloatArray:
-    """Square (points,) of the distance within which each point has a weight of `min_samples`, its own included."""
+    """Returns the squared distance (points,) within which the weight, with the point's own, reaches `min_samples`."""
     from scipy.spatial.distance import cdist
 
     squares = np.zeros(len(points))
@@ -221,7 +213,7 @@ def _core_squares(points: FloatArray, weights: FloatArray, min_samples: float) -
             by_distance = np.take_along_axis(distances, nearest, axis=1).argsort(axis=1)
             nearest = np.take_along_axis(nearest, by_distance, axis=1)
             reached = np.cumsum(weights[nearest], axis=1) >= min_samples
-            reached[:, -1] |= neighbours == len(points)  # all together do, but for rounding
+            reached[:, -1] |= neighbours == len(points)  # all points reach it; only rounding could say otherwise
             enough = reached[:, -1]
             last = nearest[enough, reached[enough].argmax(axis=1)]
             squares[rows[enough]] = _squares(points[rows[enough]].T, points[last].T)
@@ -232,20 +224,28 @@ def _core_squares(points: FloatArray, weights: FloatArray, min_samples: float) -
 
 
 def _spanning_tree(points: FloatArray, cores: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Minimum spanning tree by mutual reachability, the larger of distance and both core distances (Prim 1957).
+    """Returns the minimum spanning tree (Prim 1957) by mutual reachability.
 
-    `cores` (points,) are squared core distances. Returns the edges (points - 1, 2) and their squared reaches.
+    The reach of two points is the largest of their distance and both core distances.
+
+    Args:
+        points: The points (points, features).
+        cores: Squared core distance (points,) of each point.
+
+    Returns:
+        The edges (points - 1, 2) and their squared reaches (points - 1,).
     """
     n_points = len(points)
     edges, reaches = np.empty((n_points - 1, 2), dtype=np.int64), np.empty(n_points - 1)
-    # Points not in the tree yet, and the nearest in the tree to each, come first; who joins is overwritten by the last.
+    # The first `left` places hold the points outside the tree, each with its nearest point in the tree. When a point
+    # joins, the last of them takes its place.
     names, columns, cores = np.arange(n_points), np.array(points.T, order="C"), cores.copy()
     nearest, reach = np.zeros(n_points, dtype=np.int64), np.full(n_points, np.inf)
     joining = 0
     for edge, left in enumerate(range(n_points - 1, 0, -1)):
         name, point, core = names[joining], columns[:, joining, None].copy(), cores[joining]
-        for each in (names, columns, cores, nearest, reach):
-            each[..., joining] = each[..., left]
+        for values in (names, columns, cores, nearest, reach):
+            values[..., joining] = values[..., left]
         candidates = np.maximum(_squares(columns[:, :left], point), np.maximum(cores[:left], core))
         closer = candidates < reach[:left]
         reach[:left][closer], nearest[:left][closer] = candidates[closer], name
@@ -255,7 +255,10 @@ def _spanning_tree(points: FloatArray, cores: FloatArray) -> tuple[IntArray, Flo
 
 
 def _squares(columns: FloatArray, others: FloatArray) -> FloatArray:
-    """Squared distances of points (features, points), summed in one order, so that equal ones compare equal."""
+    """Returns the squared distances of points (features, points), always summed in the same order.
+
+    Equal distances therefore compare equal.
+    """
     squares = np.subtract(columns, others, order="C")
     squares *= squares
     total: FloatArray = squares.sum(axis=0)

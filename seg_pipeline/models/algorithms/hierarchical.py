@@ -1,6 +1,6 @@
 """Hierarchical clustering by Ward's criterion on weighted cells, in memory linear in the cells.
 
-scikit-learn's and SciPy's Ward take no weights and hold all pairwise distances; hence this one.
+It is implemented here because those of scikit-learn and SciPy take no weights and hold all pairwise distances.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from seg_pipeline.models.model import (
 
 
 class WardAlgorithm(NearestCell):
-    """One Ward tree, cut at every k; consolidated where the coreset is not exact."""
+    """Builds one Ward tree and cuts it at every k; the clusters are consolidated if the coreset is not exact."""
 
     name = "hierarchical"
     title = "Hierarchical (Ward)"
@@ -33,7 +33,7 @@ class WardAlgorithm(NearestCell):
 
     @single_threaded()
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """One model for each k that does not exceed the number of cells; nothing is random here."""
+        """Fits one model for each k up to the number of cells; nothing is random here."""
         started = time.perf_counter()
         tree = WeightedWard().fit(coreset.points, coreset.weights)
         tree_seconds = time.perf_counter() - started
@@ -45,11 +45,12 @@ class WardAlgorithm(NearestCell):
 
 
 def _consolidated(labels: IntArray, coreset: Coreset) -> IntArray:
-    """Labels (cells,) after each cell moved once to the nearest centre; as they were if that would empty a cluster.
+    """Returns the labels (cells,) after one move of each cell to its nearest centre.
 
-    Which of many nearly equal merges comes first decides where a tree cuts through a cloud, and the summary's cells
-    change that; the sum of squares can then be several per cent off that of the customers' own tree, either way. One
-    step of Lloyd's takes it below, as consolidation does in Husson, Josse & Pages (2010); it costs nesting.
+    The labels stay as they are if the moves would empty a cluster. Which of many nearly equal merges comes first
+    decides where a tree cuts through a cloud, and that depends on the cells of the summary. The sum of squares can then
+    be several per cent above or below that of the tree of all customers. One step of Lloyd's algorithm brings it below,
+    as consolidation does in Husson, Josse & Pages (2010); the price is that clusters of different k are not nested.
     """
     moved = nearest_centers(coreset.points, group_means(labels, coreset.weights, coreset.points)[1])
     return moved if len(np.unique(moved)) == len(np.unique(labels)) else labels
@@ -58,21 +59,20 @@ def _consolidated(labels: IntArray, coreset: Coreset) -> IntArray:
 class WeightedWard:
     """Ward's tree over weighted points.
 
-    Merges the two clusters whose union raises the within-cluster sum of squares least (Ward 1963), which for clusters
-    of weights v and w is v w / (v + w) times the squared distance of their centroids. Found by the nearest-neighbour
-    chain (Murtagh & Legendre 2014), on centroids: time quadratic, memory linear in the points. Of equally near
-    neighbours the chain takes its previous link, else the first.
+    It merges the two clusters whose union raises the within-cluster sum of squares least (Ward 1963). For clusters of
+    weights v and w, the rise is v w / (v + w) times the squared distance of their centroids. The merges are found by
+    the nearest-neighbour chain (Murtagh & Legendre 2014) on centroids: time is quadratic, memory linear in the points.
+    Of equally near neighbours the chain takes its previous link, else the first.
 
-    Attributes
-    ----------
-    heights_ : (points - 1,)
-        Square root of twice the rise in the sum of squares, ascending: scikit-learn's `distances_`.
+    Attributes:
+        heights_: Square root (points - 1,) of twice the rise in the sum of squares, ascending: scikit-learn's
+            `distances_`.
     """
 
     heights_: FloatArray
 
     def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedWard:
-        """Build the tree of `X` (points, features) with weights (points,) above zero, one each if absent."""
+        """Builds the tree of `X` (points, features) with weights (points,) above zero; all weights are 1 if None."""
         weights = np.ones(len(X)) if sample_weight is None else sample_weight
         survivors, absorbed, rises = _chain_merges(X, weights)
         by_height = np.argsort(rises, kind="stable")
@@ -81,7 +81,11 @@ class WeightedWard:
         return self
 
     def labels_at(self, k: int) -> IntArray:
-        """Labels (points,), 0 to k - 1, of the tree cut into k clusters."""
+        """Returns the labels (points,), 0 to k - 1, of the tree cut into k clusters.
+
+        Raises:
+            ValueError: k is below 1 or above the number of points.
+        """
         n_points = len(self.heights_) + 1
         if not 1 <= k <= n_points:
             raise ValueError(f"a tree of {n_points} points cannot be cut into {k} clusters")
@@ -93,17 +97,20 @@ class WeightedWard:
 
 
 def _chain_merges(points: FloatArray, weights: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
-    """Ward's merges, as the nearest-neighbour chain finds them: who survives, who is absorbed, and the rise it costs.
+    """Finds Ward's merges by the nearest-neighbour chain.
 
-    All (points - 1,). A cluster goes by the name of one of its points. The rise is that of the within-cluster sum of
-    squares, and never below that of the merges a merge builds on.
+    A cluster goes by the name of one of its points.
+
+    Returns:
+        For each merge (points - 1,), the name that survives, the name that is absorbed, and the rise of the
+        within-cluster sum of squares. The rise is never below that of the merges that a merge builds on.
     """
     n_points = len(points)
     survivors = np.empty(n_points - 1, dtype=np.int64)
     absorbed = np.empty(n_points - 1, dtype=np.int64)
     rises = np.empty(n_points - 1)
 
-    # One slot for each cluster. An absorbed cluster's slot is moved to infinity, where it is nobody's neighbour.
+    # One slot for each cluster. The slot of an absorbed cluster is moved to infinity, so it is never a neighbour.
     names = np.arange(n_points)
     centroids = np.array(points.T, order="C")
     inverse_weights = 1.0 / weights
@@ -127,7 +134,7 @@ def _chain_merges(points: FloatArray, weights: FloatArray) -> tuple[IntArray, In
         gone, kept = sorted(chain[-2:])
         del chain[-2:]
         survivors[merge], absorbed[merge] = names[kept], names[gone]
-        # Rounding could put a merge just below one that it builds on, and the order by height out of joint.
+        # Rounding could put a merge just below one that it builds on, and the order by height would be wrong.
         rises[merge] = latest_rise[kept] = max(rise_of_merge, latest_rise[gone], latest_rise[kept])
         share_gone = inverse_weights[kept] / (inverse_weights[gone] + inverse_weights[kept])
         centroids[:, kept] += share_gone * (centroids[:, gone] - centroids[:, kept])

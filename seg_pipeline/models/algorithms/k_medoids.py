@@ -1,6 +1,6 @@
 """K-medoids on weighted cells: each cluster is represented by one of its own cells, and distances are not squared.
 
-Less drawn to extremes than KMeans. scikit-learn has none; hence this one.
+It is less drawn to extremes than KMeans. It is implemented here because scikit-learn has none.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from seg_pipeline.models.model import (
     model_from_labels,
 )
 
-# Starts for each k.
+# The most starts for each k.
 _MAX_STARTS = 5
-# Cells tried at once as a medoid; of so few in a cluster all are.
+# Cells that are tried as a medoid at once.
 _TRIED_AT_ONCE = 16
+# Up to this many cells, all are tried.
 _TRIED_WITHOUT_BOUNDS = 100
 
 
 class KMedoidsAlgorithm(FitsEachK, NearestCenter):
-    """The best of a few starts of k-medoids; the centres of the model are the medoids."""
+    """Fits k-medoids from a few starts and keeps the best; the centres of the model are the medoids."""
 
     name = "k_medoids"
     title = "K-medoids"
@@ -43,26 +44,22 @@ class KMedoidsAlgorithm(FitsEachK, NearestCenter):
 
 
 class WeightedKMedoids:
-    """K-medoids over weighted points: the sum of distances to the nearest medoid, by weight, is brought down.
+    """K-medoids over weighted points: reduces the weighted sum of distances to the nearest medoid.
 
-    Points go to their nearest medoid and the medoid to the point with the least sum of distances in its cluster, in
-    turns (Park & Jun 2009), from k-means++ starts. Memory is linear in the points.
+    In turns, points go to their nearest medoid, and each cluster's medoid becomes the point with the least sum of
+    distances in the cluster (Park & Jun 2009). Starts are those of k-means++. Memory is linear in the points.
 
-    Parameters
-    ----------
-    n_clusters : int
-    n_init : int
-        Starts, of which the best is kept.
-    random_state : int
-    max_iter : int
+    Args:
+        n_clusters: Number of clusters.
+        n_init: Number of starts, of which the best is kept.
+        random_state: Seed of the starts.
+        max_iter: The most turns of each start.
 
-    Attributes
-    ----------
-    medoid_indices_ : (k,)
-        Numbered by the medoids' first coordinate, then the next.
-    labels_ : (points,)
-    inertia_ : float
-        Weighted sum of distances to the nearest medoid.
+    Attributes:
+        medoid_indices_: Index (k,) of each cluster's medoid; clusters are numbered by their medoid's first coordinate,
+            then the next.
+        labels_: Cluster (points,) of each point.
+        inertia_: Weighted sum of distances to the nearest medoid.
     """
 
     medoid_indices_: IntArray
@@ -76,7 +73,7 @@ class WeightedKMedoids:
         self.max_iter = max_iter
 
     def fit(self, X: FloatArray, sample_weight: FloatArray | None = None) -> WeightedKMedoids:
-        """Fit to `X` (points, features) with weights (points,) above zero, one each if absent."""
+        """Fits to `X` (points, features) with weights (points,) above zero; all weights are 1 if None."""
         from sklearn.cluster import kmeans_plusplus
 
         weights = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
@@ -91,7 +88,7 @@ class WeightedKMedoids:
         return self
 
     def _alternate(self, X: FloatArray, weights: FloatArray, medoids: IntArray) -> tuple[IntArray, IntArray, float]:
-        """Medoids, labels and inertia where neither step improves on them."""
+        """Alternates both steps until neither improves the inertia; returns medoids, labels and inertia."""
         from scipy.spatial.distance import cdist
 
         inertia = np.inf
@@ -110,10 +107,10 @@ class WeightedKMedoids:
 
 
 def medoid(points: FloatArray, weights: FloatArray) -> int:
-    """Index of the point with the least weighted sum of distances to all of `points` (points, features).
+    """Returns the index of the point with the least weighted sum of distances to all of `points` (points, features).
 
-    Exact without all distances: the sum is a convex function of the place, nowhere below its tangent plane at any
-    point tried (Kelley 1960), and the planes of a few rule most points out.
+    The result is exact without computing all distances. The sum is a convex function of the place, so it is nowhere
+    below its tangent plane at any point tried (Kelley 1960), and the planes of a few points rule most others out.
     """
     from scipy.spatial.distance import cdist
 
@@ -122,7 +119,7 @@ def medoid(points: FloatArray, weights: FloatArray) -> int:
     best, least = 0, np.inf
     bounds = np.zeros(len(points))
     moments = np.column_stack([weights, weights[:, None] * points])
-    # First those nearest to the mean, then those that promise most.
+    # The points nearest to the mean are tried first, then those with the lowest bounds.
     promise = cdist(points, np.average(points, axis=0, weights=weights)[None])[:, 0]
     while True:
         tried = np.argpartition(promise, _TRIED_AT_ONCE)[:_TRIED_AT_ONCE]
@@ -133,7 +130,7 @@ def medoid(points: FloatArray, weights: FloatArray) -> int:
         sums = distances @ weights
         if sums.min() < least:
             best, least = int(tried[sums.argmin()]), float(sums.min())
-        # What lies at the very place pulls nowhere.
+        # A point does not add to the slope at its own place.
         pulls = np.divide(1.0, distances, out=np.zeros_like(distances), where=distances > 0) @ moments
         slopes = pulls[:, :1] * points[tried] - pulls[:, 1:]
         planes = slopes @ points.T + (sums - (slopes * points[tried]).sum(axis=1))[:, None]

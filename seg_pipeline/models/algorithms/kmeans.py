@@ -1,4 +1,4 @@
-"""KMeans on weighted cells: scikit-learn's, told each cell's customers as sample weights."""
+"""KMeans on weighted cells: scikit-learn's, with the number of customers in each cell as sample weight."""
 
 from __future__ import annotations
 
@@ -26,14 +26,17 @@ class KMeansAlgorithm(FitsEachK, NearestCenter):
 
 
 def kmeans_labels(coreset: Coreset, k: int, *, seed: int, n_init: int) -> IntArray:
-    """Labels (cells,) of the best of `n_init` KMeans runs; fewer than k where cells lie too close to tell apart."""
+    """Returns the labels (cells,) of the best of `n_init` runs of KMeans.
+
+    There are fewer than k different labels if cells lie too close to tell apart.
+    """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    # Run to the fixed point (tol=0): every cell's centre is then its nearest, and every centre its cells' mean.
+    # tol=0 runs to the fixed point, where each cell's centre is the nearest one, and each centre is its cells' mean.
     estimator = KMeans(n_clusters=k, n_init=n_init, random_state=seed, tol=0.0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer clusters than k: the caller sees it in the labels
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer than k clusters; the labels show it
         estimator.fit(coreset.points, sample_weight=coreset.weights)
     labels: IntArray = estimator.labels_.astype(np.int64)
     return labels

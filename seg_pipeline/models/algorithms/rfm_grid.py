@@ -1,7 +1,7 @@
-"""The baseline: the public R x F grid of RFM segments as an algorithm, so that it is scored like any clustering.
+"""The baseline: the public R x F grid of RFM segments as an algorithm, so that it is assessed like any clustering.
 
-The grid is a rule on two scores, made with the features. There is nothing to fit and no k to sweep, and a customer's
-cluster is the place of their `rfm_segment` in the list of the grid's names.
+The grid is a rule on two scores, which are computed with the features. There is nothing to fit and no k to sweep. A
+customer's cluster is the place of their `rfm_segment` in the list of the grid's names.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from seg_pipeline.features.tables import GRID_CELLS
-from seg_pipeline.models.answers import Comparison, Fifths, Variations
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
+from seg_pipeline.models.explanation import Comparison, Fifths, Variations
 from seg_pipeline.models.model import ClusterModel, model_from_labels
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class RFMGridAlgorithm:
-    """Each customer's cell of the grid, whatever the other customers do."""
+    """Labels each customer with their part of the grid, whatever the other customers do."""
 
     name = "rfm_grid"
     title = "R x F grid (baseline)"
@@ -36,9 +36,9 @@ class RFMGridAlgorithm:
     is_random = False
 
     def fit_range(self, coreset: Coreset, ks: Sequence[int], *, seed: int, n_init: int) -> list[ClusterModel]:
-        """Makes one model whatever `ks`: a cluster for each part of the grid that is the commonest of some cell.
+        """Returns one model whatever `ks`, with a cluster for each segment of the grid that is the commonest in a cell.
 
-        Clusters are numbered by their centres, as those of any candidate are.
+        Clusters are numbered by their centres, like those of any candidate.
 
         Raises:
             ValueError: The coreset does not know its cells' grid segments.
@@ -72,20 +72,20 @@ class RFMGridAlgorithm:
         return Comparison("its cell of the R x F grid, a rule on the scores")
 
     def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
-        """Returns recency and frequency on both sides of the night's score limits.
+        """Returns values of recency and frequency on both sides of the night's score limits.
 
-        The grid segment follows from them.
+        Those two features decide the grid segment.
         """
         cuts = {name: fifths(name) for name in ("recency_days", "frequency")}
         segment_of = {cell: name for name, cells in GRID_CELLS.items() for cell in cells}
 
-        def completed(rows: pd.DataFrame) -> pd.DataFrame:
+        def with_segments(rows: pd.DataFrame) -> pd.DataFrame:
             recency, frequency = (np.searchsorted(cuts[name], rows[name].to_numpy(np.float64)) for name in cuts)
-            # A short recency scores high.
+            # A short recency gets a high score.
             scores = zip(5 - recency, 1 + frequency, strict=True)
             return rows.assign(rfm_segment=[segment_of[int(r), int(f)] for r, f in scores])
 
-        return Variations({name: np.append(values, values + 1) for name, values in cuts.items()}, completed)
+        return Variations({name: np.append(values, values + 1) for name, values in cuts.items()}, with_segments)
 
 
 def _segments_of(coreset: Coreset) -> npt.NDArray[np.str_]:

@@ -1,4 +1,4 @@
-"""Work that other processes share: the same results, in order, whatever happens to them."""
+"""Work shared with other processes: the results are the same and in order, even if those processes are killed."""
 
 import math
 import multiprocessing
@@ -10,14 +10,14 @@ import time
 
 import pytest
 
-from seg_pipeline.models.side_by_side import side_by_side
+from seg_pipeline.models.parallel import parallel_map
 
-pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core works alone")
+pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="with one core there are no workers")
 
 SLEEP_THEN_DIE = """
 import os, time
-from seg_pipeline.models.side_by_side import side_by_side, start_early
-start_early()
+from seg_pipeline.models.parallel import parallel_map, start_workers
+start_workers()
 time.sleep(1)
 print("started", flush=True)
 time.sleep(60)
@@ -39,29 +39,29 @@ def square_root(number):
     return math.sqrt(number)
 
 
-def test_results_come_in_the_order_of_the_work():
-    assert side_by_side(math.factorial, range(30)) == [math.factorial(number) for number in range(30)]
+def test_results_come_in_the_order_of_the_items():
+    assert parallel_map(math.factorial, range(30)) == [math.factorial(number) for number in range(30)]
 
 
-def test_this_process_and_others_share_the_work():
-    assert len({*side_by_side(process_of, [0.2] * 40)}) > 1
+def test_this_process_and_the_workers_share_the_work():
+    assert len({*parallel_map(process_of, [0.2] * 40)}) > 1
 
 
-def test_an_error_of_the_work_is_raised():
+def test_an_error_in_a_worker_is_raised():
     with pytest.raises(ValueError, match="math domain error"):
-        side_by_side(square_root, [4.0] * 10 + [-1.0])
+        parallel_map(square_root, [4.0] * 10 + [-1.0])
 
 
-def test_where_the_others_are_killed_all_of_the_work_is_done_here():
-    assert side_by_side(end_unless, [os.getpid()] * 10) == [os.getpid()] * 10
-    assert side_by_side(math.factorial, range(3)) == [1, 1, 2]
+def test_if_the_workers_are_killed_this_process_does_all_the_work():
+    assert parallel_map(end_unless, [os.getpid()] * 10) == [os.getpid()] * 10
+    assert parallel_map(math.factorial, range(3)) == [1, 1, 2]
 
 
 @pytest.mark.parametrize("daemon", [False, True])
-def test_a_process_of_multiprocessing_works_and_ends(daemon):
-    # As a run does that Dagster's daemon or UI starts, or, as a daemon itself, a worker of Celery's.
+def test_a_process_that_multiprocessing_started_works_and_ends(daemon):
+    # Dagster's daemon and UI start runs like this; a Celery worker is a daemonic process.
     run = multiprocessing.get_context("spawn").Process(
-        target=side_by_side, args=(math.factorial, range(30)), daemon=daemon
+        target=parallel_map, args=(math.factorial, range(30)), daemon=daemon
     )
     run.start()
     run.join(60)
@@ -75,7 +75,7 @@ def children(pid):
     return [int(line) for line in found.stdout.split()]
 
 
-def test_no_process_outlives_one_that_was_killed():
+def test_the_workers_end_when_their_parent_is_killed():
     process = subprocess.Popen([sys.executable, "-c", SLEEP_THEN_DIE], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "started\n"
     workers = children(process.pid)

@@ -1,6 +1,6 @@
-"""What an algorithm answers when a person asks why a customer is in a cluster and what would move them.
+"""How an algorithm explains a label: why a customer is in a cluster, and which changes may move them to another.
 
-`seg-pipeline explain` shows it; the algorithms themselves know it.
+Each algorithm fills these records, and `seg-pipeline explain` shows them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from seg_pipeline.models.coreset import FloatArray, IntArray
 if TYPE_CHECKING:
     import pandas as pd
 
-# A feature of the night -> the cut points (4,) of the fifths of its buyers.
+# Takes the name of a feature and returns the night's cut points (4,) that divide its buyers into fifths.
 Fifths = Callable[[str], FloatArray]
 
 
-def _nothing_compared() -> FloatArray:
+def _no_distances() -> FloatArray:
     return np.empty(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What decided on a customer's cluster, and how near the customer is to every cluster.
+    """What decided a customer's cluster, and how near the customer is to every cluster.
 
     Attributes:
         why: What decided, in words.
@@ -40,14 +40,14 @@ class Comparison:
 
     why: str
     order: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
-    distances: FloatArray = field(default_factory=_nothing_compared)
+    distances: FloatArray = field(default_factory=_no_distances)
     nearest_cells: FloatArray | None = None
     probabilities: FloatArray | None = None
     wording: str = ""
 
     @property
     def deciding(self) -> FloatArray:
-        """The figure (k,) that decided: probabilities, distances to cells, or else distances to centres."""
+        """The figures (k,) that decided: probabilities, distances to cells, or else distances to centres."""
         if self.probabilities is not None:
             return self.probabilities
         return self.distances if self.nearest_cells is None else self.nearest_cells
@@ -55,12 +55,12 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Variations:
-    """What could be different about a customer, one feature at a time.
+    """The changes to try on a customer, one feature at a time.
 
     Attributes:
-        values: The values of each feature that are worth trying.
-        completed: Takes rows with a changed feature and returns them with the columns that follow from it.
+        values: The values to try for each feature.
+        complete: Takes rows with a changed feature and returns them with the columns that follow from it.
     """
 
     values: Mapping[str, FloatArray]
-    completed: Callable[[pd.DataFrame], pd.DataFrame]
+    complete: Callable[[pd.DataFrame], pd.DataFrame]

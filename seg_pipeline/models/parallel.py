@@ -1,0 +1,84 @@
+"""Runs independent fits in as many processes as there are cores. The results do not depend on how many there are.
+
+A fit is many small steps, so threads would lose more to Python's lock than they gain. The worker processes start when
+`start_workers` is called, or with the first call of `parallel_map`, and end with this process.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable
+from functools import cache
+from multiprocessing import current_process
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+SECONDS_BETWEEN_LOOKS = 1.0
+
+
+def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+    """Returns the result of a function for each item, in order.
+
+    This process takes items from the end while the workers take them from the beginning. If the workers are killed,
+    this process does everything itself.
+
+    Args:
+        function: Called in any of the processes, so it must be picklable.
+        items: Picklable arguments.
+    """
+    from concurrent.futures.process import BrokenProcessPool
+
+    items = list(items)
+    workers = _workers()
+    if workers is None or len(items) < 2:
+        return [function(item) for item in items]
+    try:
+        futures = [workers.submit(function, item) for item in items]
+        here = {place: function(items[place]) for place in reversed(range(len(items))) if futures[place].cancel()}
+        return [here[place] if place in here else future.result() for place, future in enumerate(futures)]
+    except BrokenProcessPool:
+        _workers.cache_clear()
+        return [function(item) for item in items]
+
+
+def start_workers() -> None:
+    """Starts the worker processes ahead of need: loading their libraries takes some seconds."""
+    if (workers := _workers()) is not None:
+        workers.submit(_load_libraries)
+
+
+@cache
+def _workers() -> "Executor | None":
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # A daemonic process, such as a Celery worker, may not start processes.
+    if cores < 2 or current_process().daemon:
+        return None
+    # joblib's own pool neither forks this process, which has the database's threads, nor runs its script again.
+    from multiprocessing.util import Finalize
+
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    pool: Executor = ProcessPoolExecutor(cores - 1, initializer=_end_with, initargs=(os.getpid(),))
+    # A process started by multiprocessing, such as a Dagster run, waits at its end for the processes it started.
+    Finalize(None, pool.shutdown, kwargs={"kill_workers": True}, exitpriority=0)
+    return pool
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process soon after its parent is gone, even if the parent was killed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _load_libraries() -> None:
+    import sklearn.cluster  # noqa: F401

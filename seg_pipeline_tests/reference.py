@@ -155,7 +155,7 @@ def _published() -> Iterator[str]:
 
 
 def _link(table: Table) -> str:
-    return f"[{table.asset_key[1]}](#{table.name.replace('.', '')})"
+    return f"[{table.short_name}](#{table.name.replace('.', '')})"
 
 
 def _warehouse() -> Iterator[str]:

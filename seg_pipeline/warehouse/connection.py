@@ -116,7 +116,7 @@ class Connection:
         """
         if not or_replace and self._is_read_only():
             return
-        self.duckdb.execute(f"CREATE SCHEMA IF NOT EXISTS {table.asset_key[0]}")
+        self.duckdb.execute(f"CREATE SCHEMA IF NOT EXISTS {table.schema}")
         if table.large:
             self._refuse_other_engines(table)
         self._create(table, or_replace=or_replace)

@@ -463,7 +463,7 @@ def test_hashing_without_a_key_or_with_a_short_one_is_one_line_before_anything_i
     assert run.status == 2
     error = capsys.readouterr().err.strip()
     assert error.endswith(
-        "output.customer_ids=hashed needs a key of 16 characters or more in the environment variable"
+        "output.customer_ids=hashed needs a key of at least 16 characters in the environment variable"
         f" SEG_PIPELINE_OUTPUT_HASH_KEY, which {said}"
     )
     assert "\n" not in error and not (key and key in error)

@@ -230,14 +230,14 @@ FEATURE_DRIFT = Table(
     rules=(
         Rule(
             "features_as_when_fitted",
-            "No feature has drifted beyond drift.psi_warning since the champion was fitted; otherwise a refit is due.",
+            "No feature has drifted beyond drift.psi_warning since the champion was fitted. Beyond it, a refit is due.",
             "SELECT feature, psi, model_id FROM {batch} WHERE psi > :drift.psi_warning",
             "warning",
         ),
         Rule(
             "features_credible",
-            "No feature has drifted beyond drift.psi_critical since the champion was fitted; otherwise the data are"
-            " probably wrong; if the change is real, raise drift.psi_critical for one run and refit.",
+            "No feature has drifted beyond drift.psi_critical since the champion was fitted. Beyond it, the"
+            " data are probably wrong; if the change is real, raise drift.psi_critical for one run and refit.",
             # A night before the fit is scored by a later champion, so a difference there is not an error.
             "SELECT feature, psi, model_id FROM {batch} WHERE psi > :drift.psi_critical AND fitted_as_of <= :as_of",
         ),

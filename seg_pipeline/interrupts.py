@@ -1,6 +1,6 @@
 """Ctrl-C in places where Python or its libraries would lose it.
 
-No Dagster is known here: a caller names Dagster's exceptions itself.
+This module does not know Dagster: a caller names the exceptions of Dagster itself.
 """
 
 import os

@@ -17,4 +17,9 @@ def partition_of(as_of: datetime.date) -> str:
 
 def has_night(as_of: datetime.date) -> bool:
     """Returns whether a night has a partition: every day from FIRST_DAY to today (UTC) has one."""
-    return FIRST_DAY < as_of <= datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=1)
+    return FIRST_DAY < as_of <= today() + datetime.timedelta(days=1)
+
+
+def today() -> datetime.date:
+    """Returns today's date by the machine's clock, in UTC."""
+    return datetime.datetime.now(datetime.UTC).date()

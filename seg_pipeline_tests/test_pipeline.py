@@ -217,7 +217,8 @@ def test_prices_that_cannot_be_read_name_the_reason_and_the_first_line(failing_r
 
 
 def at(monkeypatch, moment):
-    """Sets the clock that nights go by."""
+    """Sets the clock that nights go by: the package's, and Dagster's for its partitions."""
+    monkeypatch.setattr("seg_pipeline.nights.today", moment.date)
     monkeypatch.setattr("dagster._time._mockable_get_current_datetime", lambda: moment)
     monkeypatch.setattr("dagster._time._mockable_get_current_timestamp", moment.timestamp)
 
@@ -318,7 +319,7 @@ def test_an_interrupt_is_seen_though_python_drops_what_its_handler_raises(capsys
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("in_step", ["features__rfm_features", "models__coreset", "segments__published_files"])
+@pytest.mark.parametrize("in_step", ["features__rfm_features", "models__coreset", "published_files"])
 def test_an_interrupt_that_was_dropped_ends_the_run_at_the_next_step(
     run_pipeline, tmp_path, monkeypatch, capsys, in_step
 ):

@@ -1,4 +1,4 @@
-"""What runs by itself: the jobs, the nightly schedule, the sensor for new files, the alert when a run fails."""
+"""The jobs, and what starts by itself: the nightly schedule, the sensor for new files, the alert for failed runs."""
 
 import datetime
 import json
@@ -23,28 +23,28 @@ Job = Any
 
 ALERT_TIMEOUT_SECONDS = 10
 SENSOR_INTERVAL_SECONDS = 60
-# A night that only scores leaves out these rooms, and of the others these tables.
+# A night without a fit leaves out these rooms, and these tables of other rooms.
 FITTING_ROOMS = ("evaluation", "champions")
 FITTING_TABLES = (FEATURE_TRANSFORMS, CORESET, *CANDIDATES.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Jobs:
-    """The jobs of a shop, by what they do.
+    """The jobs of a shop.
 
     Attributes:
-        nightly: Loads, cleans, and builds one night with a fit.
-        ingest: Loads and cleans.
-        night: Scores one night.
+        nightly: Loads and cleans the orders, and builds one night with a fit.
+        ingest: Loads and cleans the orders.
+        night: Builds one night without a fit.
         refit: Builds one night with a fit.
-        scored: The assets of a nightly run without a fit.
+        keys_without_fit: The assets of a nightly run without a fit.
     """
 
     nightly: Job
     ingest: Job
     night: Job
     refit: Job
-    scored: list[dg.AssetKey]
+    keys_without_fit: list[dg.AssetKey]
 
     @property
     def all(self) -> tuple[Job, ...]:
@@ -52,7 +52,7 @@ class Jobs:
 
 
 def jobs_of(shop: Shop, rooms: Sequence[Room]) -> Jobs:
-    """Returns the jobs of a shop. They select its assets by key, so that they leave other projects' assets alone."""
+    """Returns the jobs of a shop. They select its assets by key, so that they never run another project's."""
     fitting_tables = {shop.key(table) for table in FITTING_TABLES}
     ingest: list[dg.AssetKey] = []
     night: list[dg.AssetKey] = []
@@ -62,7 +62,7 @@ def jobs_of(shop: Shop, rooms: Sequence[Room]) -> Jobs:
             (night if room.nightly else ingest).append(key)
             if room.name in FITTING_ROOMS or key in fitting_tables:
                 fit.append(key)
-    scored_night = [key for key in night if key not in fit]
+    night_without_fit = [key for key in night if key not in fit]
 
     def job(name: str, keys: Sequence[dg.AssetKey], description: str) -> Job:
         return dg.define_asset_job(shop.name(name), dg.AssetSelection.assets(*keys), description=description)
@@ -71,21 +71,21 @@ def jobs_of(shop: Shop, rooms: Sequence[Room]) -> Jobs:
         nightly=job(
             "nightly",
             [*ingest, *night],
-            "The main job: load, clean, and build one night to published segments. The schedule leaves out the fit if"
-            " none is due.",
+            "The main job: loads and cleans the orders, and builds one night with a fit, up to the published segments."
+            " The schedule leaves out the fit if none is due.",
         ),
-        ingest=job("ingest", ingest, "Load the delivered files and clean them."),
+        ingest=job("ingest", ingest, "Loads and cleans the delivered orders."),
         night=job(
             "night",
-            scored_night,
-            "One night scored with its champion, from clean orders to published segments: what a backfill runs.",
+            night_without_fit,
+            "Scores one night with its champion, from clean orders to published segments. A backfill runs this job.",
         ),
         refit=job(
             "refit",
             night,
-            "One night with a fit: all models compared, and the best one challenges the champion.",
+            "Builds one night with a fit: compares all models, and the best one challenges the champion.",
         ),
-        scored=[*ingest, *scored_night],
+        keys_without_fit=[*ingest, *night_without_fit],
     )
 
 
@@ -99,59 +99,59 @@ def nightly_schedule(shop: Shop, jobs: Jobs) -> dg.ScheduleDefinition:
         job=jobs.nightly,
         cron_schedule=settings.automation.cron,
         execution_timezone=settings.automation.timezone,
-        description="Refreshes the segments every night, for the day just ended, with a fit if one is due.",
+        description="Builds the day that has just ended, by default every night, with a fit if one is due.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         day = day_just_ended(context.scheduled_execution_time, settings.automation.timezone)
         try:
             due = refit_due(warehouse, settings, as_of_of(day))
         except MachineError as error:
-            # The night must not be lost because the warehouse is busy just now.
+            # A busy warehouse must not cost the shop its night.
             due = f"not known: {error}"
         return dg.RunRequest(
             run_key=day,
             partition_key=day,
             tags={"seg_pipeline/fit": due or "not due"},
-            asset_selection=None if due else jobs.scored,
+            asset_selection=None if due else jobs.keys_without_fit,
         )
 
     return schedule
 
 
 def day_just_ended(now: datetime.datetime, timezone: str) -> str:
-    """Returns the partition key of the last whole day in the shop's time zone."""
+    """Returns the partition key of the last full day in the shop's time zone."""
     return (now.astimezone(ZoneInfo(timezone)).date() - datetime.timedelta(days=1)).isoformat()
 
 
 def new_files_sensor(shop: Shop, jobs: Jobs) -> dg.SensorDefinition:
-    """Returns the sensor that loads and cleans the orders again when the source's files have changed."""
+    """Returns the sensor that runs the ingest job when the source's files have changed."""
 
     @dg.sensor(
         name=shop.name("new_files"),
         job=jobs.ingest,
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
-        description="Watches source.path; new, changed or removed files start the ingest job.",
+        description="Watches source.path and runs the ingest job when a file is new, changed or removed.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            seen = digest_of_files(shop.settings.source)
+            digest = digest_of_files(shop.settings.source)
         except SegPipelineError as error:
             return dg.SkipReason(str(error))
-        if seen == context.cursor:
-            return dg.SkipReason("no file is new, changed or gone")
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=seen)], cursor=seen)
+        if digest == context.cursor:
+            return dg.SkipReason("no file is new, changed or removed")
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=digest)], cursor=digest)
 
     return sensor
 
 
 def failure_alert(shop: Shop) -> dg.SensorDefinition:
-    """Returns the sensor that posts a failed run to the webhook of the settings; without one it only logs it."""
+    """Returns the sensor that posts failed runs to automation.webhook_url, or only logs them if there is none."""
     webhook_url = shop.settings.automation.webhook_url
 
     @dg.run_failure_sensor(
         name=shop.name("failure_alert"),
         minimum_interval_seconds=SENSOR_INTERVAL_SECONDS,
-        description="Posts a failed run as JSON to automation.webhook_url.",
+        description="Posts each failed run as JSON to automation.webhook_url.",
     )
     def alert(context: dg.RunFailureSensorContext) -> None:
         message = alert_message(context)
@@ -164,7 +164,7 @@ def failure_alert(shop: Shop) -> dg.SensorDefinition:
 
 
 def alert_message(context: dg.RunFailureSensorContext) -> dict[str, str]:
-    """Returns what the webhook gets; chat services show `text`."""
+    """Returns the JSON that the webhook receives; chat services show its `text`."""
     run = context.dagster_run
     partition = run.tags.get("dagster/partition", "")
     causes = [
@@ -184,7 +184,11 @@ def alert_message(context: dg.RunFailureSensorContext) -> dict[str, str]:
 
 
 def post(url: str, message: dict[str, str]) -> None:
-    """Posts JSON; raises OSError if nobody answers, so that the sensor's tick fails and is seen."""
+    """Posts a message as JSON.
+
+    Raises:
+        OSError: The server cannot be reached or reports an error. The sensor's tick then fails, and Dagster shows it.
+    """
     request = urllib.request.Request(
         url, data=json.dumps(message).encode(), headers={"Content-Type": "application/json"}, method="POST"
     )

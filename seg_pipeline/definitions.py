@@ -1,4 +1,4 @@
-"""The Definitions that Dagster loads. Nothing in the package imports this module, which reads the environment."""
+"""The Definitions that Dagster loads. The module reads the environment, so nothing in the package imports it."""
 
 from seg_pipeline.guest import definitions_of
 from seg_pipeline.settings import load_settings

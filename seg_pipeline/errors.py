@@ -1,6 +1,6 @@
-"""What can go wrong in a way that a person can mend: one clear line and an exit status each.
+"""Errors that a user can fix: each has a one-line message and an exit status.
 
-Anything else that is raised is a fault of ours and keeps its traceback.
+Any other exception is a bug in this package and keeps its traceback.
 """
 
 import difflib
@@ -24,19 +24,26 @@ class UsageError(SegPipelineError):
 
 
 class MachineError(SegPipelineError):
-    """The machine said no: the warehouse is busy, the disk full, the folder read-only."""
+    """The machine refused: the warehouse is busy, the disk is full, or the folder is read-only."""
 
     exit_status = 3
 
 
-def nearest(word: str, known: Iterable[str], *, limit: int = 3, likeness: float = 0.6) -> list[str]:
-    """The known words at least that alike (0 to 1) to `word`, the best first, case ignored."""
-    by_folded = {name.casefold(): name for name in known}
-    matches = difflib.get_close_matches(word.casefold(), by_folded, n=limit, cutoff=likeness)
+def nearest(word: str, candidates: Iterable[str], *, limit: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Returns the candidates most similar to a word, the most similar first, case ignored.
+
+    Args:
+        word: The word to compare with.
+        candidates: The words to choose from.
+        limit: How many to return at most.
+        cutoff: The smallest similarity, from 0 to 1 (difflib's ratio).
+    """
+    by_folded = {name.casefold(): name for name in candidates}
+    matches = difflib.get_close_matches(word.casefold(), by_folded, n=limit, cutoff=cutoff)
     return [by_folded[match] for match in matches]
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` for an error line, or nothing where no known word is close."""
-    matches = nearest(word, known, limit=1, likeness=0.5)
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Returns `; did you mean X?` for the end of an error message; empty if no candidate is similar."""
+    matches = nearest(word, candidates, limit=1, cutoff=0.5)
     return f"; did you mean {matches[0]}?" if matches else ""

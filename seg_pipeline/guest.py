@@ -1,4 +1,4 @@
-"""All rooms put together: the one way to Definitions, for Dagster, for the command line and for tests."""
+"""Puts all rooms together: the one place that makes Definitions, for Dagster, the command line and tests."""
 
 from collections.abc import Mapping
 
@@ -20,26 +20,26 @@ from seg_pipeline.settings import Settings, output_hash_key
 from seg_pipeline.tables import Table
 from seg_pipeline.wiring import Room, Shop, resources_of
 
-# In the order in which the data walks.
+# In the order of the data flow.
 DOORS = (raw, prepared, features, models, evaluation, champions, segments, publishing)
 
 
 def rooms_of(shop: Shop) -> list[Room]:
-    """Returns every room of the house, built for a shop, in the order in which the data walks."""
+    """Returns every room, built for a shop, in the order of the data flow."""
     return [door.assets_of(shop) for door in DOORS]
 
 
 def tables_of(shop: Shop) -> list[Table]:
-    """Returns every table of the warehouse, in the order in which the data walks."""
-    return [table for room in rooms_of(shop) for table in room.built.values()]
+    """Returns every table of the warehouse, in the order of the data flow."""
+    return [table for room in rooms_of(shop) for table in room.table_by_name.values()]
 
 
 def definitions_of(shop: Shop, loggers: Mapping[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
     """Returns the whole pipeline of a shop.
 
     Args:
-        shop: Its settings and its names in Dagster.
-        loggers: What listens to the runs, in place of Dagster's console log.
+        shop: The shop.
+        loggers: The loggers of runs, in place of Dagster's console log.
     """
     rooms = rooms_of(shop)
     jobs = automation.jobs_of(shop, rooms)
@@ -57,7 +57,11 @@ def definitions_of(shop: Shop, loggers: Mapping[str, dg.LoggerDefinition] | None
 
 
 def check(settings: Settings) -> None:
-    """Raises UsageError for what the settings name and only the rooms, or the environment, know."""
+    """Checks the names and secrets that only the rooms, or the environment, can check.
+
+    Raises:
+        UsageError: A feature or algorithm is unknown, the file of actions is wrong, or the hash key is missing.
+    """
     check_columns(settings.features)
     check_algorithms(settings)
     read_actions(settings.strategies.actions)

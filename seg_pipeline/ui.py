@@ -1,4 +1,4 @@
-"""What Dagster's pages show of a table: its columns, its rows, its checks, and its pictures."""
+"""What Dagster's pages show about a table: columns, rows, checks and pictures."""
 
 import datetime
 import warnings
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 OWNER = "team:data"
 PREVIEW_ROWS = 5
-# Numbers this large are shown without decimals.
+# Numbers from this size on are shown without decimals.
 WHOLE_FROM = 1000
 WHAT_NEXT: dict[Severity, str] = {
     "critical": "Nothing downstream of this table is built until the check passes. Fix what the examples show in the"
-    " source, or the setting that the description names, and run again.",
-    "warning": "Nothing is stopped. Fix what the examples show in the source, or the setting that the description"
-    " names.",
+    " source, or change the setting that the description names, and run again.",
+    "warning": "Nothing is stopped. Fix what the examples show in the source, or change the setting that the"
+    " description names.",
 }
 
 
 def schema_of(table: Table) -> dg.TableSchema:
-    """Returns the columns of a table with their types and meanings."""
+    """Returns a table's columns with their types and descriptions."""
     return dg.TableSchema(columns=[_shown_column(column) for column in table.columns])
 
 
@@ -39,9 +39,9 @@ def _shown_column(column: Column) -> dg.TableColumn:
 
 
 def code_references(*places: tuple[Path, int]) -> dg.CodeReferencesMetadataValue:
-    """Returns links to the files, each with a line, that an asset is made by."""
+    """Returns links to the code of an asset, each a file and a line."""
     with warnings.catch_warnings():
-        # Dagster warns that these links may still change.
+        # Dagster warns that these links are a beta feature.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return dg.CodeReferencesMetadataValue(
             code_references=[
@@ -54,16 +54,16 @@ def code_references(*places: tuple[Path, int]) -> dg.CodeReferencesMetadataValue
 def rows_built(
     warehouse: Warehouse, table: Table, as_of: datetime.date, *, revenue: str | None = None
 ) -> dict[str, Any]:
-    """Counts a night's rows and compares them with the night before it that the table has.
+    """Counts a night's rows and compares them with the table's previous night.
 
     Args:
         warehouse: The warehouse that has the table.
         table: A nightly table.
         as_of: The night.
-        revenue: The column that adds up to the night's revenue, if the table has one.
+        revenue: The column whose sum is the night's revenue, if the table has one.
 
     Returns:
-        Metadata. Dagster's pages read one of the two row counts, its trends over partitions the other.
+        Metadata. It has the row count twice: Dagster's asset page reads one key, its charts over partitions another.
     """
     before = warehouse.value(f"SELECT max(as_of) FROM {table.name} WHERE as_of < $as_of", {"as_of": as_of})
     nights = [as_of] if before is None else [as_of, before]
@@ -77,11 +77,11 @@ def rows_built(
         metadata |= {"night_before": before.isoformat(), "rows_since_night_before": rows[0] - rows[1]}
     if revenue:
         total = f"SELECT coalesce(sum({revenue}), 0) FROM {table.name} WHERE as_of = $as_of"
-        # Decimals, so that the difference is exact.
-        earned = [warehouse.value(total, {"as_of": night}) for night in nights]
-        metadata["revenue"] = float(earned[0])
+        # The sums are decimals, so their difference is exact.
+        revenues = [warehouse.value(total, {"as_of": night}) for night in nights]
+        metadata["revenue"] = float(revenues[0])
         if before is not None:
-            metadata["revenue_since_night_before"] = float(earned[0] - earned[1])
+            metadata["revenue_since_night_before"] = float(revenues[0] - revenues[1])
     return metadata
 
 
@@ -94,14 +94,14 @@ def built(
     key: dg.AssetKey | None = None,
     revenue: str | None = None,
 ) -> dg.MaterializeResult:
-    """Returns the result of building a night of a table: its row counts, and what else its page shows.
+    """Returns the result of building a night of a table: its row counts and further metadata.
 
     Args:
         warehouse: The warehouse that has the table.
         table: A nightly table.
         as_of: The night.
-        metadata: Further entries of the page.
-        key: The asset; needed only if one step builds several.
+        metadata: Further entries of the asset's page.
+        key: The key of the asset; needed only if a step builds several.
         revenue: As in `rows_built`.
     """
     rows = rows_built(warehouse, table, as_of, revenue=revenue)
@@ -109,7 +109,7 @@ def built(
 
 
 def preview(warehouse: Warehouse, table: Table, as_of: datetime.date) -> dg.TableMetadataValue:
-    """Returns the first rows of a night without customer ids, since pages outlast the erasure of a customer."""
+    """Returns the first rows of a night without customer ids, because pages are kept after a customer is erased."""
     columns = [column for column in table.columns if column.name not in ("as_of", "customer_id")]
     rows = warehouse.read(
         f"SELECT {', '.join(column.name for column in columns)} FROM {table.name} WHERE as_of = $as_of"
@@ -124,7 +124,7 @@ def preview(warehouse: Warehouse, table: Table, as_of: datetime.date) -> dg.Tabl
 
 
 def table_of(frame: "pd.DataFrame") -> dg.MarkdownMetadataValue:
-    """Returns a small frame as a table on the page."""
+    """Returns a small frame as a table for the asset's page."""
     return dg.MetadataValue.md(markdown(frame))
 
 
@@ -139,14 +139,14 @@ def markdown(frame: "pd.DataFrame") -> str:
 
 
 def picture(draw: "Callable[[], Figure]", title: str) -> dg.MarkdownMetadataValue:
-    """Returns a plot as an image on the page."""
+    """Returns a plot as an image for the asset's page."""
     from seg_pipeline.plotting.images import markdown_image
 
     return dg.MetadataValue.md(markdown_image(draw(), title))
 
 
 def check_result(outcome: Outcome, key: dg.AssetKey) -> dg.AssetCheckResult:
-    """Returns what became of one check of a table, with counts and examples of what broke it."""
+    """Returns the result of a check, with counts and examples of the rows that broke it."""
     severity = dg.AssetCheckSeverity.ERROR if outcome.expected.severity == "critical" else dg.AssetCheckSeverity.WARN
     details: dict[str, Any] = {"broken": outcome.broken, "examples": outcome.examples, "error": outcome.error}
     return dg.AssetCheckResult(
@@ -155,7 +155,7 @@ def check_result(outcome: Outcome, key: dg.AssetKey) -> dg.AssetCheckResult:
         passed=outcome.passed,
         severity=severity,
         description=in_words(outcome),
-        # Only what there is to say: Dagster plots every number.
+        # Empty details are left out, because Dagster plots every number.
         metadata={
             "rows": outcome.rows,
             **{name: value for name, value in details.items() if value},
@@ -170,7 +170,7 @@ def _with_none(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _shown(value: object) -> str:
-    """Returns a value as it is read in a Markdown cell, without characters that would end the cell."""
+    """Returns a value as text for a Markdown cell, with characters escaped that would end the cell."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -178,6 +178,6 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= WHOLE_FROM else f"{value:.4f}".rstrip("0").rstrip(".")
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():
-        # Frames hold a DATE as its midnight.
+        # A frame holds a DATE as midnight of that day.
         return value.date().isoformat()
     return str(value).replace("|", "\\|").replace("\n", " ")

@@ -1,7 +1,7 @@
-"""Writes what the docs take from the code: docs/reference.md, and the counts in the other pages. `make docs` runs it.
+"""Writes docs/reference.md and the counts in the other pages from the code. `make docs` runs it.
 
-The reference has every setting, table and published view. A count stands between comments that name it, such as
-`<!--checks-->5<!--/checks-->`. A test holds both against the code.
+The reference has every setting, table and published view. A count is written between comments that name it, such as
+`<!--checks-->5<!--/checks-->`. A test compares both with the code.
 """
 
 import re
@@ -34,7 +34,7 @@ BOUNDS = {"minimum": "from", "exclusiveMinimum": "over", "maximum": "to", "exclu
 INTRODUCTION = """\
 # Reference
 
-Written from the code by `make docs`, and not to be edited.
+This page is written from the code by `make docs`; do not edit it.
 
 - [Settings](#settings)
 - [Columns that the presets know](#columns-that-the-presets-know)
@@ -43,12 +43,13 @@ Written from the code by `make docs`, and not to be edited.
 
 ## Settings
 
-Later beats earlier: defaults, the preset's policies, the settings file (TOML, `--config FILE` or
+Later beats earlier: defaults, the preset's settings, the settings file (TOML, `--config FILE` or
 `SEG_PIPELINE_CONFIG`), the environment, `--set KEY=VALUE`. The key `models.k_max` is `k_max` in the section `[models]`
-of the file, `SEG_PIPELINE_MODELS_K_MAX` in the environment. A list is its parts between commas; a mapping has a key for
-each entry, such as `features.transform.monetary=log1p`. An unknown key is an error that names the nearest one.
+of the file, and `SEG_PIPELINE_MODELS_K_MAX` in the environment. The items of a list are separated by commas. A mapping
+has a key for each entry, such as `features.transform.monetary=log1p`. An unknown key is an error that names the nearest
+one.
 
-Secrets are no settings, since settings are shown and stored. They are in the environment alone:
+Secrets are not settings, because settings are shown and stored. They are only in the environment:
 `SEG_PIPELINE_OUTPUT_HASH_KEY` (see `output.customer_ids`) and `SEG_PIPELINE_SOURCE_DATABASE` (see `source.table`).
 """
 
@@ -101,7 +102,7 @@ def _keys(section: type[BaseModel], prefix: str) -> Iterator[str]:
 
 
 def _default(value: Any) -> str:
-    """As it would be written behind `--set KEY=`."""
+    """Returns a default as it is written after `--set KEY=`."""
     if value is None or value in ((), {}, ""):
         return "none"
     if isinstance(value, tuple):
@@ -113,8 +114,8 @@ def _default(value: Any) -> str:
 
 
 def _allowed(schema: dict[str, Any]) -> str:
-    """The values that a setting may have, from its JSON schema."""
-    # What may be left out is anyOf a type and null.
+    """Returns the values that a setting may have, from its JSON schema."""
+    # An optional setting is anyOf a type and null.
     kind = next((part for part in schema.get("anyOf", ()) if part.get("type") != "null"), schema)
     if "enum" in kind:
         return ", ".join(f"`{value}`" for value in kind["enum"])
@@ -124,8 +125,8 @@ def _allowed(schema: dict[str, Any]) -> str:
 def _presets() -> Iterator[str]:
     yield "## Columns that the presets know\n"
     yield (
-        "Case, blanks and punctuation do not matter: `Order ID` is `order_id`. For each column of raw_orders the first"
-        " name that the source has is taken; `source.columns` names another.\n"
+        "Case, spaces and punctuation do not matter: `Order ID` is `order_id`. For each column of raw_orders, the first"
+        " name that the source has is used; `source.columns` overrides it.\n"
     )
     for file in sorted(PRESETS.glob("*.toml")):
         preset = read_preset(file.stem)
@@ -143,10 +144,10 @@ def _presets() -> Iterator[str]:
 def _published() -> Iterator[str]:
     yield "## Published tables and views\n"
     yield (
-        "`published/latest` has these tables of the night as `.parquet` and `.csv`, and all of them in"
+        "`published/latest` has the night's rows of these tables as `.parquet` and `.csv`, and all of them in"
         " `segments.duckdb`, under their names without the schema: "
         + ", ".join(_link(table) for table in PUBLISHED_TABLES)
-        + ". The database has these views besides; queries to begin with are in [explore.md](explore.md).\n"
+        + ". The database also has these views; [explore.md](explore.md) has queries to begin with.\n"
     )
     for view in VIEWS:
         yield f"### View {view.name}\n"
@@ -155,18 +156,18 @@ def _published() -> Iterator[str]:
 
 
 def _link(table: Table) -> str:
-    return f"[{table.asset_key[1]}](#{table.name.replace('.', '')})"
+    return f"[{table.short_name}](#{table.name.replace('.', '')})"
 
 
 def _warehouse() -> Iterator[str]:
     yield "## Tables of the warehouse\n"
     yield (
-        "From features on a table holds one set of rows per night, with `as_of` first. NULL only where a column says"
-        " so. A critical rule that is broken stops everything after the table; a warning is shown and stops nothing."
-        " The columns' bounds and values and the key are checked too, and are critical.\n"
+        "From features on, a table holds one set of rows per night, and `as_of` is its first column. A column has no"
+        " NULL unless it says so. A broken critical rule stops everything downstream of the table; a broken warning is"
+        " shown and stops nothing. The key and the bounds and values of columns are checked too, and are critical.\n"
     )
     known = {table.name: table for table in tables_of(SHOP)}
-    # One for each algorithm, and all alike.
+    # Each algorithm has a table of candidates, and they are all alike.
     first, *others = CANDIDATES.values()
     for table in known.values():
         if table == first:
@@ -183,7 +184,7 @@ def _described(table: Table, heading: str) -> Iterator[str]:
     yield from _table(("column", "type", "meaning"), rows)
     if table.rules:
         rules = [(f"`{rule.name}`", rule.severity, rule.description) for rule in table.rules]
-        yield from _table(("check", "severity", "what it guards"), rules)
+        yield from _table(("check", "severity", "what it checks"), rules)
 
 
 def _meaning(column: Column) -> str:
@@ -195,8 +196,8 @@ def _meaning(column: Column) -> str:
         "one of " + ", ".join(f"`{value}`" for value in column.values) if column.values else "",
         "may be NULL" if column.nullable else "",
     ]
-    said = "; ".join(note for note in notes if note)
-    return column.description + (f" ({said})" if said else "")
+    constraints = "; ".join(note for note in notes if note)
+    return column.description + (f" ({constraints})" if constraints else "")
 
 
 def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:

@@ -23,7 +23,7 @@ TOOLS = [*sorted((TESTS / "bench").glob("*.py")), TESTS / "reference.py", TESTS 
 ROOMS = ("raw", "prepared", "features", "models", "evaluation", "champions", "segments", "publishing")
 # From the ground floor up; whoever is on one floor imports only what is below it, or on it.
 FLOORS = (
-    {"errors", "nights", "tables", "interrupts", "settings", "loading", "plotting"},
+    {"errors", "nights", "tables", "interrupts", "settings", "preloading", "plotting"},
     {"warehouse"},
     {"quality"},
     {"ui", "wiring"},
@@ -205,7 +205,7 @@ def test_the_assets_of_a_room_are_its_group_and_every_table_has_description_owne
             assert spec.owners
             assert "duckdb" in spec.kinds and len(spec.kinds) > 1
             assert graph.get_check_keys_for_assets({spec.key}), spec.key
-            if table := room.built.get(".".join(spec.key.path)):
+            if table := room.table_by_name.get(".".join(spec.key.path)):
                 assert [column.name for column in spec.metadata["dagster/column_schema"].columns] == [
                     column.name for column in table.columns
                 ]
@@ -214,7 +214,7 @@ def test_the_assets_of_a_room_are_its_group_and_every_table_has_description_owne
 
 
 def test_nightly_tables_begin_with_as_of_and_every_column_has_a_meaning():
-    for table in (table for room in rooms_of(SHOP) for table in room.built.values()):
+    for table in (table for room in rooms_of(SHOP) for table in room.table_by_name.values()):
         assert (table.columns[0].name == "as_of") == table.nightly, table.name
         assert all(column.description for column in table.columns), table.name
 

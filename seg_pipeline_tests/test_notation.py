@@ -43,5 +43,5 @@ def test_features_have_as_many_decimals_as_they_need():
 
 
 def test_a_locale_that_there_is_not_is_one_line():
-    with pytest.raises(UsageError, match="'klingon' is no locale such as en_GB, de or fr_CH"):
+    with pytest.raises(UsageError, match="'klingon' is not a locale such as en_GB, de or fr_CH"):
         load_settings(["report.locale=klingon"], environment={})

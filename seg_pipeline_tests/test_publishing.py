@@ -129,12 +129,12 @@ def test_a_set_is_published_with_a_manifest_and_rows_in_the_order_of_the_key(tmp
 def test_the_database_holds_the_nights_rows_of_every_published_table_with_their_types_and_meanings(shop_run):
     with duckdb.connect(str(shop_run.output / "latest" / "segments.duckdb"), read_only=True) as database:
         names = database.execute("SELECT table_name, comment FROM duckdb_tables()").fetchall()
-        assert dict(names) == {table.asset_key[1]: table.description for table in PUBLISHED_TABLES}
+        assert dict(names) == {table.short_name: table.description for table in PUBLISHED_TABLES}
         for table in PUBLISHED_TABLES:
             columns = database.execute(
                 "SELECT column_name, data_type, comment FROM duckdb_columns() WHERE table_name = ?"
                 " ORDER BY column_index",
-                [table.asset_key[1]],
+                [table.short_name],
             ).fetchall()
             assert [(name, kind.replace(",", ", "), text) for name, kind, text in columns] == [
                 (column.name, column.type, column.description) for column in table.columns
@@ -142,10 +142,10 @@ def test_the_database_holds_the_nights_rows_of_every_published_table_with_their_
             as_of = published_as_of(shop_run.output)
             names = [column.name for column in table.columns]
             pd.testing.assert_frame_equal(
-                database.execute(f"FROM {table.asset_key[1]}").df(),
+                database.execute(f"FROM {table.short_name}").df(),
                 shop_run.warehouse.night(table, as_of, names),
             )
-            if table.asset_key[0] == "segments":
+            if table.schema == "segments":
                 # Under the name that it has in the warehouse as well.
                 assert database.execute(f"SELECT count(*) FROM {table.name}").fetchall()
 
@@ -403,7 +403,7 @@ def test_a_hash_is_the_same_every_night_and_in_every_table_and_another_under_ano
 
     def ids(as_of, key, *tables):
         folder = published(warehouse, tmp_path / "out", *tables, as_of=as_of, hash_key=key)
-        return {row for table in tables for row in rows_of(folder, table.asset_key[1])["csv"]}
+        return {row for table in tables for row in rows_of(folder, table.short_name)["csv"]}
 
     first = ids(AS_OF, KEY, LIST, other)
     assert len(first) == 1
@@ -429,7 +429,7 @@ def test_a_run_with_hashed_ids_publishes_no_plain_one_and_tells_nobody_the_key(
     for table in (SEGMENT_ASSIGNMENTS, SEGMENT_MOVES):
         customers = run.warehouse.night(table, as_of)["customer_id"]
         expected = sorted((hashed(customer, hash_key),) for customer in customers)
-        assert list(rows_of(folder, table.asset_key[1]).values()) == [expected] * 3
+        assert list(rows_of(folder, table.short_name).values()) == [expected] * 3
     with duckdb.connect(str(folder / "segments.duckdb"), read_only=True) as database:
         shown = database.execute("SELECT customer_id FROM customers ORDER BY 1").fetchall()
     assert shown == sorted((hashed(customer, hash_key),) for customer in plain)
@@ -463,7 +463,7 @@ def test_hashing_without_a_key_or_with_a_short_one_is_one_line_before_anything_i
     assert run.status == 2
     error = capsys.readouterr().err.strip()
     assert error.endswith(
-        "output.customer_ids=hashed needs a key of 16 characters or more in the environment variable"
+        "output.customer_ids=hashed needs a key of at least 16 characters in the environment variable"
         f" SEG_PIPELINE_OUTPUT_HASH_KEY, which {said}"
     )
     assert "\n" not in error and not (key and key in error)

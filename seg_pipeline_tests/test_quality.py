@@ -91,6 +91,17 @@ def test_a_missing_column_fails_with_the_reason_instead_of_passing(tmp_path):
     assert "gone" in found["no_missing_values"]
 
 
+def test_a_query_of_a_rule_may_be_a_sql_file(tmp_path):
+    file = tmp_path / "high_score.sql"
+    file.write_text("-- Scores above three.\nSELECT customer_id FROM {batch} WHERE score > 3\n")
+    table = Table("shop.scores", "", columns=TABLE.columns, nightly=True,
+                  rules=(Rule("high_score", "No score is above three.", file),))  # fmt: skip
+
+    assert outcomes(tmp_path, [("a", 3, None), ("b", 4, None)], table=table) == {
+        "high_score": "No score is above three. Broken by 1, for example customer_id b"
+    }
+
+
 def test_only_numbers_and_dates_of_the_settings_reach_a_query(tmp_path):
     table = Table("shop.scores", "", columns=TABLE.columns, nightly=True,
                   rules=(Rule("odd", "", "SELECT * FROM {batch} WHERE note = :returns"),))  # fmt: skip

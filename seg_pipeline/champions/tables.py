@@ -1,76 +1,66 @@
-"""The tables of this room. What it appoints goes to models.champions, which models/tables.py describes."""
+"""Descriptions of the champion tables. models/tables.py describes models.champions, which this room writes."""
 
-from seg_pipeline.features.tables import AS_OF
-from seg_pipeline.tables import Column, Table
+from seg_pipeline.tables import AS_OF, Column, Table, count, number, share, text
 
-SEGMENT_ID = Column("segment_id", "INTEGER", "Segment; 0 is 'No purchases', 1 spends most per customer", min_value=0)
-SEGMENT_NAME = Column("segment_name", "VARCHAR", "Name of the segment, no two alike")
+SEGMENT_ID = Column(
+    "segment_id",
+    "INTEGER",
+    "Segment; 0 is 'No purchases', and new segments are numbered by spend per customer, the highest first",
+    min_value=0,
+)
+SEGMENT_NAME = text("segment_name", "Name of the segment, unique within a night")
 
 CHAMPION_DECISIONS = Table(
     "models.champion_decisions",
-    "One row per night with a fit: the night's model against the champion, the decision, and its figures.",
+    "One row per night with a fit: the night's model against the champion, the decision and its figures.",
     nightly=True,
     key=("challenger_id",),
     may_be_empty=True,
     columns=(
         AS_OF,
-        Column("challenger_id", "VARCHAR", "Model that was chosen on the night"),
-        Column("incumbent_id", "VARCHAR", "Champion that it had to beat", nullable=True),
-        Column(
+        text("challenger_id", "Model that was chosen on the night"),
+        text("incumbent_id", "Champion that the challenger had to beat", nullable=True),
+        text(
             "decision",
-            "VARCHAR",
-            "first (there was none), replaced, kept, or past (a later champion is in force already)",
+            "first (there was no champion), replaced, kept, or past (a later champion is already in force)",
             values=("first", "replaced", "kept", "past"),
         ),
-        Column("reason", "VARCHAR", "Why"),
-        Column("challenger_score", "DOUBLE", "Weighted mean as in the choice, on the night's customers"),
-        Column("incumbent_score", "DOUBLE", "The same of the champion, on the same customers", nullable=True),
-        Column("challenger_silhouette", "DOUBLE", "Silhouette on the night's customers", nullable=True),
-        Column("incumbent_silhouette", "DOUBLE", "The same of the champion", nullable=True),
-        Column("challenger_explained_share", "DOUBLE", "Explained share on the night's customers", nullable=True),
-        Column("incumbent_explained_share", "DOUBLE", "The same of the champion", nullable=True),
-        Column("agreement", "DOUBLE", "Adjusted Rand index between both on the night's customers", nullable=True),
-        Column(
-            "kept_share",
-            "DOUBLE",
-            "Share of the customers who keep their segment id from one to the other",
-            nullable=True,
-            min_value=0,
-            max_value=1,
-        ),
-        Column(
+        text("reason", "Why"),
+        number("challenger_score", "Weighted mean as in the choice, without value, on the night's customers"),
+        number("incumbent_score", "The champion's score on the same customers", nullable=True),
+        number("challenger_silhouette", "Silhouette on the night's customers", nullable=True),
+        number("incumbent_silhouette", "The champion's silhouette on the same customers", nullable=True),
+        number("challenger_explained_share", "Explained share on the night's customers", nullable=True),
+        number("incumbent_explained_share", "The champion's explained share on the same customers", nullable=True),
+        number("agreement", "Adjusted Rand index between both models on the night's customers", nullable=True),
+        share("kept_share", "Share of customers who have the same segment id in both models", nullable=True),
+        share(
             "kept_share_unmatched",
-            "DOUBLE",
-            "What that share would be if segments were numbered anew by spend",
+            "What that share would be if the new segments were numbered by spend instead of matched",
             nullable=True,
-            min_value=0,
-            max_value=1,
         ),
     ),
 )
 
 SEGMENT_IDENTITY = Table(
     "segments.segment_identity",
-    "What became of each segment on a night when a new model took over: kept, renamed, new or dissolved.",
+    "One row per segment on a night when a new model took over: whether it was kept, renamed, new or dissolved.",
     nightly=True,
     key=("segment_id",),
     may_be_empty=True,
     columns=(
         AS_OF,
         SEGMENT_ID,
-        Column("change", "VARCHAR", "What became of it", values=("kept", "renamed", "new", "dissolved")),
-        Column("segment_name", "VARCHAR", "Its name from now on; NULL where it dissolved", nullable=True),
-        Column("previous_name", "VARCHAR", "Its name until now; NULL where it is new", nullable=True),
-        Column(
+        text("change", "What happened to the segment", values=("kept", "renamed", "new", "dissolved")),
+        text("segment_name", "Name from this night on; NULL if the segment was dissolved", nullable=True),
+        text("previous_name", "Name before this night; NULL if the segment is new", nullable=True),
+        share(
             "overlap",
-            "DOUBLE",
-            "Customers in both over customers in either, before and after",
+            "Customers in the segment both before and after, over customers in it before or after",
             nullable=True,
-            min_value=0,
-            max_value=1,
         ),
-        Column("customers", "BIGINT", "Customers in it on the night, by the new model", min_value=0),
-        Column("model_id", "VARCHAR", "The new champion"),
-        Column("previous_model_id", "VARCHAR", "The one before; NULL for the first", nullable=True),
+        count("customers", "Customers in the segment on the night, by the new model"),
+        text("model_id", "New champion"),
+        text("previous_model_id", "Champion before it; NULL for the first champion", nullable=True),
     ),
 )

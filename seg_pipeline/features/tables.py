@@ -1,11 +1,29 @@
-"""The tables of this room, and the public R x F grid."""
+"""Descriptions of the feature tables, and the public R x F grid."""
 
-from seg_pipeline.tables import Column, Rule, Table
+from dataclasses import replace
+from pathlib import Path
+
+from seg_pipeline.tables import (
+    AS_OF,
+    CUSTOMER_ID,
+    Column,
+    Rule,
+    Table,
+    Unit,
+    day,
+    days,
+    money,
+    number,
+    share,
+    text,
+)
+
+RULES = Path(__file__).parent / "rules"
 
 NO_PURCHASES = "No purchases"
 
-# The public R x F grid: name -> the cells (r_score, f_score) it covers. rfm_features.sql says the same in SQL; a test
-# holds them equal.
+# The public R x F grid: the cells (r_score, f_score) that each name covers. rfm_features.sql has the same grid in SQL,
+# and a test compares the two.
 GRID_CELLS: dict[str, frozenset[tuple[int, int]]] = {
     name: frozenset((r, f) for r in recency for f in frequency)
     for name, recency, frequency in (
@@ -22,189 +40,129 @@ GRID_CELLS: dict[str, frozenset[tuple[int, int]]] = {
     )
 }
 
-AS_OF = Column("as_of", "DATE", "The night: orders before this day count")
+
+def feature(column: Column, title: str, unit: Unit = "number") -> Column:
+    """Returns a column as a feature: models may use it, and charts and the report show it by its title."""
+    return replace(column, title=title, unit=unit)
+
+
+def score(name: str, description: str, title: str) -> Column:
+    """Returns a column of scores, from 1 to 5, as a feature."""
+    return feature(Column(name, "INTEGER", description, nullable=True, min_value=1, max_value=5), title)
+
 
 RFM_FEATURES = Table(
     "features.rfm_features",
-    "One row per customer and night: how recently, how often and for how much they bought, and how they buy.",
+    "One row per customer and night: how recently, how often and for how much the customer bought, and in what way.",
     large=True,
     nightly=True,
     key=("customer_id",),
     columns=(
         AS_OF,
-        Column("customer_id", "VARCHAR", "Customer"),
-        Column("first_order_on", "DATE", "Day of the first purchase; NULL without one", nullable=True),
-        Column("last_order_on", "DATE", "Day of the last purchase; NULL without one", nullable=True),
-        Column(
-            "recency_days",
-            "INTEGER",
-            "Calendar days from the last purchase to the night",
-            nullable=True,
-            min_value=1,
-            title="Days since last order",
+        CUSTOMER_ID,
+        day("first_order_on", "Day of the first purchase; NULL without a purchase", nullable=True),
+        day("last_order_on", "Day of the last purchase; NULL without a purchase", nullable=True),
+        feature(
+            days("recency_days", "Calendar days from the last purchase to the night", nullable=True),
+            "Days since last order",
         ),
-        Column("frequency", "INTEGER", "Distinct purchase orders", min_value=0, title="Orders"),
-        Column(
-            "monetary",
-            "DECIMAL(18, 4)",
-            "Value of all lines, net of returns, in the shop's currency",
-            title="Spend",
-            unit="money",
+        feature(Column("frequency", "INTEGER", "Distinct purchase orders", min_value=0), "Orders"),
+        feature(money("monetary", "Value of all lines, net of returns, in the shop's currency"), "Spend", "money"),
+        feature(
+            number("avg_order_value", "Monetary per purchase order, in the shop's currency", nullable=True),
+            "Average order value",
+            "money",
         ),
-        Column(
-            "avg_order_value",
-            "DOUBLE",
-            "Monetary per purchase order",
-            nullable=True,
-            title="Average order value",
-            unit="money",
+        feature(
+            days("tenure_days", "Calendar days from the first purchase to the night", nullable=True),
+            "Days since first order",
         ),
-        Column(
-            "tenure_days",
-            "INTEGER",
-            "Calendar days from the first purchase to the night",
-            nullable=True,
-            min_value=1,
-            title="Days since first order",
+        feature(
+            number(
+                "days_between_orders",
+                "Mean number of days between purchase days; NULL if there is only one",
+                nullable=True,
+                min_value=0,
+            ),
+            "Days between orders",
         ),
-        Column(
-            "days_between_orders",
-            "DOUBLE",
-            "Mean days between purchase days; NULL with one",
-            nullable=True,
-            min_value=0,
-            title="Days between orders",
+        feature(number("return_rate", "Returned value over purchased value", min_value=0), "Return rate", "share"),
+        feature(number("units_per_order", "Units per purchase order", nullable=True, min_value=0), "Units per order"),
+        feature(
+            number("lines_per_order", "Order lines per purchase order", nullable=True, min_value=0), "Lines per order"
         ),
-        Column(
-            "return_rate",
-            "DOUBLE",
-            "Returned value over purchased value",
-            min_value=0,
-            title="Return rate",
-            unit="share",
+        feature(Column("active_months", "INTEGER", "Calendar months with a purchase", min_value=0), "Active months"),
+        feature(
+            share("recent_share", "Share of the purchased value that was bought in the last 90 days", nullable=True),
+            "Recent share",
+            "share",
         ),
-        Column(
-            "units_per_order", "DOUBLE", "Units per purchase order", nullable=True, min_value=0, title="Units per order"
-        ),
-        Column(
-            "lines_per_order",
-            "DOUBLE",
-            "Order lines per purchase order",
-            nullable=True,
-            min_value=0,
-            title="Lines per order",
-        ),
-        Column("active_months", "INTEGER", "Calendar months with a purchase", min_value=0, title="Active months"),
-        Column(
-            "recent_share",
-            "DOUBLE",
-            "Share of the purchased value that lies in the last 90 days",
-            nullable=True,
-            min_value=0,
-            max_value=1,
-            title="Recent share",
-            unit="share",
-        ),
-        Column(
-            "r_score",
-            "INTEGER",
-            "Recency, 1 to 5, 5 the newest buyers",
-            nullable=True,
-            min_value=1,
-            max_value=5,
-            title="Recency score",
-        ),
-        Column(
-            "f_score",
-            "INTEGER",
-            "Frequency, 1 to 5, 5 the most orders",
-            nullable=True,
-            min_value=1,
-            max_value=5,
-            title="Frequency score",
-        ),
-        Column(
-            "m_score",
-            "INTEGER",
-            "Monetary, 1 to 5, 5 the most valuable",
-            nullable=True,
-            min_value=1,
-            max_value=5,
-            title="Monetary score",
-        ),
-        Column(
-            "rfm_segment", "VARCHAR", "Name of the cell in the public R x F grid", values=(*GRID_CELLS, NO_PURCHASES)
-        ),
+        score("r_score", "Recency score, 1 to 5; 5 for the most recent buyers", "Recency score"),
+        score("f_score", "Frequency score, 1 to 5; 5 for the most orders", "Frequency score"),
+        score("m_score", "Monetary score, 1 to 5; 5 for the highest value", "Monetary score"),
+        text("rfm_segment", "Segment in the public R x F grid", values=(*GRID_CELLS, NO_PURCHASES)),
     ),
     rules=(
         Rule(
             "customers_conserved",
-            "Every customer with a clean line before the night has a row, and no one else.",
+            "Every customer with a clean line before the night has a row, and no one else has.",
             "SELECT customer_id FROM (SELECT DISTINCT customer_id FROM prepared.clean_orders WHERE ordered_at < :as_of)"
             " AS clean FULL JOIN {batch} USING (customer_id) WHERE as_of IS NULL OR clean.customer_id IS NULL",
         ),
         Rule(
             "money_conserved",
-            "The customers' monetary adds up to the clean lines before the night, to the last digit.",
+            "The customers' monetary adds up exactly to the clean lines before the night.",
             "SELECT * FROM (SELECT (SELECT sum(monetary) FROM {batch}) AS of_customers, (SELECT sum(amount) FROM"
             " prepared.clean_orders WHERE ordered_at < :as_of) AS of_lines) WHERE of_customers != of_lines",
         ),
         Rule(
             "prices_as_before",
-            "The median price of a unit on the last order day is that of the four weeks before, but for a factor of"
-            " drift.price_ratio_critical; days of fewer than 20 lines are not judged.",
-            "SELECT last_day, price, price_before FROM"
-            " (SELECT max(day) AS last_day, median(unit) FILTER (is_last) AS price,"
-            " median(unit) FILTER (NOT is_last) AS price_before, count(*) FILTER (is_last) AS lines"
-            " FROM (SELECT *, day = max(day) OVER () AS is_last"
-            " FROM (SELECT CAST(ordered_at AS DATE) AS day, CAST(amount AS DOUBLE) / quantity AS unit"
-            " FROM prepared.clean_orders WHERE NOT is_return AND amount > 0"
-            " AND ordered_at < :as_of AND ordered_at >= :as_of - 29)))"
-            " WHERE lines >= 20 AND EXISTS (SELECT * FROM {batch})"
-            " AND greatest(price / price_before, price_before / price) > :drift.price_ratio_critical",
+            "The median unit price of the last order day is within a factor of drift.price_ratio_critical of the four"
+            " weeks before it. Days with fewer than 20 lines are not judged.",
+            RULES / "prices_as_before.sql",
         ),
         Rule(
             "buyers_complete",
-            "Who bought has dates, a recency and three scores.",
+            "Every customer with a purchase has a recency, a tenure and three scores.",
             "SELECT customer_id FROM {batch} WHERE frequency > 0 AND (recency_days IS NULL OR tenure_days IS NULL"
             " OR r_score IS NULL OR f_score IS NULL OR m_score IS NULL)",
         ),
         Rule(
             "some_buyers",
-            "Some customer bought something.",
+            "At least one customer has a purchase.",
             "SELECT 'no customer has a purchase' AS problem FROM {batch} HAVING coalesce(max(frequency), 0) = 0",
         ),
         Rule(
             "night_near_last_order",
-            "The last purchase is at most a week before the night: orders keep arriving.",
+            "The last purchase is at most a week before the night, so orders are still arriving.",
             "SELECT max(last_order_on) AS last_order_on FROM {batch} HAVING max(last_order_on) < :as_of - 8",
             "warning",
         ),
     ),
 )
 
-# What models may use and charts show.
+# The columns that models may use and charts show, by name.
 FEATURES = {column.name: column for column in RFM_FEATURES.columns if column.title}
 
 FEATURE_TRANSFORMS = Table(
     "features.feature_transforms",
-    "One row per modelling feature and night: how its values become comparable. Plain numbers, applied in this order.",
+    "One row per modelling feature and night: the steps, in plain numbers, that make its values comparable with those"
+    " of other features. They are applied in the order of the columns.",
     nightly=True,
     key=("feature",),
     columns=(
         AS_OF,
-        Column("position", "INTEGER", "Place in the matrix, from 0", min_value=0),
-        Column("feature", "VARCHAR", "Column of rfm_features"),
-        Column("fill", "DOUBLE", "Stands for a missing value: the median of the others"),
-        Column(
+        Column("position", "INTEGER", "Column of the feature in the matrix, from 0", min_value=0),
+        text("feature", "Column of rfm_features"),
+        number("fill", "Replaces a missing value: the median of the other values"),
+        text(
             "transform",
-            "VARCHAR",
             "identity, log1p as sign(x) log(1 + |x|), or yeo-johnson",
             values=("identity", "log1p", "yeo-johnson"),
         ),
-        Column("lambda", "DOUBLE", "Exponent of yeo-johnson", nullable=True),
-        Column("center", "DOUBLE", "Subtracted: the mean, the median, or 0"),
-        Column("scale", "DOUBLE", "Divided by: the standard deviation, the interquartile range, or 1", min_value=0),
-        Column("weight", "DOUBLE", "Multiplied by, last", min_value=0),
+        number("lambda", "Exponent of yeo-johnson", nullable=True),
+        number("center", "Is subtracted: the mean, the median, or 0"),
+        number("scale", "Is divided by: the standard deviation, the interquartile range, or 1", min_value=0),
+        number("weight", "Is multiplied by", min_value=0),
     ),
 )

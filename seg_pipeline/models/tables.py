@@ -1,34 +1,37 @@
-"""The tables of this room. All candidates of one algorithm stand in one table; these tables have the same columns."""
+"""Descriptions of the model tables. Each algorithm has a table of candidates, and they all have the same columns."""
 
 from dataclasses import replace
+from pathlib import Path
 
-from seg_pipeline.features.tables import AS_OF, GRID_CELLS
+from seg_pipeline.features.tables import GRID_CELLS
 from seg_pipeline.models.registry import ALGORITHMS
-from seg_pipeline.tables import Column, Rule, Table
+from seg_pipeline.tables import AS_OF, Column, Rule, Table, count, day, flag, number, share, text
+
+RULES = Path(__file__).parent / "rules"
 
 CORESET = Table(
     "models.coreset",
-    "The buyers of a night, summarised: cells of customers with like features, on which models are fitted and scored.",
+    "A summary of the buyers of a night: cells of customers with similar features, on which models are fitted and"
+    " evaluated.",
     nightly=True,
     key=("cell",),
     columns=(
         AS_OF,
         Column("cell", "INTEGER", "Number of the cell, from 0", min_value=0),
-        Column("customers", "BIGINT", "Customers in the cell", min_value=1),
-        Column("point", "DOUBLE[]", "Mean of its customers in transformed units, a value per modelling feature"),
-        Column(
+        count("customers", "Customers in the cell", min_value=1),
+        Column("point", "DOUBLE[]", "Mean of its customers in transformed units, one value per modelling feature"),
+        number(
             "spread",
-            "DOUBLE",
-            "Mean squared distance of its customers to that mean, squared transformed units",
+            "Mean squared distance of its customers from that mean, in squared transformed units",
             min_value=0,
         ),
-        Column("exact", "BOOLEAN", "Every distinct customer is a cell, so nothing was lost"),
-        Column("rfm_segment", "VARCHAR", "Most common R x F grid segment of its customers", values=tuple(GRID_CELLS)),
+        flag("exact", "Whether every distinct customer has a cell of its own, so that nothing is lost"),
+        text("rfm_segment", "Most common R x F grid segment of its customers", values=tuple(GRID_CELLS)),
     ),
     rules=(
         Rule(
             "buyers_conserved",
-            "The cells hold every customer with a purchase once.",
+            "Every customer with a purchase is in exactly one cell.",
             "SELECT * FROM (SELECT (SELECT sum(customers) FROM {batch}) AS in_cells, (SELECT count(*) FROM"
             " features.rfm_features WHERE as_of = :as_of AND frequency > 0) AS buyers) WHERE in_cells != buyers",
         ),
@@ -36,72 +39,81 @@ CORESET = Table(
 )
 
 METRICS = (
-    Column(
+    number(
         "inertia",
-        "DOUBLE",
-        "Within-cluster sum of squared distances to the cluster mean, over all customers",
+        "Sum of squared distances of all customers from the mean of their cluster, lower is better",
         min_value=0,
     ),
-    Column("explained_share", "DOUBLE", "1 - inertia over the total sum of squares", nullable=True),
-    Column(
+    number("explained_share", "1 - inertia over the total sum of squares, higher is better", nullable=True),
+    number(
         "silhouette",
-        "DOUBLE",
         "Mean silhouette of all customers, -1 to 1, higher is better",
         nullable=True,
         min_value=-1,
         max_value=1,
     ),
-    Column("calinski_harabasz", "DOUBLE", "Between over within variance, higher is better", nullable=True, min_value=0),
-    Column(
-        "davies_bouldin",
-        "DOUBLE",
-        "Mean likeness to the most alike cluster, lower is better",
+    number(
+        "calinski_harabasz",
+        "Variance between clusters over variance within clusters, higher is better",
         nullable=True,
         min_value=0,
     ),
-    Column("bic", "DOUBLE", "Bayesian information criterion of a mixture, lower is better", nullable=True),
-    Column("smallest_share", "DOUBLE", "Share of customers in the smallest cluster", min_value=0, max_value=1),
-    Column("largest_share", "DOUBLE", "Share of customers in the largest cluster", min_value=0, max_value=1),
-    Column(
+    number(
+        "davies_bouldin",
+        "Mean similarity of each cluster to the cluster most like it, lower is better",
+        nullable=True,
+        min_value=0,
+    ),
+    number("bic", "Bayesian information criterion, for mixtures only, lower is better", nullable=True),
+    share("smallest_share", "Share of customers in the smallest cluster"),
+    share("largest_share", "Share of customers in the largest cluster"),
+    number(
         "stability",
-        "DOUBLE",
-        "Mean adjusted Rand index with refits on bootstrap draws; 1 is the same each time, 0 chance",
+        "Mean adjusted Rand index with refits on bootstrap samples; 1 is identical clusters, 0 is chance",
         nullable=True,
         min_value=-1,
         max_value=1,
     ),
-    Column(
-        "seed_stability", "DOUBLE", "The same between refits with other seeds", nullable=True, min_value=-1, max_value=1
+    number(
+        "seed_stability",
+        "Mean adjusted Rand index with refits that use other seeds",
+        nullable=True,
+        min_value=-1,
+        max_value=1,
     ),
-    Column("gap", "DOUBLE", "Gap statistic: log dispersion of references without clusters less its own", nullable=True),
-    Column("gap_standard_error", "DOUBLE", "Standard error of the gap", nullable=True, min_value=0),
-    Column("lost_share", "DOUBLE", "Share of the total sum of squares that the coreset lost", min_value=0, max_value=1),
-    Column("fit_seconds", "DOUBLE", "Time of the fit, seconds", min_value=0),
+    number(
+        "gap",
+        "Gap statistic: mean log dispersion of reference data without clusters, minus log dispersion of the customers",
+        nullable=True,
+    ),
+    number("gap_standard_error", "Standard error of the gap", nullable=True, min_value=0),
+    share("lost_share", "Share of the total sum of squares that the coreset loses"),
+    number("fit_seconds", "Duration of the fit, in seconds", min_value=0),
 )
 
 
 CANDIDATE_COLUMNS = (
     AS_OF,
-    Column("algorithm", "VARCHAR", "Algorithm"),
+    text("algorithm", "Algorithm"),
     Column("k", "INTEGER", "Number of clusters", min_value=1),
     *METRICS,
     Column(
         "jaccard",
         "DOUBLE[]",
-        "Of each cluster, its mean best overlap with one of a bootstrap draw",
+        "For each cluster, the mean of its best overlap (Jaccard) with a cluster of a bootstrap refit",
         nullable=True,
     ),
-    Column("eligible", "BOOLEAN", "Passes the gates of the selection settings"),
-    Column("ineligible_because", "VARCHAR", "The first gate it fails", nullable=True),
-    Column("log_likelihood", "DOUBLE", "Mean log-likelihood per customer of a mixture", nullable=True),
+    flag("eligible", "Whether the candidate passes the gates of the selection settings"),
+    text("ineligible_because", "First gate that the candidate fails", nullable=True),
+    number("log_likelihood", "Mean log-likelihood per customer, for mixtures only", nullable=True),
     Column("centers", "DOUBLE[][]", "Cluster means in transformed units"),
-    Column("weights", "DOUBLE[]", "Share of customers, of a mixture the component's weight"),
-    Column("covariances", "DOUBLE[][][]", "Covariance matrices of a mixture", nullable=True),
+    Column("weights", "DOUBLE[]", "Share of customers in each cluster; for a mixture, the weight of the component"),
+    Column("covariances", "DOUBLE[][][]", "Covariance matrices, for mixtures only", nullable=True),
     Column("cell_labels", "INTEGER[]", "Cluster of each cell of the coreset"),
     Column(
         "noise_cluster",
         "INTEGER",
-        "Cluster that holds whom density left in none of the others",
+        "Cluster of noise points (customers HDBSCAN put in no dense cluster)",
         nullable=True,
         min_value=0,
     ),
@@ -109,13 +121,18 @@ CANDIDATE_COLUMNS = (
 
 
 def candidates_table(algorithm: str, title: str) -> Table:
-    """The table of one algorithm's candidates."""
+    """Returns the table of an algorithm's candidates.
+
+    Args:
+        algorithm: The name of the algorithm.
+        title: The name that people read.
+    """
     return Table(
         f"models.{algorithm}_candidates",
-        f"{title}: one row per candidate, its number of clusters, its metrics and the model as plain numbers.",
+        f"{title}: one row per candidate, with its number of clusters, its metrics and the model as plain numbers.",
         nightly=True,
         key=("k",),
-        # No rows where the algorithm is not compared, or the buyers are too few.
+        # There are no rows if the algorithm is not compared, or the buyers are too few.
         may_be_empty=True,
         columns=tuple(
             replace(column, values=(algorithm,)) if column.name == "algorithm" else column
@@ -137,28 +154,31 @@ CANDIDATES = {name: candidates_table(name, title) for name, title in TITLES.item
 
 CHAMPIONS = Table(
     "models.champions",
-    "The models that customers are scored with, as plain numbers: append-only, the last row in force on a night scores"
-    " it. Going back to an older model appends its row again.",
+    "The models that score customers, as plain numbers. The table is append-only: a night is scored by the last row in"
+    " force on it, and going back to an older model appends that model's row again.",
     key=("number",),
     may_be_empty=True,
     columns=(
-        Column("number", "INTEGER", "Place in the order in which they were put in force, from 1", min_value=1),
-        Column("model_id", "VARCHAR", "Algorithm, k, night and a digest of its numbers"),
-        Column("in_force_from", "DATE", "First night that it scores"),
-        Column("fitted_as_of", "DATE", "Night whose customers it was fitted on"),
-        Column("pinned", "BOOLEAN", "Put there by hand: no challenger replaces it"),
-        Column("why", "VARCHAR", "Why it became the champion"),
-        Column("settings_digest", "VARCHAR", "Digest of the settings that shaped it"),
-        Column("algorithm", "VARCHAR", "Algorithm", values=tuple(CANDIDATES)),
+        Column("number", "INTEGER", "Position in the order in which champions took over, from 1", min_value=1),
+        text("model_id", "Algorithm, k, night and a digest of the model's numbers"),
+        day("in_force_from", "First night that the model scores"),
+        day("fitted_as_of", "Night whose customers the model was fitted on"),
+        flag("pinned", "Whether a person chose the model; then no challenger replaces it"),
+        text("why", "Why the model became the champion"),
+        text("settings_digest", "Digest of the settings that affect the model"),
+        text("algorithm", "Algorithm", values=tuple(CANDIDATES)),
         Column("k", "INTEGER", "Number of clusters", min_value=1),
-        Column("customers", "BIGINT", "Buyers it was fitted on", min_value=1),
-        Column(
-            "stability", "DOUBLE", "Stability when it was fitted, see evaluation_report", nullable=True, min_value=-1
-        ),
+        count("customers", "Buyers that the model was fitted on", min_value=1),
+        number("stability", "Stability when the model was fitted, see evaluation_report", nullable=True, min_value=-1),
         Column("centers", "DOUBLE[][]", "Cluster means in transformed units"),
-        Column("weights", "DOUBLE[]", "Share of customers, of a mixture the component's weight"),
-        Column("covariances", "DOUBLE[][][]", "Covariance matrices of a mixture", nullable=True),
-        Column("noise_cluster", "INTEGER", "Cluster of whom density left in none of the others", nullable=True),
+        Column("weights", "DOUBLE[]", "Share of customers in each cluster; for a mixture, the weight of the component"),
+        Column("covariances", "DOUBLE[][][]", "Covariance matrices, for mixtures only", nullable=True),
+        Column(
+            "noise_cluster",
+            "INTEGER",
+            "Cluster of noise points (customers HDBSCAN put in no dense cluster)",
+            nullable=True,
+        ),
         Column("cell_points", "DOUBLE[][]", "Cells of its coreset in transformed units"),
         Column("cell_customers", "BIGINT[]", "Customers in each cell"),
         Column("cell_labels", "INTEGER[]", "Cluster of each cell"),
@@ -172,60 +192,53 @@ CHAMPIONS = Table(
             "segments",
             "STRUCT(cluster INTEGER, segment_id INTEGER, segment_name VARCHAR, grid_name VARCHAR, name_reason VARCHAR,"
             " stability DOUBLE, share DOUBLE, rule VARCHAR, rule_precision DOUBLE, rule_recall DOUBLE)[]",
-            "Segment of each cluster, its name, its share of the buyers it was fitted on, and its rule in words",
+            "Segment of each cluster: its id, its name, its share of the buyers of the fit, and its rule in words",
         ),
-        Column(
+        share(
             "rule_fidelity",
-            "DOUBLE",
-            "Share of the buyers it was fitted on whose rule names their segment",
+            "Share of the buyers of the fit for whom the rules give the same segment as the model",
             nullable=True,
-            min_value=0,
-            max_value=1,
         ),
         Column(
             "training",
             "STRUCT(feature VARCHAR, cuts DOUBLE[], shares DOUBLE[])[]",
-            "Deciles of each feature when it was fitted, and the share of the buyers between them",
+            "Deciles of each feature at the fit, and the shares of buyers between them",
         ),
     ),
     rules=(
         Rule(
             "segment_ids_agree",
-            "Within the newest champion a segment id has one name, and a name one id.",
-            "SELECT number FROM (SELECT number, unnest(segments) AS segment FROM"
-            " (SELECT * FROM {batch} ORDER BY number DESC LIMIT 1)) GROUP BY number"
-            " HAVING count(DISTINCT segment.segment_id) != count(DISTINCT segment.segment_name)"
-            " OR count(DISTINCT segment.segment_id)"
-            " != count(DISTINCT segment.segment_id || segment.segment_name)",
+            "Within the newest champion, a segment id has one name and a name has one id.",
+            RULES / "segment_ids_agree.sql",
         ),
     ),
 )
 
 FEATURE_DRIFT = Table(
     "models.feature_drift",
-    "How far the night's buyers are from those that the champion was fitted on: a row per feature of the champion.",
+    "One row per feature of the champion: how far the buyers of the night differ from those it was fitted on.",
     nightly=True,
     key=("feature",),
     may_be_empty=True,
     columns=(
         AS_OF,
-        Column("feature", "VARCHAR", "Column of rfm_features"),
-        Column("psi", "DOUBLE", "Population stability index over the training deciles; 0 is no change", min_value=0),
-        Column("model_id", "VARCHAR", "The champion"),
-        Column("fitted_as_of", "DATE", "Night that the champion was fitted on"),
+        text("feature", "Column of rfm_features"),
+        number("psi", "Population stability index over the deciles of the fit; 0 is no change", min_value=0),
+        text("model_id", "Champion"),
+        day("fitted_as_of", "Night that the champion was fitted on"),
     ),
     rules=(
         Rule(
             "features_as_when_fitted",
-            "No feature has drifted beyond drift.psi_warning since the champion was fitted; beyond it a refit is due.",
+            "No feature has drifted beyond drift.psi_warning since the champion was fitted. Beyond it, a refit is due.",
             "SELECT feature, psi, model_id FROM {batch} WHERE psi > :drift.psi_warning",
             "warning",
         ),
         Rule(
             "features_credible",
-            "No feature has drifted beyond drift.psi_critical since the champion was fitted: more likely a fault in the"
-            " data. If it is real, raise drift.psi_critical for one run and fit anew.",
-            # A night before the champion is scored by what came later; that it differs is no fault.
+            "No feature has drifted beyond drift.psi_critical since the champion was fitted. Beyond it, the"
+            " data are probably wrong; if the change is real, raise drift.psi_critical for one run and refit.",
+            # A night before the fit is scored by a later champion, so a difference there is not an error.
             "SELECT feature, psi, model_id FROM {batch} WHERE psi > :drift.psi_critical AND fitted_as_of <= :as_of",
         ),
     ),

@@ -1,84 +1,70 @@
-"""The tables of this room."""
+"""Descriptions of the prepared tables: clean orders, rejected orders with their reasons, and what was cleaned."""
 
 from dataclasses import replace
+from pathlib import Path
 
 from seg_pipeline.raw.tables import RAW_ORDERS
-from seg_pipeline.tables import Column, Rule, Table
+from seg_pipeline.tables import Column, Rule, Table, flag, money, text
+
+RULES = Path(__file__).parent / "rules"
 
 REASONS = {
-    "missing_customer_id": "no customer id",
-    "mangled_customer_id": "the customer id lost its digits to scientific notation or floating point",
-    "mangled_order_id": "the order id lost its digits to scientific notation",
+    "missing_customer_id": "there is no customer id",
+    "mangled_customer_id": "the customer id lost digits to scientific or floating-point notation",
+    "mangled_order_id": "the order id lost digits to scientific notation",
     "unparseable_date": "the date cannot be read",
     "implausible_date": "the date is outside plausible_dates",
-    "unparseable_quantity": "the quantity is no number",
-    "unparseable_price": "the price or amount is no number",
+    "unparseable_quantity": "the quantity is not a number",
+    "unparseable_price": "the price or amount is not a number",
     "other_currency": "the currency is not source.currency",
     "other_shop": "the shop is not source.shop",
     "amount_out_of_range": "quantity times price has more than 14 digits",
-    "duplicate_line": "equal to an earlier line of the same order",
+    "duplicate_line": "the line equals an earlier line of the same order",
     "excluded_product": "the product is in excluded_products",
-    "zero_quantity": "nothing was bought",
-    "return_dropped": "a return, and returns=drop",
-    "matched_return": "a return of a purchase, which leaves with it, and returns=match",
-    "cancelled_purchase": "a purchase that a return cancels, and returns=match",
-    "non_positive_price": "a price below zero, or of zero and zero_prices=reject",
+    "zero_quantity": "the quantity is zero",
+    "return_dropped": "the line is a return, and returns=drop",
+    "matched_return": "the line is a return whose purchase is rejected with it, and returns=match",
+    "cancelled_purchase": "the line is a purchase that a return cancels, and returns=match",
+    "non_positive_price": "the price is negative, or it is zero and zero_prices=reject",
 }
 
-# Names what is wrong most often, with the first such line, where too many lines are rejected.
+# Names what is wrong most often if too many lines are rejected.
 COMMONEST_REASON = (
-    "SELECT reason, lines, first_line FROM (SELECT reason, count(*) AS lines,"
-    " arg_min(source_file || ' row ' || source_row || ': '"
-    " || concat_ws(', ', customer_id, ordered_at, quantity, unit_price, amount), (source_file, source_row))"
-    " AS first_line FROM prepared.rejected_orders GROUP BY reason ORDER BY lines DESC, reason LIMIT 1)"
+    f"SELECT * FROM ({(RULES / 'commonest_reason.sql').read_text(encoding='utf-8')})"
     " WHERE (SELECT count(*) FROM raw.raw_orders) - (SELECT count(*) FROM {batch})"
 )
 
 CLEAN_ORDERS = Table(
     "prepared.clean_orders",
-    "One row per order line that counts, with typed values. Returns are negative.",
+    "One row per accepted order line, with typed values. Returns are negative.",
     large=True,
     columns=(
-        Column("order_id", "VARCHAR", "Order; customer@day where the source has no order ids"),
-        Column("customer_id", "VARCHAR", "Customer, text as delivered; 17850.0 is 17850"),
-        Column("ordered_at", "TIMESTAMP", "Date or time of the order, in the shop's time"),
-        Column("product_id", "VARCHAR", "Product or service code", nullable=True),
-        Column("quantity", "DECIMAL(18, 4)", "Units, negative for a return; 1 or -1 where none are delivered"),
-        Column(
-            "unit_price",
-            "DECIMAL(18, 4)",
-            "Price of a unit; NULL where only amounts are delivered",
-            nullable=True,
-            min_value=0,
-        ),
-        Column("amount", "DECIMAL(18, 4)", "Value of the line in the shop's currency, negative for a return"),
-        Column("is_return", "BOOLEAN", "A return or cancellation"),
-        Column("source_file", "VARCHAR", "File that brought the line"),
+        text("order_id", "Order; customer@day if the source has no order ids"),
+        text("customer_id", "Customer, the text as delivered, except that 17850.0 becomes 17850"),
+        Column("ordered_at", "TIMESTAMP", "Date or time of the order, in the shop's local time"),
+        text("product_id", "Product or service code", nullable=True),
+        Column("quantity", "DECIMAL(18, 4)", "Units, negative for a return; 1 or -1 if the source has no quantities"),
+        money("unit_price", "Price of a unit; NULL if the source has amounts only", nullable=True, min_value=0),
+        money("amount", "Value of the line in the shop's currency, negative for a return"),
+        flag("is_return", "Whether the line is a return or cancellation"),
+        text("source_file", "File or pull that the line came from"),
         Column("source_row", "BIGINT", "Data row in that file, from 1"),
     ),
     rules=(
         Rule(
             "rows_conserved",
-            "Every raw line is either clean or rejected: the counts add up, and so do the places the lines came from.",
-            "SELECT * FROM (SELECT count(*) AS raw, sum(CAST(hash(source_file, source_row) AS HUGEINT)) AS raw_places"
-            " FROM raw.raw_orders), (SELECT count(*) AS prepared, sum(CAST(hash(source_file, source_row) AS HUGEINT))"
-            " AS prepared_places FROM (SELECT source_file, source_row FROM {batch} UNION ALL"
-            " SELECT source_file, source_row FROM prepared.rejected_orders))"
-            " WHERE raw != prepared OR raw_places != prepared_places",
+            "Every raw line is either clean or rejected: the number of lines and their places in the files agree.",
+            RULES / "rows_conserved.sql",
         ),
         Rule(
             "no_order_day_far_ahead",
-            "The last order day does not stand alone, far after all others (quality.last_day_gap_days): a mistyped year"
+            "The last order day is at most quality.last_day_gap_days after the order day before it. A mistyped year"
             " would move the night.",
-            "SELECT last_day, day_before FROM"
-            " (SELECT max(day) AS last_day, max(day) FILTER (place > 1) AS day_before"
-            " FROM (SELECT day, row_number() OVER (ORDER BY day DESC) AS place FROM"
-            " (SELECT DISTINCT CAST(ordered_at AS DATE) AS day FROM {batch})))"
-            " WHERE date_diff('day', day_before, last_day) > :quality.last_day_gap_days",
+            RULES / "no_order_day_far_ahead.sql",
         ),
         Rule(
             "returns_negative",
-            "A return's amount is not above zero, a purchase's not below.",
+            "The amount of a return is not positive, and the amount of a purchase is not negative.",
             "SELECT * FROM {batch} WHERE (is_return AND amount > 0) OR (NOT is_return AND amount < 0)",
         ),
         Rule(
@@ -97,12 +83,11 @@ CLEAN_ORDERS = Table(
 
 REJECTED_ORDERS = Table(
     "prepared.rejected_orders",
-    "One row per order line that does not count, as delivered, with the first reason that applies.",
+    "One row per rejected order line, as delivered, with the first reason that applies.",
     columns=(
         *(replace(column, min_value=None) for column in RAW_ORDERS.columns),
-        Column(
+        text(
             "reason",
-            "VARCHAR",
             "Why: " + "; ".join(f"{name} ({meaning})" for name, meaning in REASONS.items()),
             values=tuple(REASONS),
         ),
@@ -113,12 +98,12 @@ REJECTED_ORDERS = Table(
 
 CLEANED_FILES = Table(
     "prepared.cleaned_files",
-    "What clean_orders and rejected_orders were made of: one row per file, with the work that was done on its lines.",
+    "One row per file in clean_orders and rejected_orders, with the state in which its lines were cleaned.",
     key=("source_file",),
     columns=(
-        Column("source_file", "VARCHAR", "File, as its lines name it"),
-        Column("content_hash", "VARCHAR", "SHA-256 of the bytes that its lines came from"),
-        Column("work", "VARCHAR", "Digest of the settings and of the SQL that cleaned them"),
-        Column("dates", "VARCHAR", "How their dates were read"),
+        text("source_file", "File or pull, as in raw_orders"),
+        text("content_hash", "SHA-256 of the bytes that its lines came from"),
+        text("work", "Digest of the settings and of the SQL that its lines were cleaned with"),
+        text("dates", "How its dates were read"),
     ),
 )

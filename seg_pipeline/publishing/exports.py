@@ -58,7 +58,7 @@ def export_night(
         connection.execute(f"ATTACH {literal(str((folder / DATABASE).absolute()))} AS {NIGHT}")
         try:
             for table in tables:
-                name = table.asset_key[1]
+                name = table.short_name
                 rows[name] = _copy(connection, table, as_of, hash_key)
                 _comment(connection, "TABLE", table)
                 columns = [quoted(column.name) for column in table.columns]

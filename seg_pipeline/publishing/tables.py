@@ -1,4 +1,4 @@
-"""The tables whose nights are published. Publishing makes no tables of its own."""
+"""The tables whose nights are published. This room has no tables of its own."""
 
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.segments.tables import (

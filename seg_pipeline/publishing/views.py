@@ -38,7 +38,7 @@ class View:
 def columns_of(table: Table, *names: str) -> Iterable[ViewColumn]:
     """Returns columns of a table, unchanged, with their descriptions."""
     descriptions = {column.name: column.description for column in table.columns}
-    return (ViewColumn(name, descriptions[name], f"{table.asset_key[1]}.{name}") for name in names)
+    return (ViewColumn(name, descriptions[name], f"{table.short_name}.{name}") for name in names)
 
 
 ACTIONS = ("objective", "marketing", "sales", "service")

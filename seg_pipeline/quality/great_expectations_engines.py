@@ -1,8 +1,9 @@
-"""Great Expectations on the warehouse's own engines. Imported late: the library takes seconds to load.
+"""Runs Great Expectations on the warehouse's own engines. Import it late: the library takes seconds to load.
 
-Tables of the DuckDB file are checked on its own connection. The stock SQL engine closes that before the result is read,
-which DuckDB does not allow, and would open the file a second time. Here one engine holds one connection, a cursor of
-the one that the process has. Large tables that Spark has are checked by Spark, with the library's own engine for it.
+Tables in the DuckDB file are checked on the connection that the process already has. The library's own SQL engine
+closes its connection before it reads the result, which DuckDB does not allow, and would open the file a second time.
+The engine here keeps one connection, a cursor of the process's own. Large tables that Spark has are checked by Spark,
+with the library's own engine for it.
 """
 
 import os
@@ -11,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-# Read by the library when it is imported: no usage statistics leave the machine.
+# The library reads this when it is imported: no usage statistics leave the machine.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 import great_expectations as gx
@@ -30,11 +31,12 @@ from seg_pipeline.warehouse.connection import EngineRows
 
 if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+
 EngineClass = type[SqlAlchemyExecutionEngine]
 
 
 class OneConnectionEngine(SqlAlchemyExecutionEngine):
-    """Keeps the connection open from the statement to the reading of its result."""
+    """Keeps the connection open until the result of a statement has been read."""
 
     _kept: Any = None
 
@@ -42,19 +44,19 @@ class OneConnectionEngine(SqlAlchemyExecutionEngine):
     def get_connection(self) -> Iterator[Any]:
         if self._kept is None:
             self._kept = self.engine.connect()
-        # The library takes any error for a failed expectation, but no interrupt.
+        # The library treats any error as a failed expectation, but lets an interrupt pass.
         with interrupts.unwrapped(self._kept.connection.driver_connection):
             yield self._kept
 
     def release(self) -> None:
-        """Gives the connection back, before the database closes under it."""
+        """Closes the connection, which must happen before the database closes."""
         if self._kept is not None:
             self._kept.close()
             self._kept = None
 
 
 class DuckDBDatasource(SQLDatasource):
-    """The data source type `duckdb`: registered with the library by being defined."""
+    """The data source type `duckdb`. Defining the class registers it with the library."""
 
     type: Literal["duckdb"] = "duckdb"  # type: ignore[assignment]  # the parent fixes its own literal
 
@@ -65,6 +67,7 @@ class DuckDBDatasource(SQLDatasource):
 
 @cache
 def _context() -> EphemeralDataContext:
+    """Returns the library's context, without progress bars."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # the library takes a dict
     return context
@@ -72,16 +75,16 @@ def _context() -> EphemeralDataContext:
 
 @contextmanager
 def _configurations_made_once() -> Iterator[None]:
-    """While a suite is validated each expectation has one configuration; the library makes it some eighty times."""
-    # By the object's place in memory, which stays its own for as long as it is held here.
-    made: dict[int, tuple[Expectation, Any]] = {}
+    """Makes the configuration of each expectation once within the block; the library makes it some eighty times."""
+    # The key is the object's id, which stays unique because the dict keeps the object alive.
+    configurations: dict[int, tuple[Expectation, Any]] = {}
     library: Any = Expectation
     original = library.configuration
 
     def configuration(self: Expectation) -> Any:
-        if id(self) not in made:
-            made[id(self)] = self, original.fget(self)
-        return made[id(self)][1]
+        if id(self) not in configurations:
+            configurations[id(self)] = self, original.fget(self)
+        return configurations[id(self)][1]
 
     library.configuration = property(configuration)
     try:
@@ -92,6 +95,7 @@ def _configurations_made_once() -> Iterator[None]:
 
 @contextmanager
 def _duckdb_batch(connection: Connection, query: str) -> Iterator[Batch]:
+    """Yields the rows of a query in the DuckDB file, for the library to check."""
     source = _context().data_sources.add_or_update_duckdb(
         "warehouse",
         connection_string="duckdb:///:memory:",
@@ -105,10 +109,11 @@ def _duckdb_batch(connection: Connection, query: str) -> Iterator[Batch]:
 
 
 def _spark_batch(rows: EngineRows, expectations: Sequence[Expectation]) -> Batch:
-    for one in expectations:
-        if isinstance(one, UnexpectedRowsExpectation):
-            one.unexpected_rows_query = rows.translated(str(one.unexpected_rows_query))
-    # It would keep what it has read for the rest of the session.
+    """Returns rows that Spark has, for the library to check, and translates the rules among the expectations."""
+    for expectation in expectations:
+        if isinstance(expectation, UnexpectedRowsExpectation):
+            expectation.unexpected_rows_query = rows.translated(str(expectation.unexpected_rows_query))
+    # With `persist`, the rows would stay cached for the rest of the session.
     source = _context().data_sources.add_or_update_spark("spark", persist=False)
     asset = source.add_dataframe_asset("rows")
     return asset.add_batch_definition_whole_dataframe("all").get_batch({"dataframe": rows.frame})
@@ -117,26 +122,33 @@ def _spark_batch(rows: EngineRows, expectations: Sequence[Expectation]) -> Batch
 def validate(
     connection: Connection, query: str, expectations: Sequence[Expectation], *, examples: int
 ) -> list["ExpectationValidationResult"]:
-    """The result of each expectation over the rows of a query, in the order given; evaluated where the rows are.
+    """Evaluates expectations over the rows of a query, with the engine that has the rows.
 
-    A failed expectation on a column brings up to `examples` values.
+    Args:
+        connection: The connection to the warehouse.
+        query: The query for the rows.
+        expectations: The expectations.
+        examples: How many broken values a failed expectation on a column returns at most.
+
+    Returns:
+        The result of each expectation, in the order of the expectations.
     """
     elsewhere = connection.engine_rows(query)
     rows = nullcontext(_spark_batch(elsewhere, expectations)) if elsewhere else _duckdb_batch(connection, query)
 
-    def results(wanted: Sequence[int], result_format: dict[str, object]) -> "dict[int, ExpectationValidationResult]":
-        """Results come back in the library's own order, so each expectation carries its number."""
-        for number in wanted:
+    def results(numbers: Sequence[int], result_format: dict[str, object]) -> "dict[int, ExpectationValidationResult]":
+        # The library returns results in an order of its own, so each expectation carries its number.
+        for number in numbers:
             expectations[number].meta = {"number": number}
-        suite = gx.ExpectationSuite(name="suite", expectations=[expectations[number] for number in wanted])
+        suite = gx.ExpectationSuite(name="suite", expectations=[expectations[number] for number in numbers])
         with _configurations_made_once():
-            found = batch.validate(suite, result_format=result_format).results
-        return {result.expectation_config.meta["number"]: result for result in found if result.expectation_config}
+            validated = batch.validate(suite, result_format=result_format).results
+        return {result.expectation_config.meta["number"]: result for result in validated if result.expectation_config}
 
     with rows as batch:
-        # Whether it holds costs half of what counts and examples cost, and most do hold.
-        found = results(range(len(expectations)), {"result_format": "BOOLEAN_ONLY"})
-        failed = [number for number, result in found.items() if not result.success]
+        # Most expectations hold, and a yes or no costs half as much as counts and examples.
+        by_number = results(range(len(expectations)), {"result_format": "BOOLEAN_ONLY"})
+        failed = [number for number, result in by_number.items() if not result.success]
         if failed:
-            found |= results(failed, {"result_format": "SUMMARY", "partial_unexpected_count": examples})
-    return [found[number] for number in range(len(expectations))]
+            by_number |= results(failed, {"result_format": "SUMMARY", "partial_unexpected_count": examples})
+    return [by_number[number] for number in range(len(expectations))]

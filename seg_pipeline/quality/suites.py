@@ -1,7 +1,7 @@
-"""Expectation suites, run inside the database and turned into asset checks.
+"""Makes a suite of checks from the description of a table, and runs it inside the database.
 
-What a suite expects is said with the table (`tables.py`); here it becomes Great Expectations' expectations, one asset
-check each. A failed critical check stops everything downstream of its table; a failed warning is shown.
+Each check has one or more of Great Expectations' expectations. Dagster shows it as an asset check: a failed critical
+check stops everything downstream of its table, a failed warning is only shown.
 """
 
 import datetime
@@ -18,13 +18,22 @@ if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.expectations.expectation import Expectation
 
+# How many examples of broken values or rows a check shows, and how many characters of them.
 EXAMPLES = 5
-EXAMPLE_WIDTH = 500
+EXAMPLES_WIDTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What a suite expects under one name: an asset check, one expectation of the library or one per column."""
+    """A check of a suite.
+
+    Attributes:
+        name: The name of the check.
+        description: What holds if the check passes.
+        severity: Whether a failure is critical or a warning.
+        build: Returns the library's expectations: one, or one per column.
+        rule: The rule of the table that the check is made from, if it is made from one.
+    """
 
     name: str
     description: str
@@ -35,7 +44,16 @@ class Expected:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of it: rows checked, rows that broke it, and some of the values or rows that did."""
+    """The outcome of a check.
+
+    Attributes:
+        expected: The check.
+        passed: Whether it passed.
+        rows: How many rows were checked.
+        broken: How many rows broke it.
+        examples: Some of the values or rows that broke it.
+        error: Why the check could not be evaluated; empty if it could.
+    """
 
     expected: Expected
     passed: bool
@@ -46,18 +64,18 @@ class Outcome:
 
 
 def suite_of(table: Table) -> list[Expected]:
-    """The suite of a table: rows there, keys unique, nothing missing, values in range, and the table's own rules."""
+    """Returns the suite of a table: it has rows, a unique key, no missing or forbidden values, and keeps its rules."""
     suite = [] if table.may_be_empty else [_HAS_ROWS]
     if table.key:
         suite.append(_unique(table.key))
-    filled = [column for column in table.columns if not column.nullable]
-    if filled:
+    required = [column for column in table.columns if not column.nullable]
+    if required:
         suite.append(
             Expected(
                 "no_missing_values",
-                f"Never missing: {', '.join(column.name for column in filled)}.",
+                f"Never missing: {', '.join(column.name for column in required)}.",
                 "critical",
-                lambda *_: [_gxe().ExpectColumnValuesToNotBeNull(column=column.name) for column in filled],
+                lambda *_: [_gxe().ExpectColumnValuesToNotBeNull(column=column.name) for column in required],
             )
         )
     bounded = [column for column in table.columns if column.min_value is not None or column.max_value is not None]
@@ -75,18 +93,18 @@ def suite_of(table: Table) -> list[Expected]:
                 ],
             )
         )
-    listed = [column for column in table.columns if column.values]
-    if listed:
+    enumerated = [column for column in table.columns if column.values]
+    if enumerated:
         suite.append(
             Expected(
                 "values_known",
                 "Known values: "
-                + "; ".join(f"{column.name} is one of {', '.join(column.values)}" for column in listed)
+                + "; ".join(f"{column.name} is one of {', '.join(column.values)}" for column in enumerated)
                 + ".",
                 "critical",
                 lambda *_: [
                     _gxe().ExpectColumnValuesToBeInSet(column=column.name, value_set=list(column.values))
-                    for column in listed
+                    for column in enumerated
                 ],
             )
         )
@@ -94,7 +112,14 @@ def suite_of(table: Table) -> list[Expected]:
 
 
 def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: datetime.date | None) -> list[Outcome]:
-    """Runs a table's suite, over one night's rows where it is nightly."""
+    """Runs the suite of a table and returns the outcome of each check.
+
+    Args:
+        warehouse: The warehouse that has the table.
+        table: The table.
+        settings: The settings whose values the rules name.
+        as_of: The night whose rows are checked, if the table is nightly.
+    """
     from seg_pipeline.quality.great_expectations_engines import validate
 
     suite = suite_of(table)
@@ -102,12 +127,13 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
     rows = f"SELECT * FROM {table.name}{where}"
     with warehouse.get_connection() as connection:
         checked = connection.execute(f"SELECT count(*) FROM ({rows})").fetchall()[0][0]
-        # What is said of each row holds of none: only rules and has_rows say something of an empty table.
+        # Checks of single rows hold for an empty table. Only rules and has_rows can fail on one.
         parts = [
             expected.build(settings, as_of) if checked or expected.rule or expected is _HAS_ROWS else []
             for expected in suite
         ]
-        results = iter(validate(connection, rows, [one for part in parts for one in part], examples=EXAMPLES))
+        expectations = [expectation for part in parts for expectation in part]
+        results = iter(validate(connection, rows, expectations, examples=EXAMPLES))
         outcomes = [
             _outcome(expected, [next(results) for _ in part], checked)
             for expected, part in zip(suite, parts, strict=True)
@@ -121,7 +147,7 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
 
 
 def in_words(outcome: Outcome) -> str:
-    """One line: what was expected and, where it failed, how often and for example where."""
+    """Returns one line: what was expected and, if it failed, how many rows broke it, with examples."""
     if outcome.passed:
         return outcome.expected.description
     if outcome.error:
@@ -133,6 +159,7 @@ def in_words(outcome: Outcome) -> str:
 
 
 def _gxe() -> Any:
+    """Returns the library's expectations, imported late because the library takes seconds to load."""
     from great_expectations import expectations
 
     return expectations
@@ -144,6 +171,7 @@ _HAS_ROWS = Expected(
 
 
 def _unique(key: tuple[str, ...]) -> Expected:
+    """Returns the check that a key is unique."""
     if len(key) == 1:
         return Expected(
             "key_unique",
@@ -160,6 +188,7 @@ def _unique(key: tuple[str, ...]) -> Expected:
 
 
 def _range_in_words(column: Column) -> str:
+    """Returns the name and the bounds of a column, for the description of a check."""
     if column.max_value is None:
         return f"{column.name} from {column.min_value:g}"
     if column.min_value is None:
@@ -168,8 +197,10 @@ def _range_in_words(column: Column) -> str:
 
 
 def _of_rule(rule: Rule) -> Expected:
+    """Returns the check of a rule."""
+
     def build(settings: Settings, as_of: datetime.date | None) -> list["Expectation"]:
-        return [_gxe().UnexpectedRowsExpectation(unexpected_rows_query=_filled(rule.broken_by, settings, as_of))]
+        return [_gxe().UnexpectedRowsExpectation(unexpected_rows_query=_with_values(rule.query, settings, as_of))]
 
     return Expected(rule.name, rule.description, rule.severity, build, rule)
 
@@ -177,17 +208,24 @@ def _of_rule(rule: Rule) -> Expected:
 def _rows_that_break(
     connection: Connection, rule: Rule, rows: str, settings: Settings, as_of: datetime.date | None
 ) -> str:
-    """The first rows that break a rule. The library gives them only with all values of every other expectation."""
-    query = _filled(rule.broken_by, settings, as_of).replace("{batch}", f"({rows})")
-    found = connection.duckdb.execute(f"SELECT * FROM ({query}) LIMIT {EXAMPLES}")
-    names = [column[0] for column in found.description or ()]
+    """Returns the first rows that break a rule, as text.
+
+    The library returns such rows only in a result format that collects every value of every other expectation as well.
+    """
+    query = _with_values(rule.query, settings, as_of).replace("{batch}", f"({rows})")
+    result = connection.duckdb.execute(f"SELECT * FROM ({query}) LIMIT {EXAMPLES}")
+    names = [column[0] for column in result.description or ()]
     return _shown(
-        ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True)) for row in found.fetchall()
+        ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True)) for row in result.fetchall()
     )
 
 
-def _filled(query: str, settings: Settings, as_of: datetime.date | None) -> str:
-    """The query with `:as_of` and `:settings.keys` as literals; only numbers and dates may stand there."""
+def _with_values(query: str, settings: Settings, as_of: datetime.date | None) -> str:
+    """Returns a rule's query with literals in place of `:as_of` and of `:key.of.a.setting`.
+
+    Raises:
+        TypeError: A value is neither a number nor a date.
+    """
 
     def literal(match: re.Match[str]) -> str:
         value: Any = as_of
@@ -205,6 +243,7 @@ def _filled(query: str, settings: Settings, as_of: datetime.date | None) -> str:
 
 
 def _outcome(expected: Expected, results: Sequence["ExpectationValidationResult"], rows: int) -> Outcome:
+    """Returns the outcome of a check from the results of its expectations."""
     failed = [result for result in results if not result.success]
     return Outcome(
         expected=expected,
@@ -217,26 +256,28 @@ def _outcome(expected: Expected, results: Sequence["ExpectationValidationResult"
 
 
 def _broken(result: "ExpectationValidationResult") -> int:
+    """Returns how many rows broke an expectation."""
     details = result.result or {}
     return int(details.get("unexpected_count", details.get("observed_value")) or 0)
 
 
 def _examples(result: "ExpectationValidationResult") -> list[str]:
-    """Values that broke an expectation on a column, or that it has missing ones."""
+    """Returns values that broke an expectation on a column, or `missing` in their place."""
     column = result.expectation_config.kwargs.get("column") if result.expectation_config else None
     values = (result.result or {}).get("partial_unexpected_list") or ()
     return [f"{column} {'missing' if value is None else value}" for value in values]
 
 
 def _error(result: "ExpectationValidationResult") -> str:
-    """The first line of why an expectation could not be evaluated; empty where it was."""
-    raised = result.exception_info or {}
-    if "raised_exception" not in raised:
+    """Returns the first line of the error if an expectation could not be evaluated; empty if it could."""
+    info = result.exception_info or {}
+    if "raised_exception" not in info:
         # One entry per metric that could not be computed.
-        raised = next(iter(raised.values()), {})
-    return str(raised.get("exception_message") or "").strip().split("\n")[0] if raised.get("raised_exception") else ""
+        info = next(iter(info.values()), {})
+    return str(info.get("exception_message") or "").strip().split("\n")[0] if info.get("raised_exception") else ""
 
 
 def _shown(examples: Iterable[str]) -> str:
+    """Returns the distinct examples as one text, cut off if it is long."""
     text = "; ".join(dict.fromkeys(examples))
-    return text if len(text) <= EXAMPLE_WIDTH else text[:EXAMPLE_WIDTH] + " ..."
+    return text if len(text) <= EXAMPLES_WIDTH else text[:EXAMPLES_WIDTH] + " ..."

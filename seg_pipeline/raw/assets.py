@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from seg_pipeline import loading
+from seg_pipeline import preloading
 from seg_pipeline.raw.ingestion import Entry, ingest, read_ledger
 from seg_pipeline.raw.profile import profile_query
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
@@ -30,7 +30,7 @@ def assets_of(shop: Shop) -> Room:
                 ingested = ingest(connection, settings.source, settings.retention.deliveries_days)
                 ledger = read_ledger(connection)
         finally:
-            loading.wait()
+            preloading.wait()
         loaded = [entry for entry in ledger if entry.is_loaded]
         new_lines = sum(entry.lines for entry in ledger if entry.source_file in set(ingested.loaded))
         # Only new lines are profiled; the others were profiled when they were loaded.

@@ -1,9 +1,13 @@
-"""The tables of this room."""
+"""Descriptions of the segment tables: assignments, profiles, history, migration and strategies."""
+
+from pathlib import Path
 
 from seg_pipeline.champions.tables import SEGMENT_ID, SEGMENT_NAME
-from seg_pipeline.features.tables import AS_OF, GRID_CELLS, NO_PURCHASES
+from seg_pipeline.features.tables import GRID_CELLS, NO_PURCHASES
 from seg_pipeline.models.drift import stability_index_term
-from seg_pipeline.tables import Column, Rule, Table
+from seg_pipeline.tables import AS_OF, CUSTOMER_ID, Column, Rule, Table, count, day, money, number, share, text
+
+RULES = Path(__file__).parent / "rules"
 
 # Features whose median a profile shows.
 PROFILED = (
@@ -19,131 +23,105 @@ PROFILED = (
 
 SEGMENT_ASSIGNMENTS = Table(
     "segments.segment_assignments",
-    "The segment of every customer on a night, from the chosen model.",
+    "The segment of every customer on a night, from the champion of that night.",
     large=True,
     nightly=True,
     key=("customer_id",),
     columns=(
         AS_OF,
-        Column("customer_id", "VARCHAR", "Customer"),
+        CUSTOMER_ID,
         SEGMENT_ID,
         SEGMENT_NAME,
-        Column(
-            "confidence",
-            "DOUBLE",
-            "How clearly the customer belongs there, 0 (on the border) to 1",
-            min_value=0,
-            max_value=1,
+        share("confidence", "How clearly the customer belongs to the segment, from 0 (on the border) to 1"),
+        text("model_id", "Model that assigned the segment: algorithm, k, night and a digest of its numbers"),
+        day(
+            "fitted_as_of", "Night that the model was fitted on; later than the night itself if no earlier model exists"
         ),
-        Column("model_id", "VARCHAR", "Model that assigned it: algorithm, k, night and a digest of its numbers"),
-        Column("fitted_as_of", "DATE", "Night the model was fitted on; after the night itself where none was before"),
     ),
     rules=(
         Rule(
             "customers_conserved",
-            "Every customer of rfm_features is assigned once, and no one else.",
+            "Every customer of rfm_features is assigned exactly once, and no one else is.",
             "SELECT customer_id FROM (SELECT customer_id FROM features.rfm_features WHERE as_of = :as_of) AS known"
             " FULL JOIN {batch} USING (customer_id) WHERE as_of IS NULL OR known.customer_id IS NULL",
         ),
         Rule(
             "buyers_have_segments",
-            "Segment 0 holds the customers without a purchase, all of them and no one else.",
+            "Segment 0 holds all customers without a purchase, and no one else.",
             "SELECT customer_id, segment_id, frequency FROM {batch} JOIN features.rfm_features AS features"
             " USING (customer_id, as_of) WHERE (segment_id = 0) != (frequency = 0)",
         ),
     ),
 )
 
-# Segments that have lost all their customers have no row; together they are one bin that is empty now.
 SHARE_DRIFT = (
-    f"SELECT sum({stability_index_term('now', 'fitted_share')}) + {stability_index_term('max(gone)', '0')} AS psi FROM"
-    " (SELECT fitted_as_of, fitted_share, customers / sum(customers) OVER () AS now,"
-    " 1 - sum(fitted_share) OVER () AS gone FROM {batch} WHERE segment_id > 0) HAVING psi"
+    (RULES / "share_drift.sql")
+    .read_text(encoding="utf-8")
+    .replace("{segment_term}", stability_index_term("now", "fitted_share"))
+    .replace("{lost_term}", stability_index_term("max(lost)", "0"))
 )
 
 SEGMENT_PROFILES = Table(
     "segments.segment_profiles",
-    "One row per segment and night: how many, what they are worth, how they buy, and why the segment has its name.",
+    "One row per segment and night: how many customers it has, what they are worth, how they buy, and why the segment"
+    " has its name.",
     nightly=True,
     key=("segment_id",),
     columns=(
         AS_OF,
         SEGMENT_ID,
         SEGMENT_NAME,
-        Column(
+        text(
             "grid_name",
-            "VARCHAR",
-            "Cell of the R x F grid that the name starts from",
+            "R x F grid segment that the name is based on",
             values=(*GRID_CELLS, NO_PURCHASES),
         ),
-        Column("cluster", "INTEGER", "Number of its cluster in the model, from 0; -1 of segment 0"),
-        Column("customers", "BIGINT", "Customers in the segment", min_value=1),
-        Column("share", "DOUBLE", "Share of all customers", min_value=0, max_value=1),
-        Column("revenue", "DECIMAL(38, 4)", "Monetary of its customers together, in the shop's currency"),
-        Column("revenue_share", "DOUBLE", "Share of all customers' monetary", nullable=True),
+        Column("cluster", "INTEGER", "Number of its cluster in the model, from 0; -1 for segment 0"),
+        count("customers", "Customers in the segment", min_value=1),
+        share("share", "Share of all customers"),
+        Column("revenue", "DECIMAL(38, 4)", "Sum of its customers' monetary, in the shop's currency"),
+        number("revenue_share", "Share of all customers' monetary", nullable=True),
         Column(
             "headroom",
             "DECIMAL(38, 4)",
-            "Revenue gained if those below the segment's own upper quartile of monetary came up to it",
+            "Revenue gained if every customer below the segment's upper quartile of monetary reached it",
             min_value=0,
         ),
-        Column(
-            "active_share",
-            "DOUBLE",
-            "Share of its customers who bought within the last 90 days",
-            min_value=0,
-            max_value=1,
-        ),
-        Column("mean_r_score", "DOUBLE", "Mean recency score, 1 to 5", nullable=True, min_value=1, max_value=5),
-        Column("mean_f_score", "DOUBLE", "Mean frequency score, 1 to 5", nullable=True, min_value=1, max_value=5),
-        Column("mean_m_score", "DOUBLE", "Mean monetary score, 1 to 5", nullable=True, min_value=1, max_value=5),
-        *(Column(f"median_{name}", "DOUBLE", f"Median {name} of its customers", nullable=True) for name in PROFILED),
-        Column("mean_confidence", "DOUBLE", "Mean confidence of its customers", min_value=0, max_value=1),
-        Column(
+        share("active_share", "Share of its customers who bought in the last 90 days"),
+        number("mean_r_score", "Mean recency score, 1 to 5", nullable=True, min_value=1, max_value=5),
+        number("mean_f_score", "Mean frequency score, 1 to 5", nullable=True, min_value=1, max_value=5),
+        number("mean_m_score", "Mean monetary score, 1 to 5", nullable=True, min_value=1, max_value=5),
+        *(number(f"median_{name}", f"Median {name} of its customers", nullable=True) for name in PROFILED),
+        share("mean_confidence", "Mean confidence of its customers"),
+        share(
             "stability",
-            "DOUBLE",
-            "Mean overlap (Jaccard) with refits on bootstrap draws; from 0.75 stable, below 0.6 a cut through a cloud",
+            "Mean overlap (Jaccard) with refits on bootstrap samples; from 0.75 the segment is stable, below 0.6 it is"
+            " not a cluster in the data",
             nullable=True,
-            min_value=0,
-            max_value=1,
         ),
-        Column("name_reason", "VARCHAR", "Why it has this name"),
-        Column(
+        text("name_reason", "Why it has this name"),
+        text(
             "rule",
-            "VARCHAR",
-            "The segment as a short rule, close to the model and not it; NULL where none is short enough",
+            "The segment as a short rule, which approximates the model; NULL if no rule is short enough",
             nullable=True,
         ),
-        Column(
+        share(
             "rule_precision",
-            "DOUBLE",
-            "Share of the customers under the rule who are in the segment, on the night of the fit",
+            "Share of the customers who match the rule that are in the segment, on the night of the fit",
             nullable=True,
-            min_value=0,
-            max_value=1,
         ),
-        Column(
+        share(
             "rule_recall",
-            "DOUBLE",
-            "Share of the segment's customers who are under the rule, on the night of the fit",
+            "Share of the segment's customers who match the rule, on the night of the fit",
             nullable=True,
-            min_value=0,
-            max_value=1,
         ),
-        Column("fitted_as_of", "DATE", "Night the model was fitted on"),
-        Column(
-            "fitted_share",
-            "DOUBLE",
-            "Share of the buyers on that night; NULL of segment 0",
-            nullable=True,
-            min_value=0,
-            max_value=1,
-        ),
+        day("fitted_as_of", "Night that the model was fitted on"),
+        share("fitted_share", "Share of the buyers on that night; NULL for segment 0", nullable=True),
     ),
     rules=(
         Rule(
             "names_unique",
-            "No two segments share a name.",
+            "No two segments have the same name.",
             "SELECT segment_name, count(*) AS segments FROM {batch} GROUP BY segment_name HAVING count(*) > 1",
         ),
         Rule(
@@ -154,26 +132,26 @@ SEGMENT_PROFILES = Table(
         ),
         Rule(
             "revenue_adds_up",
-            "The segments' revenue adds up to the customers' monetary, to the last digit.",
+            "The segments' revenue adds up exactly to the customers' monetary.",
             "SELECT * FROM (SELECT (SELECT sum(revenue) FROM {batch}) AS profiled, (SELECT sum(monetary) FROM"
             " features.rfm_features WHERE as_of = :as_of) AS monetary) WHERE profiled != monetary",
         ),
         Rule(
             "shares_as_when_fitted",
-            "The segments' shares of the buyers are those of the night of the fit, but for drift.psi_warning"
+            "The segments' shares of the buyers have not drifted beyond drift.psi_warning since the night of the fit"
             " (population stability index).",
-            SHARE_DRIFT + " > :drift.psi_warning",
+            f"SELECT psi FROM ({SHARE_DRIFT}) WHERE psi > :drift.psi_warning",
             "warning",
         ),
         Rule(
             "shares_credible",
             "The segments' shares of the buyers have not drifted beyond drift.psi_critical since the night of the fit.",
-            # A night before the champion is scored by what came later; that it differs is no fault.
-            SHARE_DRIFT + " > :drift.psi_critical AND max(fitted_as_of) <= :as_of",
+            # A night before the fit is scored by a later champion, so a difference there is not an error.
+            f"SELECT psi FROM ({SHARE_DRIFT}) WHERE psi > :drift.psi_critical AND fitted_as_of <= :as_of",
         ),
         Rule(
             "no_segment_too_large",
-            "No segment holds more than nine of ten customers.",
+            "No segment holds more than 90 % of the customers.",
             "SELECT segment_id, share FROM {batch} WHERE share > 0.9",
             "warning",
         ),
@@ -185,30 +163,39 @@ SEGMENT_HISTORY = Table(
     "The segment of every customer on every night that is kept: a view of segment_assignments.",
     nightly=True,
     key=("customer_id",),
-    columns=(AS_OF, Column("customer_id", "VARCHAR", "Customer"), SEGMENT_ID, SEGMENT_NAME),
+    columns=(AS_OF, CUSTOMER_ID, SEGMENT_ID, SEGMENT_NAME),
 )
+
+FROM_SEGMENT_ID = Column(
+    "from_segment_id", "INTEGER", "Segment on the earlier night; -1 for customers who are new since", min_value=-1
+)
+FROM_SEGMENT_NAME = text("from_segment_name", "Name of that segment")
 
 SEGMENT_MIGRATION = Table(
     "segments.segment_migration",
-    "Who moved from where to where: customers by their segment on an earlier night and on this one. Compared are the"
-    " night before in the warehouse and the last one that is a week or more ago.",
+    "Numbers of customers by their segment on an earlier night and on this one. The earlier nights are the warehouse's"
+    " previous night and its last night that is at least a week ago.",
     nightly=True,
     key=("from_as_of", "from_segment_id", "to_segment_id"),
     may_be_empty=True,
     columns=(
         AS_OF,
-        Column("from_as_of", "DATE", "The earlier night"),
-        Column("to_as_of", "DATE", "This night"),
-        Column("from_segment_id", "INTEGER", "Segment then; -1 of who was no customer yet", min_value=-1),
-        Column("from_segment_name", "VARCHAR", "Its name then"),
-        Column("to_segment_id", "INTEGER", "Segment now; -1 of who is no customer any more", min_value=-1),
-        Column("to_segment_name", "VARCHAR", "Its name now"),
-        Column("customers", "BIGINT", "Customers who went that way", min_value=1),
+        day("from_as_of", "The earlier night"),
+        day("to_as_of", "This night"),
+        FROM_SEGMENT_ID,
+        FROM_SEGMENT_NAME,
+        Column(
+            "to_segment_id", "INTEGER", "Segment on this night; -1 for people who are no longer customers", min_value=-1
+        ),
+        text("to_segment_name", "Name of that segment"),
+        count(
+            "customers", "Customers who moved from the one to the other, or stayed if they are the same", min_value=1
+        ),
     ),
     rules=(
         Rule(
             "customers_add_up",
-            "Those who came from anywhere are the night's customers.",
+            "For each earlier night, the customers add up to all customers of this night.",
             "SELECT from_as_of, sum(customers) AS moved FROM {batch} WHERE to_segment_id >= 0 GROUP BY from_as_of"
             " HAVING sum(customers) != (SELECT count(*) FROM segments.segment_assignments WHERE as_of = :as_of)",
         ),
@@ -217,85 +204,79 @@ SEGMENT_MIGRATION = Table(
 
 SEGMENT_MOVES = Table(
     "segments.segment_moves",
-    "The lists that teams act on: every customer whose segment is another than a week ago, or who is new since.",
+    "Lists for teams to act on: every customer whose segment has changed since a week ago, or who is new since then.",
     large=True,
     nightly=True,
     key=("customer_id",),
     may_be_empty=True,
     columns=(
         AS_OF,
-        Column("customer_id", "VARCHAR", "Customer"),
-        Column("from_as_of", "DATE", "The night that is compared with"),
-        Column("from_segment_id", "INTEGER", "Segment then; -1 of who was no customer yet", min_value=-1),
-        Column("from_segment_name", "VARCHAR", "Its name then"),
+        CUSTOMER_ID,
+        day("from_as_of", "The earlier night"),
+        FROM_SEGMENT_ID,
+        FROM_SEGMENT_NAME,
         SEGMENT_ID,
         SEGMENT_NAME,
-        Column("monetary", "DECIMAL(18, 4)", "Value of all lines, net of returns, in the shop's currency"),
+        money("monetary", "Value of all lines, net of returns, in the shop's currency"),
     ),
 )
 
 SEGMENT_STRATEGIES = Table(
     "segments.segment_strategies",
-    "One row per segment and night: what to do for it in marketing, sales and service, and its part of the budget.",
+    "One row per segment and night: what marketing, sales and service should do, and the segment's part of the budget.",
     nightly=True,
     key=("segment_id",),
     columns=(
         AS_OF,
         SEGMENT_ID,
         SEGMENT_NAME,
-        Column("objective", "VARCHAR", "What to achieve with the segment"),
-        Column("marketing", "VARCHAR", "Action for marketing"),
-        Column("sales", "VARCHAR", "Action for sales"),
-        Column("service", "VARCHAR", "Action for service"),
-        Column("headroom", "DOUBLE", "Revenue within reach, see segment_profiles", min_value=0),
-        Column("contact_cost", "DOUBLE", "Cost of one contact with one customer: by the actions' effort", min_value=0),
-        Column(
+        text("objective", "What to achieve with the segment"),
+        text("marketing", "Action for marketing"),
+        text("sales", "Action for sales"),
+        text("service", "Action for service"),
+        number("headroom", "Revenue within reach, see segment_profiles", min_value=0),
+        number(
+            "contact_cost",
+            "Cost of one contact with one customer, which depends on the effort of the actions",
+            min_value=0,
+        ),
+        number(
             "spendable",
-            "DOUBLE",
-            "Most that contacts with its customers can cost; 0 where it has no claim; missing where contacts are free",
+            "Most that contacts with its customers can cost; 0 if it has no claim, NULL if contacts are free",
             nullable=True,
             min_value=0,
         ),
-        Column("budget_share", "DOUBLE", "Part of the budget", min_value=0, max_value=1),
-        Column("budget", "DOUBLE", "Budget in the shop's currency", min_value=0),
-        Column("contacts", "BIGINT", "Contacts that its budget pays; missing where free", nullable=True, min_value=0),
-        Column(
+        share("budget_share", "Share of the budget"),
+        number("budget", "Budget in the shop's currency", min_value=0),
+        count("contacts", "Contacts that its budget pays for; NULL if contacts are free", nullable=True),
+        share(
             "reached_share",
-            "DOUBLE",
-            "Share of its customers whom these contacts reach once; missing where free",
+            "Share of its customers who can be contacted once with its budget; NULL if contacts are free",
             nullable=True,
-            min_value=0,
-            max_value=1,
         ),
-        Column("arithmetic", "VARCHAR", "How the part of the budget came about"),
-        Column(
+        text("arithmetic", "How its share of the budget was calculated"),
+        share(
             "base_rate",
-            "DOUBLE",
-            "Share taken to buy within the next 90 days: between active_share and all buyers', the nearest to one half",
+            "Share assumed to buy in the next 90 days without a contact: the value nearest to 0.5 between active_share"
+            " and the active share of all buyers",
             nullable=True,
-            min_value=0,
-            max_value=1,
         ),
-        Column(
+        count(
             "holdout_customers",
-            "BIGINT",
-            "Customers to leave out at random to measure a rise of strategies.effect; missing where half are too few",
+            "Customers to leave out at random to measure a rise of strategies.effect; NULL if half of all are too few",
             nullable=True,
             min_value=1,
         ),
-        Column(
+        share(
             "smallest_effect",
-            "DOUBLE",
-            "Smallest rise of the share who buy that leaving out half would measure; missing where there is none",
+            "Smallest rise of the share who buy that can be measured by leaving out half; NULL if none can",
             nullable=True,
-            min_value=0,
-            max_value=1,
         ),
     ),
     rules=(
         Rule(
             "budget_is_split",
-            "The parts of the budget add up to the whole; only where each segment has all it can spend to less.",
+            "The shares of the budget add up to 1, or to less if every segment has all it can spend.",
             "SELECT sum(budget_share) AS parts, sum(spendable) AS spendable FROM {batch}"
             " HAVING sum(budget_share) > 1.000001 OR sum(budget_share) < 0.999999"
             " AND bool_or(spendable IS NULL OR budget < spendable * 0.999999)",

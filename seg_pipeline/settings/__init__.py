@@ -1,9 +1,9 @@
-"""All configuration, validated, and the only reader of the environment.
+"""All settings, validated. Only this package reads the environment.
 
-Later beats earlier: defaults, the preset's own settings, the settings file (TOML), the environment, `KEY=VALUE`
-overrides. In the environment a key is `SEG_PIPELINE_` and the key in capitals, dots as underscores: `models.k_max` is
-`SEG_PIPELINE_MODELS_K_MAX`. `SEG_PIPELINE_CONFIG` names the settings file. Secrets are not settings: secrets.py reads
-them where they are used.
+Later beats earlier: defaults, the preset's settings, the settings file (TOML), the environment, `KEY=VALUE` overrides.
+The environment variable of a setting is `SEG_PIPELINE_` and the key in capitals, with underscores for dots:
+`models.k_max` is `SEG_PIPELINE_MODELS_K_MAX`. `SEG_PIPELINE_CONFIG` names the settings file. Secrets are not settings:
+secrets.py reads them when they are needed.
 """
 
 from seg_pipeline.settings.loading import load_settings, with_overrides

@@ -1,4 +1,4 @@
-"""Every setting with its default, its limits and its meaning."""
+"""Every setting with its default, its limits and its description."""
 
 import datetime
 import json
@@ -16,7 +16,7 @@ TransformName = Literal["identity", "log1p", "yeo-johnson"]
 
 
 def split_words(value: object) -> object:
-    """A list from the command line or the environment: JSON, or parts between commas."""
+    """Returns the list that a string from the command line or the environment holds: JSON, or parts between commas."""
     if not isinstance(value, str):
         return value
     # A glob may begin with a bracket as well: [0-9]*.csv.
@@ -26,30 +26,34 @@ def split_words(value: object) -> object:
 
 
 def _mapping(value: object) -> object:
-    """A mapping from the environment: JSON. One word stands for every entry: {"default": word}."""
+    """Returns the mapping that a string holds: JSON, or one word for all entries, {"default": word}."""
     if isinstance(value, str):
         return json.loads(value) if value.lstrip().startswith("{") else {"default": value}
     return value
 
 
 def _flat(value: object) -> object:
-    """A mapping whose keys have dots: `a.b` may have been given as b within a."""
+    """Returns a mapping whose keys have dots; `b` nested in `a` becomes `a.b`. A string holds it as JSON."""
     if isinstance(value, str):
         return json.loads(value)
     if not isinstance(value, Mapping):
         return value
-    found: dict[str, object] = {}
-    for key, below in value.items():
-        if isinstance(below, Mapping):
-            inner = _flat(below)
-            found |= {f"{key}.{name}": one for name, one in inner.items()} if isinstance(inner, Mapping) else {}
+    flat: dict[str, object] = {}
+    for key, entry in value.items():
+        if isinstance(entry, Mapping):
+            inner = _flat(entry)
+            flat |= {f"{key}.{name}": nested for name, nested in inner.items()} if isinstance(inner, Mapping) else {}
         else:
-            found[key] = below
-    return found
+            flat[key] = entry
+    return flat
 
 
 def _delimiter(value: object) -> object:
-    """A tab by its name, since blanks around a value on the command line are no part of it."""
+    """Returns a delimiter. A tab has a name, because whitespace around a value on the command line is removed.
+
+    Raises:
+        ValueError: The value is neither a name nor one character.
+    """
     if value in ("tab", "\\t"):
         return "\t"
     if isinstance(value, str) and value not in ("auto", "whitespace") and (len(value) != 1 or value in '"\r\n'):
@@ -58,65 +62,85 @@ def _delimiter(value: object) -> object:
 
 
 def _locale(value: str) -> str:
+    """Returns the name of a locale as Babel writes it.
+
+    Raises:
+        ValueError: There is no such locale.
+    """
     if value == "en":
         return value
-    # The default needs no look into the library, which the command line would wait for.
+    # Imported late: the default does not need the library, which takes time to load.
     from babel import Locale, UnknownLocaleError
 
     try:
         return str(Locale.parse(value.replace("-", "_")))
     except (UnknownLocaleError, ValueError):
-        raise ValueError(f"{value!r} is no locale such as en_GB, de or fr_CH") from None
+        raise ValueError(f"{value!r} is not a locale such as en_GB, de or fr_CH") from None
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
 
 
 class Section(BaseModel):
-    """A group of settings: immutable, and an unknown key is an error."""
+    """A section of the settings. It is immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 class SourceSettings(Section):
-    """Where the order lines come from, and how their columns are found."""
+    """Where the order lines come from and how they are read."""
 
     path: Words = Field(
-        (), description="Files, folders or globs to read: csv and other delimited text (also .gz), parquet"
+        (), description="Files, folders or globs to read: CSV and other delimited text (also .gz), and Parquet"
     )
     table: str | None = Field(
         None,
-        description="SCHEMA.TABLE of a PostgreSQL server, besides or in place of files; its address, postgresql://...,"
-        " is in the environment variable SEG_PIPELINE_SOURCE_DATABASE, or in libpq's own (PGHOST, PGUSER, PGPASSWORD)",
+        description="SCHEMA.TABLE of a PostgreSQL server to read, besides files or instead of them; the server's "
+        "address, postgresql://..., is in the environment variable SEG_PIPELINE_SOURCE_DATABASE, or in "
+        "libpq's own variables (PGHOST, PGUSER, PGPASSWORD)",
     )
     cursor: str | None = Field(
-        None, description="Column of source.table that only grows, such as an identity: only new rows are pulled"
+        None,
+        description="Column of source.table whose values only grow, such as an identity column, so that only new "
+        "rows are pulled",
     )
-    preset: str = Field("generic", description="Name of a preset, or the path of a preset file")
+    preset: str = Field(
+        "generic",
+        description="Name of a preset, or path of a preset file, which maps the columns of an export to those of "
+        "raw_orders",
+    )
     columns: Annotated[dict[str, str], BeforeValidator(_mapping)] = Field(
-        {}, description="Column of the file for a column of raw_orders, where the preset's guess is not right"
+        {}, description="The file's column for a column of raw_orders, if the preset chooses the wrong one"
     )
     delimiter: Annotated[str, BeforeValidator(_delimiter)] = Field(
-        "auto", description="auto, whitespace, tab, or the character between two values"
+        "auto",
+        description="Character between two values of a text file: auto (detected), whitespace, tab, or the "
+        "character itself",
     )
     encoding: Literal["auto", "utf-8", "utf-16", "latin-1", "windows-1252"] = Field(
-        "auto", description="Encoding of text files; auto: what a byte order mark says, or UTF-8"
+        "auto", description="Encoding of text files; auto follows the byte order mark, or assumes UTF-8 without one"
     )
     decimal: Literal[".", ","] = Field(
-        ".", description="What stands before the cents; with a comma, dots are thousands"
+        ".", description="Decimal separator of numbers; with a comma, dots separate thousands"
     )
-    date_format: str = Field("auto", description="auto (detected; ambiguous is an error), iso, or a strptime format")
+    date_format: str = Field(
+        "auto",
+        description="Format of order dates: auto (detected; an ambiguous format is an error), iso, or a strptime "
+        "format",
+    )
     removed_files: Literal["keep", "drop"] = Field(
-        "keep", description="Whether the lines of a file that is gone from a folder stay; one no longer named goes"
+        "keep",
+        description="Whether to keep or drop the lines of a file that has gone from its folder; the lines of a file "
+        "that source.path no longer names are always dropped",
     )
-    currency: str | None = Field(None, description="Of several currencies the one that counts; lines of others do not")
-    shop: str | None = Field(None, description="Of several shops the one that counts; lines of others do not")
+    currency: str | None = Field(None, description="Currency to keep; lines in any other currency are rejected")
+    shop: str | None = Field(None, description="Shop to keep; lines of any other shop are rejected")
 
     _preset_file: Mapping[str, Any] | None = PrivateAttr(default=None)
 
     @property
     def preset_file(self) -> Mapping[str, Any]:
-        """What the file of the preset says; it is read once."""
+        """The content of the preset's file, which is read once."""
         if self._preset_file is None:
             self._preset_file = read_preset(self.preset)
         return self._preset_file
@@ -133,54 +157,60 @@ class WarehouseSettings(Section):
 
     engine: Literal["duckdb", "spark"] = Field(
         "duckdb",
-        description="spark: tables of order lines and features are made by Spark and lie as Parquet beside the file,"
-        " which has views of them; see spark",
+        description="Engine for order lines and features: with spark, these tables are Parquet files beside the "
+        "DuckDB file, which has views of them (see the section spark)",
     )
-    path: Path = Field(Path("warehouse.duckdb"), description="The DuckDB file")
+    path: Path = Field(Path("warehouse.duckdb"), description="Path of the DuckDB file")
     memory_limit: str | None = Field(
-        None, description="DuckDB's memory limit, e.g. 4GB; where unset its own default, or 1GB beside Spark"
+        None, description="Memory limit of DuckDB, for example 4GB; DuckDB's own default if unset, or 1GB beside Spark"
     )
-    threads: int | None = Field(None, ge=1, description="DuckDB's threads; all cores where unset")
-    wait_seconds: float = Field(60, ge=0, description="How long to wait for a warehouse that another process has open")
+    threads: int | None = Field(None, ge=1, description="Number of DuckDB's threads; one per core if unset")
+    wait_seconds: float = Field(
+        60, ge=0, description="How long to wait for a warehouse that another process has open, in seconds"
+    )
 
 
 class SparkSettings(Section):
-    """Where Spark runs, with warehouse.engine=spark."""
+    """Where Spark runs, if warehouse.engine=spark."""
 
-    master: str = Field("local[*]", description="Master of the cluster; local[*] is this machine, all of its cores")
+    master: str = Field(
+        "local[*]", description="Master URL of the cluster; local[*] runs Spark on all cores of this machine"
+    )
     remote: str | None = Field(
-        None, description="Address of a Spark Connect server, sc://HOST:PORT, in place of a master"
+        None, description="Address of a Spark Connect server, sc://HOST:PORT, used instead of a master"
     )
     warehouse: Path | None = Field(
         None,
-        description="Folder of the large tables, which the workers must see under the same path; beside the warehouse"
-        " file, with .spark at its name, where unset",
+        description="Folder of the large tables, which the workers must see under the same path; if unset, the path "
+        "of the DuckDB file with .spark appended",
     )
     format: Literal["parquet", "delta"] = Field(
         "parquet",
-        description="delta: beside its Parquet files each large table has a log of Delta Lake, for whoever reads that",
+        description="Format of the large tables; with delta, each table also has a Delta Lake log beside its "
+        "Parquet files, for other readers",
     )
     sample: int = Field(
         250_000,
         ge=10_000,
-        description="Of more customers than this a sample as large, drawn by the hash of their ids, says where the"
-        " cells of the coreset are; every customer is counted in one, and labelled. It bounds the driver's memory",
+        description="Number of customers from which the coreset's cells are placed; of more, a sample of this size "
+        "is drawn by the hash of their ids, to limit the driver's memory, and every customer is still "
+        "counted and labelled",
     )
     config: Annotated[dict[str, str], BeforeValidator(_flat)] = Field(
-        {}, description="Further settings of Spark by their names, such as spark.config.spark.driver.memory=8g"
+        {}, description="Further Spark settings by name, such as spark.config.spark.driver.memory=8g"
     )
 
 
 class OutputSettings(Section):
-    """What readers use, beside the warehouse."""
+    """What is published for readers, beside the warehouse."""
 
     path: Path = Field(
         Path("published"), description="Folder of the published files; `latest` in it is the current set"
     )
     customer_ids: Literal["plain", "hashed"] = Field(
         "plain",
-        description="hashed: in published files an id is its HMAC-SHA256 under the key that the environment variable"
-        " SEG_PIPELINE_OUTPUT_HASH_KEY holds, 16 characters or more",
+        description="How customer ids are published; with hashed, an id becomes its HMAC-SHA256 under the key in "
+        "the environment variable SEG_PIPELINE_OUTPUT_HASH_KEY, which has at least 16 characters",
     )
 
 
@@ -192,17 +222,22 @@ class PlausibleDates(Section):
 
 
 class FeatureSettings(Section):
-    """What the customers are compared by."""
+    """Which features customers are compared by, and how their values are made comparable."""
 
     columns: Words = Field(
         ("recency_days", "frequency", "monetary"), min_length=1, description="Columns of rfm_features to cluster on"
     )
     transform: Annotated[dict[str, TransformName], BeforeValidator(_mapping)] = Field(
-        {"default": "log1p"}, description="Transform for all features, or per feature: identity, log1p, yeo-johnson"
+        {"default": "log1p"},
+        description="Transform of all features, or of each feature: identity, log1p or yeo-johnson",
     )
-    scaling: Literal["standard", "robust", "none"] = Field("standard", description="Scaling after the transform")
+    scaling: Literal["standard", "robust", "none"] = Field(
+        "standard",
+        description="Scaling after the transform: standard (by mean and standard deviation), robust (by median and"
+        " interquartile range) or none",
+    )
     weights: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(_mapping)] = Field(
-        {}, description="Weight per feature after scaling; 1 where unset"
+        {}, description="Weight that each feature is multiplied by after scaling; 1 if unset"
     )
 
     @model_validator(mode="after")
@@ -216,9 +251,11 @@ class FeatureSettings(Section):
         return self
 
     def transform_of(self, column: str) -> TransformName:
+        """Returns the transform of a feature."""
         return self.transform.get(column, self.transform.get("default", "log1p"))
 
     def weight_of(self, column: str) -> float:
+        """Returns the weight of a feature."""
         return self.weights.get(column, self.weights.get("default", 1.0))
 
 
@@ -228,13 +265,19 @@ class ModelSettings(Section):
     algorithms: Words = Field(
         ("kmeans", "hierarchical", "gaussian_mixture"), min_length=1, description="Algorithms to compare"
     )
-    k_min: int = Field(2, ge=2, description="Smallest number of clusters fitted")
-    k_max: int = Field(10, ge=2, le=50, description="Largest number of clusters fitted")
-    seed: int = Field(7, ge=0, le=2**32 - 1, description="Seed of every random start")
-    n_init: int = Field(10, ge=1, description="Random starts of KMeans")
-    bootstraps: int = Field(20, ge=0, description="Bootstrap draws that measure stability; 0 for none")
-    gap_references: int = Field(10, ge=0, description="Reference draws of the gap statistic; 0 for none")
-    max_cells: int = Field(6000, ge=100, le=20000, description="Bound on the cells that fits and metrics run on")
+    k_min: int = Field(2, ge=2, description="Smallest number of clusters to fit")
+    k_max: int = Field(10, ge=2, le=50, description="Largest number of clusters to fit")
+    seed: int = Field(7, ge=0, le=2**32 - 1, description="Seed of all random numbers")
+    n_init: int = Field(10, ge=1, description="Number of random starts of KMeans")
+    bootstraps: int = Field(
+        20, ge=0, description="Number of bootstrap samples that measure stability; 0 to leave it unmeasured"
+    )
+    gap_references: int = Field(
+        10, ge=0, description="Number of reference samples for the gap statistic; 0 to leave it out"
+    )
+    max_cells: int = Field(
+        6000, ge=100, le=20000, description="Largest number of cells in the coreset, which fits and metrics run on"
+    )
 
     @model_validator(mode="after")
     def _range(self) -> Self:
@@ -244,30 +287,48 @@ class ModelSettings(Section):
 
 
 class SelectionSettings(Section):
-    """What a team can serve, and the gates against degenerate clusterings."""
+    """How the model is chosen: how many segments a team can serve, which candidates are eligible, and their score."""
 
-    k_min: int = Field(3, ge=2, description="Fewest segments a team can use")
-    k_max: int = Field(8, ge=2, description="Most segments a team can serve")
+    k_min: int = Field(3, ge=2, description="Smallest number of segments that a team can use")
+    k_max: int = Field(8, ge=2, description="Largest number of segments that a team can serve")
     smallest_share: float = Field(
-        0.02, ge=0, lt=1, description="A segment smaller than this share of customers is refused"
+        0.02,
+        ge=0,
+        lt=1,
+        description="Smallest share of the customers that a segment may have; a candidate with a smaller one is not "
+        "eligible",
     )
     largest_share: float = Field(
-        0.75, gt=0, le=1, description="A segment larger than this share of customers is refused"
+        0.75,
+        gt=0,
+        le=1,
+        description="Largest share of the customers that a segment may have; a candidate with a larger one is not "
+        "eligible",
     )
     smallest_stability: float = Field(
-        0.5, ge=-1, le=1, description="A candidate whose refits agree with it less (adjusted Rand index) is refused"
+        0.5,
+        ge=-1,
+        le=1,
+        description="Smallest stability (mean adjusted Rand index with bootstrap refits); a candidate below it is "
+        "not eligible",
     )
-    silhouette_weight: float = Field(1, ge=0, description="Weight of silhouette in the score")
-    explained_weight: float = Field(1, ge=0, description="Weight of the explained share in the score")
-    stability_weight: float = Field(1, ge=0, description="Weight of stability in the score")
+    silhouette_weight: float = Field(1, ge=0, description="Weight of the silhouette in a candidate's score")
+    explained_weight: float = Field(1, ge=0, description="Weight of the explained share in a candidate's score")
+    stability_weight: float = Field(1, ge=0, description="Weight of the stability in a candidate's score")
     value_weight: float = Field(
-        1, ge=0, description="Weight of the explained share of next-period revenue in the score (see value)"
+        1,
+        ge=0,
+        description="Weight of the explained share of next-period revenue in a candidate's score (see the section "
+        "value)",
     )
     tolerance: float = Field(
-        0.015, ge=0, description="Of candidates whose score is at most this far below the best, the fewest segments win"
+        0.015,
+        ge=0,
+        description="How far below the best score the champion's algorithm and number of segments, or else fewer"
+        " segments, are still preferred",
     )
-    algorithm: str | None = Field(None, description="Force the algorithm")
-    k: int | None = Field(None, ge=2, description="Force the number of segments")
+    algorithm: str | None = Field(None, description="Algorithm to choose, whatever the scores")
+    k: int | None = Field(None, ge=2, description="Number of segments to choose, whatever the scores")
 
     @model_validator(mode="after")
     def _range(self) -> Self:
@@ -277,123 +338,187 @@ class SelectionSettings(Section):
 
 
 class ValueSettings(Section):
-    """The value test: segments fitted as of a cutoff, held against what the customers did from then to the night."""
+    """The value test: segments fitted at a cutoff, compared with what the customers did from then to the night."""
 
-    window_days: int = Field(90, ge=1, description="Days from the cutoff to the night")
-    bootstraps: int = Field(200, ge=0, description="Bootstrap draws behind the intervals; 0 for none")
-    smallest_customers: int = Field(100, ge=2, description="Buyers that must be known at the cutoff")
+    window_days: int = Field(90, ge=1, description="Length of the test window before the night, in days")
+    bootstraps: int = Field(200, ge=0, description="Number of bootstrap samples for the intervals; 0 for no intervals")
+    smallest_customers: int = Field(
+        100,
+        ge=2,
+        description="Smallest number of customers with a purchase before the cutoff; with fewer there is no test",
+    )
 
 
 class StrategySettings(Section):
-    """What is done for the segments, how the marketing budget is split over them, and how its effect is measured."""
+    """What to do for each segment, how the marketing budget is split, and how its effect is measured."""
 
     actions: Path | None = Field(
-        None, description="TOML file of actions, laid over the package's own segment by segment; see strategies.toml"
+        None,
+        description="TOML file of actions for segments, which replace the package's own (segments/strategies.toml) "
+        "segment by segment",
     )
-    budget: float = Field(10_000, ge=0, description="Budget to split, in the shop's currency")
+    budget: float = Field(
+        10_000, ge=0, description="Marketing budget to split over the segments, in the shop's currency"
+    )
     headroom_weight: float = Field(
-        0.5, ge=0, le=1, description="Part of the budget that goes by headroom; the rest goes by revenue share"
+        0.5,
+        ge=0,
+        le=1,
+        description="Weight of headroom in a segment's claim on the budget; the rest is the weight of its revenue",
     )
     contact_cost: float = Field(
         0.5, ge=0, description="Cost of one contact with one customer at effort 1, in the shop's currency"
     )
-    contacts: int = Field(12, ge=1, description="Most contacts with one customer that the budget is to pay")
+    contacts: int = Field(12, ge=1, description="Largest number of contacts with one customer that the budget pays for")
     effect: float = Field(
-        0.05, gt=0, lt=1, description="Rise of the share who buy in 90 days that a holdout shows; 0.05 is 5 points"
+        0.05,
+        gt=0,
+        lt=1,
+        description="Rise of the share who buy within 90 days that a holdout is to measure; 0.05 is 5 percentage "
+        "points",
     )
     significance: float = Field(
-        0.05, gt=0, lt=1, description="Chance (two-sided) that a holdout shows an effect where there is none"
+        0.05, gt=0, lt=1, description="Probability (two-sided) that a holdout shows an effect although there is none"
     )
-    power: float = Field(0.8, ge=0.5, lt=1, description="Chance that a holdout shows the effect where it is there")
-    currency: str = Field("", max_length=3, description="Currency of the shop, symbol or ISO code, e.g. £ or EUR")
+    power: float = Field(0.8, ge=0.5, lt=1, description="Probability that a holdout shows the effect if there is one")
+    currency: str = Field(
+        "", max_length=3, description="Currency of the shop, as a symbol or ISO code, for example £ or EUR"
+    )
 
 
 class ReportSettings(Section):
-    """How the report is written."""
+    """How the report formats its figures."""
 
     locale: Annotated[str, AfterValidator(_locale)] = Field(
-        "en", description="Whose way of writing numbers the report takes, e.g. en_GB, de, fr_CH; its words are English"
+        "en",
+        description="Locale of the report's numbers and money, for example en_GB, de or fr_CH; the text is English",
     )
 
 
 class QualitySettings(Section):
-    """Limits of the checks between the stages."""
+    """Limits of the checks on the orders."""
 
-    rejected_share_warning: float = Field(0.3, ge=0, le=1, description="Share of rejected lines that warns")
-    rejected_share_critical: float = Field(0.8, ge=0, le=1, description="Share of rejected lines that stops the run")
+    rejected_share_warning: float = Field(
+        0.3, ge=0, le=1, description="Share of rejected lines above which a check warns"
+    )
+    rejected_share_critical: float = Field(
+        0.8, ge=0, le=1, description="Share of rejected lines above which the run stops"
+    )
     last_day_gap_days: int = Field(
-        90, ge=1, description="An order day alone at the end, more than this many days after all others, stops the run"
+        90,
+        ge=1,
+        description="Largest gap between the last order day and the order day before it, in days; a larger gap "
+        "stops the run",
     )
 
 
 class RetentionSettings(Section):
-    """How long what is past is kept."""
+    """How long old nights and deliveries are kept."""
 
     nights: int = Field(
-        400, ge=1, description="Days for which the tables of a night are kept; those of the champion's fit stay"
+        400,
+        ge=1,
+        description="Age up to which the tables of a night are kept, in days; the figures behind the champion's "
+        "choice are kept longer",
     )
     deliveries_days: int | None = Field(
         None,
         ge=1,
-        description="Days for which a delivery's lines are kept, from its last order to the newest; always where unset",
+        description="Age up to which the lines of a delivery are kept, in days from its last order to the newest "
+        "order; without end if unset",
     )
 
 
 class ChampionSettings(Section):
-    """When the model is fitted anew, and when the new one takes over."""
+    """When models are refitted, and when a new one takes over."""
 
-    refit_every_days: int = Field(30, ge=1, description="A refit is due when the champion is this many days old")
+    refit_every_days: int = Field(
+        30, ge=1, description="Days after the champion's fit, or its last challenge, at which a refit is due"
+    )
     margin: float = Field(
-        0.01, ge=-1, description="A refit takes over when its score is this much above the champion's on the same night"
+        0.01,
+        ge=-1,
+        description="How far the score of a new model must be above the champion's on the same night for it to take "
+        "over",
     )
     smallest_overlap: float = Field(
-        0.3, ge=0, le=1, description="A cluster takes a segment's id when they overlap (Jaccard) by this much"
+        0.3, ge=0, le=1, description="Smallest overlap (Jaccard) at which a cluster takes over the id of a segment"
     )
 
 
 class DriftSettings(Section):
-    """How far a night may be from what the champion was fitted on, and from the night before."""
+    """How far a night may differ from the night of the champion's fit, and from the night before."""
 
     psi_warning: float = Field(
-        0.2, ge=0, description="Population stability index of a feature, or of the segments' shares, that warns"
+        0.2,
+        ge=0,
+        description="Population stability index of a feature, or of the segments' shares, above which a check warns",
     )
-    psi_critical: float = Field(1.0, ge=0, description="The same that stops the run")
+    psi_critical: float = Field(
+        1.0,
+        ge=0,
+        description="Population stability index of a feature, or of the segments' shares, above which the run stops",
+    )
     lost_customers_warning: float = Field(
-        0.001, ge=0, le=1, description="Share of the last night's customers that are gone that warns"
+        0.001,
+        ge=0,
+        le=1,
+        description="Share of the previous night's customers who are missing above which a check warns",
     )
-    lost_customers_critical: float = Field(0.05, ge=0, le=1, description="The same that stops the run")
+    lost_customers_critical: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="Share of the previous night's customers who are missing above which the run stops",
+    )
     price_ratio_critical: float = Field(
-        10, gt=1, description="The last day's median unit value over that of the weeks before, or under, that stops"
+        10,
+        gt=1,
+        description="Factor between the median unit price of the last day and that of the four weeks before, in "
+        "either direction, above which the run stops",
     )
 
 
 class AutomationSettings(Section):
-    """The nightly schedule and what happens when a run fails."""
+    """The nightly schedule, and what happens when a run fails."""
 
-    cron: str = Field("0 3 * * *", description="When the nightly run starts")
-    timezone: str = Field("UTC", description="The shop's time zone: when its day ends")
-    fresh_within_hours: int = Field(30, ge=1, description="Tables older than this are shown as stale")
-    webhook_url: str | None = Field(None, description="A failed run is posted here as JSON")
+    cron: str = Field(
+        "0 3 * * *", description="When the nightly run starts, as a cron expression in the shop's time zone"
+    )
+    timezone: str = Field("UTC", description="Time zone of the shop, which decides when a day ends")
+    fresh_within_hours: int = Field(30, ge=1, description="Age at which the UI marks a table as stale, in hours")
+    webhook_url: str | None = Field(None, description="URL to which each failed run is posted as JSON")
 
 
 class Settings(Section):
-    """Every setting of the pipeline. The key of a nested one is its path with dots: `models.k_max`."""
+    """Every setting of the pipeline. The key of a setting in a section is its path with dots: `models.k_max`."""
 
     as_of: datetime.date | None = Field(
-        None, description="The night: orders before this day count; the day after the last order where unset"
+        None,
+        description="The night to build, which counts the orders before this day; the day after the last order if "
+        "unset",
     )
     returns: Literal["net", "drop", "match"] = Field(
         "net",
-        description="net: returns reduce monetary; drop: they are rejected; match: a return and the purchase it cancels"
-        " (same product, price and units) are both rejected, other returns reduce monetary",
+        description="How returns count: net reduces monetary by them; drop rejects them; match rejects a return "
+        "together with the purchase it cancels (same product, price and units), and other returns "
+        "reduce monetary",
     )
-    duplicates: Literal["drop", "keep"] = Field("drop", description="Lines equal to another line of the same order")
-    zero_prices: Literal["reject", "keep"] = Field("reject", description="Lines whose price (or amount) is zero")
+    duplicates: Literal["drop", "keep"] = Field(
+        "drop", description="Whether to drop or keep lines that equal another line of the same order"
+    )
+    zero_prices: Literal["reject", "keep"] = Field(
+        "reject", description="Whether to reject or keep lines whose price, or amount, is zero"
+    )
     excluded_products: Words = Field(
-        (), description="Product ids that are no goods; * and ? stand for any text and character"
+        (),
+        description="Product ids that are not goods, whose lines are rejected; * stands for any text and ? for any "
+        "character",
     )
     cancellations: Words = Field(
-        (), description="Order ids that are cancellations, e.g. C*; a negative quantity always is a return"
+        (),
+        description="Order ids that are cancellations, for example C*; a line with a negative quantity is always a "
+        "return",
     )
     plausible_dates: PlausibleDates = PlausibleDates()
     source: SourceSettings = SourceSettings()
@@ -411,7 +536,7 @@ class Settings(Section):
     champions: ChampionSettings = ChampionSettings()
     drift: DriftSettings = DriftSettings()
     automation: AutomationSettings = AutomationSettings()
-    # What was set explicitly, before the preset's own settings; `with_overrides` lays more on top.
+    # The settings that were set explicitly, without those of the preset; `with_overrides` adds to them.
     _explicit: Mapping[str, Any] = PrivateAttr(default={})
 
     @model_validator(mode="after")
@@ -425,18 +550,23 @@ class Settings(Section):
 
 
 def keys(model: type[BaseModel] = Settings, prefix: str = "") -> list[str]:
-    """Every settings key with its dots, in the order of the classes above."""
-    found: list[str] = []
+    """Returns the key of every setting, with its dots, in the order of the classes above.
+
+    Args:
+        model: The settings, or a section of them.
+        prefix: The key of that section, with a dot behind it; empty for the settings.
+    """
+    names: list[str] = []
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found += keys(field.annotation, f"{prefix}{name}.")
+            names += keys(field.annotation, f"{prefix}{name}.")
         else:
-            found.append(prefix + name)
-    return found
+            names.append(prefix + name)
+    return names
 
 
 def flattened(settings: Settings) -> dict[str, Any]:
-    """Key with its dots -> value, for every setting."""
+    """Returns the value of every setting by its key."""
 
     def value_of(key: str) -> Any:
         value: Any = settings

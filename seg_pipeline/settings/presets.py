@@ -1,4 +1,4 @@
-"""Preset files: the names that an export gives its columns, and the settings that go with them."""
+"""Preset files, which have the column names of an export and the settings that suit it."""
 
 import tomllib
 from pathlib import Path
@@ -10,15 +10,18 @@ PRESETS = Path(__file__).parents[1] / "raw" / "presets"
 
 
 def preset_names() -> list[str]:
-    """The presets that come with the package."""
+    """Returns the names of the presets that come with the package."""
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
 
 
 def read_preset(name: str) -> dict[str, Any]:
-    """The preset of that name, or at that path, as its file says it.
+    """Returns the content of a preset's file.
+
+    Args:
+        name: The name of a preset of the package, or the path of a preset file.
 
     Raises:
-        UsageError: no such preset, or its file is not TOML.
+        UsageError: There is no such preset, or its file is not TOML.
     """
     path = PRESETS / f"{name}.toml" if name in preset_names() else Path(name)
     if not path.is_file():
@@ -30,7 +33,11 @@ def read_preset(name: str) -> dict[str, Any]:
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """What a TOML file says; raises UsageError, with its path, where it cannot be read."""
+    """Returns the content of a TOML file.
+
+    Raises:
+        UsageError: The file cannot be read; the message has its path.
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from seg_pipeline import loading
+from seg_pipeline import preloading
 from seg_pipeline.champions.cadence import refit_due
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS
 from seg_pipeline.errors import DataError, UsageError
@@ -80,7 +80,7 @@ def run(settings: Settings, progress: Progress, *, refit: bool = False) -> RunRe
         warehouse = execution.warehouse
         # From here on a thread imports modules, and nothing else may be imported, such as a source's library.
         if not needs_library(settings.source):
-            loading.start()
+            preloading.start()
         execution.run("ingest")
         progress.report_stages()
         as_of = settings.as_of or _day_after_last_order(warehouse)

@@ -110,7 +110,7 @@ class Connection:
         Raises:
             UsageError: The table is a large one and was made with another engine.
         """
-        self.duckdb.execute(f"CREATE SCHEMA IF NOT EXISTS {table.asset_key[0]}")
+        self.duckdb.execute(f"CREATE SCHEMA IF NOT EXISTS {table.schema}")
         if table.large:
             self._refuse_other_engines(table)
         self._create(table, or_replace=or_replace)

@@ -29,16 +29,17 @@ from seg_pipeline.nights import partition_of
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
 from seg_pipeline.settings import Settings, load_settings
+from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline.wiring import Shop
 
 NIGHT = datetime.date(2026, 11, 1)
-FIT = [FEATURE_TRANSFORMS.asset_key, CORESET.asset_key, *(table.asset_key for table in CANDIDATES.values())]
+FIT = [FEATURE_TRANSFORMS, CORESET, *CANDIDATES.values()]
 COMPARE = [
-    *(table.asset_key for table in (VALUE_WINDOW, VALUE_TEST, VALUE_BY_SEGMENT, EVALUATION_REPORT, CHOICE_SENSITIVITY)),
-    *(table.asset_key for table in (CHAMPIONS, CHAMPION_DECISIONS, SEGMENT_IDENTITY)),
+    *(VALUE_WINDOW, VALUE_TEST, VALUE_BY_SEGMENT, EVALUATION_REPORT, CHOICE_SENSITIVITY),
+    *(CHAMPIONS, CHAMPION_DECISIONS, SEGMENT_IDENTITY),
 ]
-SCORE = [SEGMENT_ASSIGNMENTS.asset_key, SEGMENT_PROFILES.asset_key]
+SCORE = [SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES]
 # A shop of lapsing customers and one-time buyers, the same whenever it is made.
 SHOP = """
     INSERT INTO features.rfm_features BY NAME
@@ -83,8 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = load_settings([f"warehouse.path={database}"], environment={})
 
         seconds = {
-            what: run(settings, keys)
-            for what, keys in (
+            what: run(settings, tables)
+            for what, tables in (
                 ("fitting and comparing", [*FIT, *COMPARE]),
                 ("scoring", SCORE),
             )
@@ -99,12 +100,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(settings: Settings, keys: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Seconds of each step that builds these assets."""
-    definitions = definitions_of(Shop(settings), loggers={"quiet": quiet})
+def run(settings: Settings, tables: Sequence[Table]) -> dict[str, float]:
+    """Builds tables and returns the seconds that each step took, by its name."""
+    shop = Shop(settings)
+    definitions = definitions_of(shop, loggers={"quiet": quiet})
     done = definitions.resolve_job_def("refit").execute_in_process(
         partition_key=partition_of(NIGHT),
-        asset_selection=[dg.AssetKey(key) for key in keys],
+        asset_selection=[shop.key(table) for table in tables],
         run_config={"loggers": {"quiet": {"config": {}}}},
     )
     return {

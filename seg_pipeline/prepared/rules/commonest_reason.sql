@@ -1,0 +1,13 @@
+-- The most common reason for rejecting lines, with the first such line. No rows if nothing is rejected.
+SELECT
+    reason,
+    count(*) AS lines,
+    arg_min(
+        source_file || ' row ' || source_row || ': '
+        || concat_ws(', ', customer_id, ordered_at, quantity, unit_price, amount),
+        (source_file, source_row)
+    ) AS first_line
+FROM prepared.rejected_orders
+GROUP BY reason
+ORDER BY lines DESC, reason
+LIMIT 1

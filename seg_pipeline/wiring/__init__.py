@@ -1,0 +1,17 @@
+"""Turns settings into what the rooms are built with: the shop, its warehouse and Dagster's resources.
+
+This package imports no room. shop.py names and adds assets and checks, resources.py makes Dagster's resources.
+"""
+
+from seg_pipeline.wiring.resources import resources_of, settings_resource, warehouse_of
+from seg_pipeline.wiring.shop import Room, Shop, checked_night, night_of
+
+__all__ = [
+    "Room",
+    "Shop",
+    "checked_night",
+    "night_of",
+    "resources_of",
+    "settings_resource",
+    "warehouse_of",
+]

@@ -21,7 +21,8 @@ def assets_of(shop: Shop) -> Room:
     room = shop.room("raw", nightly=False)
 
     @room.tables(
-        {RAW_ORDERS: shop.upstream, DELIVERIES: [RAW_ORDERS], ERASED_CUSTOMERS: []}, kinds={"csv", "parquet", "python"}
+        {RAW_ORDERS: shop.upstream, DELIVERIES: [RAW_ORDERS], ERASED_CUSTOMERS: []},
+        kinds={RAW_ORDERS: {"csv", "parquet"}, DELIVERIES: {"python"}, ERASED_CUSTOMERS: {"sql"}},
     )
     def delivered_orders(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         warehouse, settings = shop.warehouse(context), shop.settings_of(context)

@@ -123,12 +123,14 @@ class Room:
         """
         return self.tables({table: deps}, kinds=kinds)
 
-    def tables(self, deps: Mapping[Table, Sequence[Upstream]], *, kinds: set[str]) -> Decorator:
+    def tables(
+        self, deps: Mapping[Table, Sequence[Upstream]], *, kinds: set[str] | Mapping[Table, set[str]]
+    ) -> Decorator:
         """Returns a decorator that adds several tables; the decorated function builds all and yields a result for each.
 
         Args:
             deps: What each table is built from.
-            kinds: As in `asset`.
+            kinds: As in `asset`, for all tables or for each.
         """
         shop = self.shop
 
@@ -137,7 +139,7 @@ class Room:
             return self._spec(
                 table.name,
                 table.description,
-                kinds={engine, *kinds},
+                kinds={engine, *(kinds[table] if isinstance(kinds, Mapping) else kinds)},
                 deps=deps[table],
                 columns=table,
                 metadata={"dagster/table_name": table.name, "large": table.large, "engine": engine},

@@ -259,8 +259,8 @@ def _touched_lines(
     return connection.temporary(
         SQL_FOLDER / "touched_lines.sql",
         {
-            "added_files": _list_parameter(added_files),
-            "removed_files": _list_parameter(removed_files),
+            "added_files": added_files,
+            "removed_files": removed_files,
             **CUSTOMER_ID,
             "raw_lines": Relation(f"(SELECT rowid AS line, source_row, {ids} FROM raw.raw_orders)"),
             "rejected_lines": Relation(f"(SELECT {ids} FROM prepared.rejected_orders)"),
@@ -274,13 +274,8 @@ def _delete(connection: Connection, table: Table, touched_lines: Relation, remov
         table,
         "source_file IN (SELECT unnest($removed_files)) OR (source_file, source_row) IN"
         f" (SELECT (source_file, source_row) FROM {touched_lines})",
-        {"removed_files": _list_parameter(removed_files)},
+        {"removed_files": removed_files},
     )
-
-
-def _list_parameter(files: Sequence[str]) -> list[str]:
-    """Returns files as a parameter of a query. An empty list has no element type, so it holds an empty name."""
-    return list(files)
 
 
 def _refuse_mixtures(connection: Connection, settings: Settings) -> None:

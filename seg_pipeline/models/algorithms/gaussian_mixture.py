@@ -90,7 +90,6 @@ class GaussianMixtureAlgorithm(Clustering):
             order=np.argsort(-probabilities, kind="stable"),
             distances=center_distances(model, point),
             probabilities=probabilities,
-            wording="probability {:.3f}",
         )
 
     @staticmethod

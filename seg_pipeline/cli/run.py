@@ -115,9 +115,9 @@ def _show_segments(screen: Screen, result: "RunResult", currency: str) -> None:
     headings = (
         "customers",
         "share",
-        f"revenue {currency}".strip(),
+        f"revenue\n{currency}".strip(),
         "revenue\nshare",
-        "median\nrecency (days)",
+        "median\nrecency\n(days)",
         "median\norders",
         "median\nspend",
     )

@@ -250,7 +250,7 @@ def _decision(warehouse: Warehouse, assigned: "pd.Series", as_of: datetime.date)
         "no purchase before the night, only returns: no model was applied; any purchase would move them to another"
         " segment"
     )
-    compared = champion.scorer.compare(row) if is_buyer else Comparison(only_returns)
+    compared = champion.scorer.explain(row) if is_buyer else Comparison(only_returns)
     affinities = _affinities(champion, compared)
     segment = champion.segments[champion.segments["segment_id"] == assigned["segment_id"]].iloc[0]
     return Decision(

@@ -1,7 +1,7 @@
 -- The newest champion, if its segment ids and segment names are not paired one to one.
 WITH segments AS (
     SELECT number, unnest(segments) AS segment
-    FROM (SELECT * FROM {batch} ORDER BY number DESC LIMIT 1)
+    FROM (SELECT number, segments FROM {batch} ORDER BY number DESC LIMIT 1)
 )
 SELECT number
 FROM segments

@@ -101,7 +101,8 @@ class Rule:
         description: What holds if the rule is kept.
         broken_by: A query for the rows that break the rule, or the .sql file that holds it. In the query, `{batch}`
             stands for the rows under check (one night of a nightly table), `:as_of` for the night, and
-            `:key.of.a.setting` for the value of a setting.
+            `:key.of.a.setting` for the value of a setting. These are not `$as_of` as in other queries, because Great
+            Expectations cannot bind parameters: the values become part of the text.
         severity: Whether a broken rule stops what is downstream (critical) or is only shown (warning).
     """
 

@@ -45,7 +45,7 @@ def test_an_erased_customer_is_nowhere_and_does_not_come_back(run_pipeline, shop
 
     output = capsys.readouterr().out
     assert "rows of raw.raw_orders" in output
-    assert "published: the night was built again without them" in output
+    assert "published: the night was rebuilt without them" in output
     assert tables_with(run, customer) == set()
     assert files_with(run.output, customer) == set()
     assert customer.encode() not in (run.output / "latest" / "segments.duckdb").read_bytes()

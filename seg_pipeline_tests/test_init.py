@@ -286,7 +286,8 @@ def test_init_runs_and_later_nights_use_its_settings_file(own_shop, monkeypatch,
     assert "segments.segment_strategies" in shown.err
     assert "2024-05-02 " in shown.err
 
-    assert main(["erase", "K06", "--config", "seg_pipeline.toml", "--json", "--quiet"]) == 0
+    assert main(["erase", "K06", "K06", "--config", "seg_pipeline.toml", "--json", "--quiet"]) == 0
     shown = capsys.readouterr()
-    assert json.loads(shown.out)["rows"]["raw.raw_orders"] == 7
+    document = json.loads(shown.out)
+    assert (document["customers"], document["rows"]["raw.raw_orders"]) == (["K06"], 7)
     assert [line for line in shown.err.splitlines() if not line.startswith("warning: ")] == []

@@ -1,5 +1,5 @@
--- One row per segment of the night, without names. `labelled` has the cluster of each customer, `numbered` the segment of
--- each cluster.
+-- One row per segment of the night, without names. `labelled` has the cluster of each customer, and `numbered` has the
+-- segment of each cluster.
 WITH
 members AS (
     SELECT features.*, numbered.segment_id, labelled.cluster, labelled.confidence

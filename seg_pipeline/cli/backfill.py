@@ -6,12 +6,12 @@ from seg_pipeline.cli.options import (
     Commands,
     add_command,
     date,
-    places_options,
-    settings_of,
+    load_settings_from,
+    output_options,
+    path_options,
     settings_options,
-    shown_options,
 )
-from seg_pipeline.cli.screen import Screen
+from seg_pipeline.cli.screen import Screen, counted
 
 EPILOG = """\
 examples:
@@ -25,14 +25,14 @@ change. Use the settings (--preset, --config, --set) that the nights were run wi
 
 
 def add(commands: Commands) -> None:
-    """Adds the `backfill` command."""
+    """Registers `seg-pipeline backfill` and its arguments."""
     backfill = add_command(
         commands,
         "backfill",
         _backfill,
         help="score past nights from the orders that are loaded",
         epilog=EPILOG,
-        parents=[settings_options(), places_options(), shown_options(loudness=True)],
+        parents=[settings_options(), path_options(), output_options(verbosity=True)],
     )
     backfill.add_argument(
         "first", metavar="FIRST", type=date, help="the first night, a date; the orders before it count"
@@ -42,14 +42,16 @@ def add(commands: Commands) -> None:
 
 
 def _backfill(options: argparse.Namespace) -> int:
-    settings = settings_of(options)
-    screen = Screen.of(options)
+    settings = load_settings_from(options)
+    screen = Screen.from_options(options)
     with screen.progress("starting") as progress:
         from seg_pipeline.usecases.backfill import backfill
 
         nights = backfill(settings, progress, options.first, options.last or options.first, refit=options.refit)
     screen.show_or_print_json(
-        lambda: screen.say(f"scored: {len(nights)} nights, {nights[0]} to {nights[-1]}, each with its champion"),
+        lambda: screen.say(
+            f"scored: {counted(len(nights), 'night')}, {nights[0]} to {nights[-1]}, each with its champion"
+        ),
         lambda: {"nights": nights, "warnings": screen.warnings},
     )
     return 0

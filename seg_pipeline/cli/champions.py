@@ -8,9 +8,9 @@ from seg_pipeline.cli.options import (
     Commands,
     add_command,
     date,
-    settings_of,
+    load_settings_from,
+    output_options,
     settings_options,
-    shown_options,
     warehouse_option,
 )
 from seg_pipeline.cli.screen import Screen
@@ -28,14 +28,14 @@ examples:
 
 
 def add(commands: Commands) -> None:
-    """Adds the `champions` command."""
+    """Registers `seg-pipeline champions` and its arguments."""
     champions = add_command(
         commands,
         "champions",
         _champions,
         help="list the models that score customers; pin or unpin one",
         epilog=EPILOG,
-        parents=[settings_options(), warehouse_option(), shown_options()],
+        parents=[settings_options(), warehouse_option(), output_options()],
     )
     pinning = champions.add_mutually_exclusive_group()
     pinning.add_argument(
@@ -54,8 +54,8 @@ def add(commands: Commands) -> None:
 def _champions(options: argparse.Namespace) -> int:
     if options.start and not (options.pin or options.unpin):
         options.parser.error("--from needs --pin or --unpin")
-    settings = settings_of(options)
-    screen = Screen.of(options)
+    settings = load_settings_from(options)
+    screen = Screen.from_options(options)
     from dataclasses import asdict
 
     from seg_pipeline.usecases.champions import appointments, pin_champion, unpin_champion

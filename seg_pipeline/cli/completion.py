@@ -19,7 +19,7 @@ FILE_METAVARS = ("FILE", "PATH", "SOURCE")
 
 
 def add(commands: Commands) -> None:
-    """Adds the `completion` command."""
+    """Registers `seg-pipeline completion` and its arguments."""
     completion = add_command(
         commands,
         "completion",

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from seg_pipeline.cli.options import (
     Commands,
     add_command,
-    settings_of,
+    load_settings_from,
+    output_options,
     settings_options,
-    shown_options,
     warehouse_option,
 )
-from seg_pipeline.cli.screen import Screen, shown
+from seg_pipeline.cli.screen import Screen, format_value
 
 if TYPE_CHECKING:
     from seg_pipeline.usecases.explain import Decision, Explanation, GridCell, RunnerUp
@@ -32,14 +32,14 @@ MEASURE_IN_WORDS = {
 
 
 def add(commands: Commands) -> None:
-    """Adds the `explain` command."""
+    """Registers `seg-pipeline explain` and its arguments."""
     explain = add_command(
         commands,
         "explain",
         _explain,
         help="show why a customer is in a segment, from the raw lines on, and what would change it",
         epilog=EPILOG,
-        parents=[settings_options(), warehouse_option(), shown_options()],
+        parents=[settings_options(), warehouse_option(), output_options()],
     )
     explain.add_argument("customer", metavar="CUSTOMER", help="the customer's id")
     explain.add_argument("--as-of", metavar="DATE", help="the night; default: the newest scored night")
@@ -49,11 +49,11 @@ def add(commands: Commands) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    settings = settings_of(options)
+    settings = load_settings_from(options)
     from seg_pipeline.usecases.explain import explain
 
     explanation = explain(settings, options.customer, options.lines)
-    screen = Screen.of(options)
+    screen = Screen.from_options(options)
     screen.show_or_print_json(lambda: _show(screen, explanation), lambda: _document(explanation))
     return 0
 
@@ -185,8 +185,10 @@ def _show(screen: Screen, explanation: "Explanation") -> None:
     if decision.changes:
         say("\n6. what would move the customer, one feature at a time")
     for change in decision.changes:
-        now = f"(now {shown(change.now)})"
-        moves = f"{change.feature} {shown(change.to)} {now}: to {change.segment_name} (segment {change.segment_id})"
+        now = f"(now {format_value(change.now)})"
+        moves = (
+            f"{change.feature} {format_value(change.to)} {now}: to {change.segment_name} (segment {change.segment_id})"
+        )
         stays = f"no value of {change.feature} alone would {now}"
         say(f"  {stays if change.to is None else moves}")
     say("\n7. nights")

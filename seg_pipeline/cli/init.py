@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seg_pipeline.cli.options import Commands, add_command, overrides, places_options, settings_options, shown_options
+from seg_pipeline.cli.options import Commands, add_command, output_options, overrides, path_options, settings_options
 from seg_pipeline.cli.screen import Screen
 from seg_pipeline.errors import UsageError
 
@@ -31,14 +31,14 @@ shop. The file must have customer_id, ordered_at, and unit_price or amount.
 
 
 def add(commands: Commands) -> None:
-    """Adds the `init` command."""
+    """Registers `seg-pipeline init` and its arguments."""
     init = add_command(
         commands,
         "init",
         _init,
         help="start with your own orders: find out how to read them, write the settings file, run",
         epilog=EPILOG,
-        parents=[settings_options(config=False), places_options(), shown_options(loudness=True, as_json=False)],
+        parents=[settings_options(config=False), path_options(), output_options(verbosity=True, as_json=False)],
     )
     init.add_argument("source", metavar="SOURCE", nargs="*", help="files, folders or globs of order lines")
     init.add_argument(
@@ -60,7 +60,7 @@ def add(commands: Commands) -> None:
 
 def _init(options: argparse.Namespace) -> int:
     overridden = [*overrides(options), *(f"source.columns.{column}" for column in options.column)]
-    screen = Screen.of(options)
+    screen = Screen.from_options(options)
     from seg_pipeline.usecases.init import propose, suggested_answer
     from seg_pipeline.usecases.settings_file import write_settings
 

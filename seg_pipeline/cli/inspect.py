@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from seg_pipeline.cli.options import Commands, add_command, settings_of, settings_options, shown_options
+from seg_pipeline.cli.options import Commands, add_command, load_settings_from, output_options, settings_options
 from seg_pipeline.cli.screen import Screen
 
 if TYPE_CHECKING:
@@ -20,21 +20,21 @@ seg-pipeline init goes further: it asks what the data does not show, and writes 
 
 
 def add(commands: Commands) -> None:
-    """Adds the `inspect` command."""
+    """Registers `seg-pipeline inspect` and its arguments."""
     inspect = add_command(
         commands,
         "inspect",
         _inspect,
         help="show how a run would read a source, without running",
         epilog=EPILOG,
-        parents=[settings_options(), shown_options()],
+        parents=[settings_options(), output_options()],
     )
     inspect.add_argument("source", metavar="SOURCE", nargs="+", help="files, folders or globs of order lines")
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    settings = settings_of(options)
-    screen = Screen.of(options)
+    settings = load_settings_from(options)
+    screen = Screen.from_options(options)
     from seg_pipeline.usecases.inspect import inspect
 
     inspection = inspect(settings)

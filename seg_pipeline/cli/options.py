@@ -76,27 +76,27 @@ def settings_options(*, config: bool = True) -> argparse.ArgumentParser:
 
 def warehouse_option() -> argparse.ArgumentParser:
     """Returns a parser of --warehouse."""
-    return _places()[0]
+    return _path_group()[0]
 
 
-def places_options() -> argparse.ArgumentParser:
+def path_options() -> argparse.ArgumentParser:
     """Returns a parser of --warehouse and --output."""
-    shared, group = _places()
+    shared, group = _path_group()
     group.add_argument("--output", metavar="DIR", help="the folder of the published files; default: published")
     return shared
 
 
-def shown_options(*, loudness: bool = False, as_json: bool = True) -> argparse.ArgumentParser:
-    """Returns a parser of --json (if `as_json`), and of --quiet and --verbose (if `loudness`)."""
+def output_options(*, verbosity: bool = False, as_json: bool = True) -> argparse.ArgumentParser:
+    """Returns a parser of --json (if `as_json`), and of --quiet and --verbose (if `verbosity`)."""
     shared, group = _group("output")
     if as_json:
         group.add_argument(
             "--json", action="store_true", help="print one JSON document on stdout; progress and warnings go to stderr"
         )
-    if loudness:
-        volume = group.add_mutually_exclusive_group()
-        volume.add_argument("--quiet", action="store_true", help="show only warnings and errors")
-        volume.add_argument("--verbose", action="store_true", help="show each step and its time as it ends")
+    if verbosity:
+        exclusive = group.add_mutually_exclusive_group()
+        exclusive.add_argument("--quiet", action="store_true", help="show only warnings and errors")
+        exclusive.add_argument("--verbose", action="store_true", help="show each step and its time as it ends")
     return shared
 
 
@@ -113,10 +113,10 @@ def overrides(options: argparse.Namespace) -> list[str]:
     return [*(f"{key}={value}" for key, value in named.items() if value is not None), *options.set]
 
 
-def settings_of(options: argparse.Namespace) -> "Settings":
-    """Loads the settings that the options name.
+def load_settings_from(options: argparse.Namespace) -> "Settings":
+    """Returns the settings that the options name.
 
-    Commands do it before their heavy imports, so that a wrong setting is reported at once.
+    Commands load them before their heavy imports, so that a wrong setting is reported at once.
 
     Raises:
         UsageError: A setting is wrong.
@@ -134,8 +134,8 @@ def date(text: str) -> datetime.date:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date like 2011-12-10") from None
 
 
-def _places() -> tuple[argparse.ArgumentParser, argparse._ArgumentGroup]:
-    shared, group = _group("places")
+def _path_group() -> tuple[argparse.ArgumentParser, argparse._ArgumentGroup]:
+    shared, group = _group("paths")
     group.add_argument("--warehouse", metavar="FILE", help="the DuckDB file; default: warehouse.duckdb")
     return shared, group
 

@@ -6,7 +6,14 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seg_pipeline.cli.options import Commands, add_command, places_options, settings_of, settings_options, shown_options
+from seg_pipeline.cli.options import (
+    Commands,
+    add_command,
+    load_settings_from,
+    output_options,
+    path_options,
+    settings_options,
+)
 from seg_pipeline.cli.screen import Screen, timed
 
 if TYPE_CHECKING:
@@ -28,14 +35,14 @@ docs/reference.md lists every setting that --set takes, with its values and its 
 
 
 def add(commands: Commands) -> None:
-    """Adds the `run` command."""
+    """Registers `seg-pipeline run` and its arguments."""
     run = add_command(
         commands,
         "run",
         _run,
         help="load, clean and segment orders, and publish the result",
         epilog=EPILOG,
-        parents=[settings_options(), places_options(), shown_options(loudness=True)],
+        parents=[settings_options(), path_options(), output_options(verbosity=True)],
     )
     run.add_argument(
         "--source", metavar="PATH", nargs="+", help="files, folders or globs: CSV and other text (also .gz), Parquet"
@@ -49,8 +56,8 @@ def add(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    settings = settings_of(options)
-    return run_and_show(settings, Screen.of(options), refit=options.refit)
+    settings = load_settings_from(options)
+    return run_and_show(settings, Screen.from_options(options), refit=options.refit)
 
 
 def run_and_show(settings: "Settings", screen: Screen, *, refit: bool = False) -> int:

@@ -35,7 +35,7 @@ class Screen:
     warnings: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, options: argparse.Namespace) -> "Screen":
+    def from_options(cls, options: argparse.Namespace) -> "Screen":
         """Returns the screen that --json, --quiet and --verbose ask for; a command need not have all of them."""
         from rich.console import Console
 
@@ -105,7 +105,7 @@ class Screen:
             numeric = all(isinstance(row[column], int | float | None) for row in rows)
             table.add_column(headings[column], justify="right" if numeric else "left")
         for row in rows:
-            table.add_row(*(Text(shown(row[column])) for column in filled))
+            table.add_row(*(Text(format_value(row[column])) for column in filled))
         if rows:
             self.console.print(table)
 
@@ -120,7 +120,12 @@ def timed(part: str, seconds: float) -> str:
     return f"{part:<10} {seconds:6.1f} s"
 
 
-def shown(value: object) -> str:
+def counted(count: int, noun: str) -> str:
+    """Returns a count with its noun, such as `1 row` and `1,200 rows`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def format_value(value: object) -> str:
     """Returns the text of a value in a table."""
     if value is None:
         return "-"

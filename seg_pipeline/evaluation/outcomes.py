@@ -1,4 +1,4 @@
-"""Reads the value test's input: what was known of customers at a cutoff, and what they did from then to the night."""
+"""Reads the value test's input: the customers' features at a cutoff, and what they bought from then to the night."""
 
 import datetime
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import seg_pipeline.features
 from seg_pipeline.features.buyers import GRID_PLACE, sampled
-from seg_pipeline.features.tables import GRID_CELLS
+from seg_pipeline.features.tables import GRID_CELLS, IS_BUYER
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse
 
@@ -70,14 +70,17 @@ def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings
 
 
 def _read(warehouse: Warehouse, cutoff: datetime.date, as_of: datetime.date, features: Sequence[str]) -> "pd.DataFrame":
-    # The SQL of the night's own features, run as of the cutoff; only the selected columns are computed.
+    # The features come from the SQL of the night's own features, run as of the cutoff. DuckDB computes only the columns
+    # that are selected.
     buyers = (
         f"SELECT customer_id, {', '.join(features)}, {GRID_PLACE}"
-        f" FROM ({FEATURES_SQL.read_text(encoding='utf-8')}) AS features WHERE frequency > 0"
+        f" FROM ({FEATURES_SQL.read_text(encoding='utf-8')}) AS features WHERE {IS_BUYER}"
     )
     sample = sampled(buyers, warehouse.most_customers)
     with (
         warehouse.get_connection() as connection,
-        connection.temporary(sample, {"as_of": cutoff, "names": list(GRID_CELLS)}) as known,
+        connection.temporary(sample, {"as_of": cutoff, "names": list(GRID_CELLS)}) as features_at_cutoff,
     ):
-        return connection.execute(OUTCOMES_SQL, {"cutoff": cutoff, "as_of": as_of, "known": known}).df()
+        return connection.execute(
+            OUTCOMES_SQL, {"cutoff": cutoff, "as_of": as_of, "features_at_cutoff": features_at_cutoff}
+        ).df()

@@ -90,7 +90,7 @@ VALUE_WINDOW = Table(
         Rule(
             "tested_or_why_not",
             "There are either figures or a reason why there are none.",
-            "SELECT * FROM {batch} WHERE (customers IS NULL) = (untested_because IS NULL)",
+            "SELECT customers, untested_because FROM {batch} WHERE (customers IS NULL) = (untested_because IS NULL)",
         ),
         Rule(
             "revenue_conserved",

@@ -1,7 +1,7 @@
--- One row per customer with a purchase before the cutoff: what was `known` then, and their orders and revenue in the
--- window from the cutoff to the night.
+-- One row per customer who bought before the cutoff: their features at the cutoff, and their orders and revenue in
+-- [cutoff, as_of).
 WITH
--- One row per order. As in rfm_features.sql, an order that only returns goods is no purchase.
+-- One row per order. As in rfm_features.sql, an order that only returns goods is not a purchase.
 orders AS (
     SELECT
         customer_id,
@@ -21,8 +21,12 @@ outcomes AS (
     FROM orders
     GROUP BY customer_id
 )
-SELECT known.* EXCLUDE (customer_id), coalesce(outcomes.orders, 0) AS orders, coalesce(outcomes.revenue, 0) AS revenue
-FROM {known} AS known
+SELECT
+    -- The settings decide which features these are.
+    features_at_cutoff.* EXCLUDE (customer_id),
+    coalesce(outcomes.orders, 0) AS orders,
+    coalesce(outcomes.revenue, 0) AS revenue
+FROM {features_at_cutoff} AS features_at_cutoff
 LEFT JOIN outcomes USING (customer_id)
--- A fixed order, since the bootstrap draws customers by position.
+-- The order is fixed because the bootstrap draws customers by position.
 ORDER BY customer_id

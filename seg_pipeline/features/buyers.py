@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import IS_BUYER, RFM_FEATURES
 from seg_pipeline.warehouse import Parameters, Warehouse
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def read_buyers(
     Returns:
         A row per customer, in the order of customer_id.
     """
-    buyers = f"SELECT customer_id, {', '.join(columns)} FROM {RFM_FEATURES.name} WHERE as_of = $as_of AND frequency > 0"
+    buyers = f"SELECT customer_id, {', '.join(columns)} FROM {RFM_FEATURES.name} WHERE as_of = $as_of AND {IS_BUYER}"
     with warehouse.get_connection() as connection:
         return connection.execute(
             f"SELECT * EXCLUDE (customer_id) FROM ({sampled(buyers, warehouse.most_customers)}) AS buyers"

@@ -23,6 +23,8 @@ RULES = Path(__file__).parent / "rules"
 # The segment of customers without a purchase.
 NO_PURCHASES = "No purchases"
 NO_PURCHASES_ID = 0
+# The condition, in SQL, that a row of rfm_features is a buyer: a customer with at least one purchase order.
+IS_BUYER = "frequency > 0"
 
 # The public R x F grid: the cells (r_score, f_score) that each name covers. rfm_features.sql has the same grid in SQL,
 # and a test compares the two.
@@ -114,8 +116,9 @@ RFM_FEATURES = Table(
         Rule(
             "money_conserved",
             "The customers' monetary adds up exactly to the clean lines before the night.",
-            "SELECT * FROM (SELECT (SELECT sum(monetary) FROM {batch}) AS of_customers, (SELECT sum(amount) FROM"
-            " prepared.clean_orders WHERE ordered_at < :as_of) AS of_lines) WHERE of_customers != of_lines",
+            "SELECT of_customers, of_lines FROM (SELECT (SELECT sum(monetary) FROM {batch}) AS of_customers, (SELECT"
+            " sum(amount) FROM prepared.clean_orders WHERE ordered_at < :as_of) AS of_lines)"
+            " WHERE of_customers IS DISTINCT FROM of_lines",
         ),
         Rule(
             "prices_as_before",
@@ -126,7 +129,7 @@ RFM_FEATURES = Table(
         Rule(
             "buyers_complete",
             "Every customer with a purchase has a recency, a tenure and three scores.",
-            "SELECT customer_id FROM {batch} WHERE frequency > 0 AND (recency_days IS NULL OR tenure_days IS NULL"
+            f"SELECT customer_id FROM {{batch}} WHERE {IS_BUYER} AND (recency_days IS NULL OR tenure_days IS NULL"
             " OR r_score IS NULL OR f_score IS NULL OR m_score IS NULL)",
         ),
         Rule(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import IS_BUYER, RFM_FEATURES
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.warehouse import Connection, Warehouse
 
@@ -60,7 +60,7 @@ def training_summary(connection: Connection, transforms: "pd.DataFrame", as_of: 
     for feature, fill in zip(transforms["feature"], transforms["fill"], strict=True):
         [deciles] = connection.execute(
             f"SELECT quantile_disc(coalesce(CAST({feature} AS DOUBLE), $fill), {DECILES}) FROM {RFM_FEATURES.name}"
-            " WHERE as_of = $as_of AND frequency > 0",
+            f" WHERE as_of = $as_of AND {IS_BUYER}",
             {"as_of": as_of, "fill": float(fill)},
         ).fetchall()[0]
         cuts = sorted(set(deciles))
@@ -90,7 +90,7 @@ def _shares(connection: Connection, feature: str, fill: float, cuts: list[float]
     value = f"coalesce(CAST({feature} AS DOUBLE), $fill)"
     up_to = ", ".join(f"count(*) FILTER ({value} <= {cut!r})" for cut in cuts)
     counts = connection.execute(
-        f"SELECT {up_to}, count(*) FROM {RFM_FEATURES.name} WHERE as_of = $as_of AND frequency > 0",
+        f"SELECT {up_to}, count(*) FROM {RFM_FEATURES.name} WHERE as_of = $as_of AND {IS_BUYER}",
         {"as_of": as_of, "fill": float(fill)},
     ).fetchall()[0]
     return [(count - before) / max(counts[-1], 1) for before, count in pairwise((0, *counts))]

@@ -17,8 +17,8 @@ from seg_pipeline.models.coreset import FloatArray, IntArray
 if TYPE_CHECKING:
     import pandas as pd
 
-# Takes the name of a feature and returns the night's cut points (4,) that divide its buyers into fifths.
-Fifths = Callable[[str], FloatArray]
+# Takes the name of a feature and returns its cut points (4,), which divide the night's buyers into fifths.
+QuintileLookup = Callable[[str], FloatArray]
 
 
 def _no_distances() -> FloatArray:
@@ -68,11 +68,11 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Variations:
-    """The changes to try on a customer, one feature at a time.
+class FeatureChanges:
+    """The changes of one feature that may move a customer to another cluster.
 
     Attributes:
-        values: The values to try for each feature.
+        values: Maps each feature that decides the cluster to the values to try (values,).
         complete: Takes rows with a changed feature and returns them with the columns that follow from it.
     """
 

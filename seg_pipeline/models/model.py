@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from seg_pipeline.features.transforms import apply_transforms, invert_transforms
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, group_means
-from seg_pipeline.models.explanation import Comparison, Fifths, Variations
+from seg_pipeline.models.explanation import Comparison, FeatureChanges, QuintileLookup
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,12 +128,18 @@ class Algorithm(Protocol):
         """Returns the model with its cells labelled by the numbers that `predict` gives."""
         ...
 
-    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+    def explain(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
         """Explains why `predict` puts one customer's point (1, features) where it does."""
         ...
 
-    def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
-        """Returns the changes to try on a customer that may move them to another cluster."""
+    def changes_to_try(self, transforms: pd.DataFrame, coreset: Coreset, quintiles: QuintileLookup) -> FeatureChanges:
+        """Returns the changes that may move a customer to another cluster.
+
+        Args:
+            transforms: The rows of feature_transforms.
+            coreset: The coreset that the model was fitted on.
+            quintiles: Returns the night's cut points of a feature.
+        """
         ...
 
 
@@ -224,10 +230,10 @@ class Clustering:
         """Returns the model as it is."""
         return model
 
-    def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
+    def changes_to_try(self, transforms: pd.DataFrame, coreset: Coreset, quintiles: QuintileLookup) -> FeatureChanges:
         """Returns the values of the modelling features at the cells, and evenly spaced values between them."""
         cells = invert_transforms(coreset.points, transforms)
-        return Variations(
+        return FeatureChanges(
             {
                 str(name): np.append(values, np.linspace(values.min(), values.max(), EVEN_VALUES))
                 for name, values in cells.items()
@@ -270,7 +276,7 @@ class NearestCenter(Clustering):
         """Returns the nearest centre by each model."""
         return [nearest_centers(points, model.centers) for model in models]
 
-    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+    def explain(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
         """Compares the distances to the centres, which decide."""
         distances = center_distances(model, point)
         return Comparison(
@@ -300,7 +306,7 @@ class NearestCell(Clustering):
         nearest_cell = cKDTree(coreset.points).query(points)[1]
         return [model.cell_labels[nearest_cell] for model in models]
 
-    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+    def explain(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
         """Compares the distances to the nearest cell of each cluster, which decide, beside those to the centres."""
         from scipy.spatial.distance import cdist
 

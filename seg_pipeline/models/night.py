@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
-from seg_pipeline.features.tables import FEATURE_TRANSFORMS, GRID_CELLS, RFM_FEATURES
+from seg_pipeline.features.tables import FEATURE_TRANSFORMS, GRID_CELLS, IS_BUYER, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, summarise
 from seg_pipeline.warehouse import Connection, Warehouse
@@ -65,7 +65,7 @@ def recount(
     with connection.apply_in_batches(
         partial(_sums, sample.points, transforms),
         f"SELECT {', '.join(transforms['feature'])}, {GRID_PLACE} FROM {RFM_FEATURES.name}"
-        " WHERE as_of = $as_of AND frequency > 0",
+        f" WHERE as_of = $as_of AND {IS_BUYER}",
         {"as_of": as_of, "names": list(GRID_CELLS)},
         types,
     ) as parts:

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from seg_pipeline.features.tables import GRID_CELLS
+from seg_pipeline.features.tables import GRID_CELLS, IS_BUYER
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.tables import AS_OF, Column, Rule, Table, count, day, flag, number, share, text
 
@@ -32,8 +32,9 @@ CORESET = Table(
         Rule(
             "buyers_conserved",
             "Every customer with a purchase is in exactly one cell.",
-            "SELECT * FROM (SELECT (SELECT sum(customers) FROM {batch}) AS in_cells, (SELECT count(*) FROM"
-            " features.rfm_features WHERE as_of = :as_of AND frequency > 0) AS buyers) WHERE in_cells != buyers",
+            "SELECT in_cells, buyers FROM (SELECT (SELECT sum(customers) FROM {batch}) AS in_cells, (SELECT count(*)"
+            f" FROM features.rfm_features WHERE as_of = :as_of AND {IS_BUYER}) AS buyers)"
+            " WHERE in_cells IS DISTINCT FROM buyers",
         ),
     ),
 )

@@ -1,4 +1,4 @@
--- The lines without a reason to reject them.
+-- One row per line that there is no reason to reject.
 SELECT * EXCLUDE (line, reason)
 FROM {parsed_lines}
 WHERE reason IS NULL

@@ -1,6 +1,6 @@
--- Gives purchases and the returns that cancel them a reason. Both have the same customer, product, price and number of
--- units, and the return is later. A return cancels the newest purchase that is still open, as a closing bracket closes
--- the last open one.
+-- Sets the reason for rejecting purchases and the returns that cancel them. Both have the same customer, product, price
+-- and number of units, and the return is later. A return cancels the newest purchase that is still open, as a closing
+-- bracket closes the last open one.
 UPDATE {parsed_lines}
 SET reason = matched.reason
 FROM (

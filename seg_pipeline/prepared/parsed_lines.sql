@@ -14,7 +14,7 @@ trimmed AS (
         nullif(trim(order_id), '') AS order_text,
         -- Most ids consist of digits only, and skip the costly checks that other ids need.
         regexp_full_match(customer_id, '[0-9]+') AS has_plain_id,
-        -- A trailing tab must not make a different id. DuckDB form: without $blanks, trim removes blanks but no tabs.
+        -- A trailing tab must not make a different id. Without $blanks, DuckDB's trim keeps tabs.
         CASE WHEN has_plain_id THEN customer_id ELSE trim(customer_id, $blanks) END AS customer_text,
         -- The shop's local time is used as written; a time zone at the end is dropped.
         regexp_replace(trim(ordered_at), $offset, '\1') AS date_text,
@@ -62,7 +62,7 @@ parsed AS (
                 THEN regexp_replace(customer_text, $spreadsheet_id, '\1')
             ELSE customer_text
         END AS customer_text,
-        -- DuckDB form: try_strptime with a list of formats.
+        -- Only DuckDB's try_strptime takes a list of formats.
         CASE
             WHEN $is_iso THEN try_cast(date_text AS TIMESTAMP)
             -- 2024111 could be 1 November or 11 January.
@@ -94,7 +94,7 @@ valued AS (
     FROM parsed
 ),
 -- Only lines with an order id can be duplicates. There are few, so only lines whose hash occurs twice are compared
--- exactly. DuckDB form: hash.
+-- exactly.
 suspects AS (
     SELECT
         hash(

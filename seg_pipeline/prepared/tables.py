@@ -30,7 +30,7 @@ REASONS = {
 
 # Names what is wrong most often if too many lines are rejected.
 COMMONEST_REASON = (
-    f"SELECT * FROM ({(RULES / 'commonest_reason.sql').read_text(encoding='utf-8')})"
+    f"SELECT reason, lines, first_line FROM ({(RULES / 'commonest_reason.sql').read_text(encoding='utf-8')})"
     " WHERE (SELECT count(*) FROM raw.raw_orders) - (SELECT count(*) FROM {batch})"
 )
 
@@ -65,7 +65,8 @@ CLEAN_ORDERS = Table(
         Rule(
             "returns_negative",
             "The amount of a return is not positive, and the amount of a purchase is not negative.",
-            "SELECT * FROM {batch} WHERE (is_return AND amount > 0) OR (NOT is_return AND amount < 0)",
+            "SELECT source_file, source_row, is_return, amount FROM {batch}"
+            " WHERE (is_return AND amount > 0) OR (NOT is_return AND amount < 0)",
         ),
         Rule(
             "rejected_share_bearable",

@@ -1,5 +1,5 @@
 -- The lines that new, changed and dropped files can change: the lines of new files, and all lines of the orders and
--- customers that occur in these files. The ids of raw and rejected lines are already written as after cleaning.
+-- customers that occur in these files. The ids of raw and rejected lines have already been cleaned.
 WITH
 touched_ids AS (
     SELECT order_text, customer_text

@@ -1,4 +1,5 @@
--- The profiles of the night's segments, `profiled`, with their names and rules from the champion's segments, `numbered`.
+-- One row per segment of the night: its profile, from `profiled`, and its name and rule, from the champion's segments
+-- (`numbered`).
 SELECT
     $as_of AS as_of,
     profiled.*,

@@ -1,5 +1,5 @@
--- Counts customers by their segment on an earlier night and on this one; -1 stands for those who were or are not
--- customers.
+-- Counts customers by their segment on an earlier night and on this one. Those who were not customers on one of the two
+-- nights have segment -1 on it.
 SELECT
     $as_of AS as_of,
     $from_as_of AS from_as_of,

@@ -1,4 +1,4 @@
--- Every customer whose segment has changed since the earlier night, or who was not a customer then.
+-- One row per customer whose segment has changed since the earlier night, or who was not a customer then (segment -1).
 SELECT
     $as_of AS as_of,
     customer_id,

@@ -127,14 +127,16 @@ SEGMENT_PROFILES = Table(
         Rule(
             "customers_add_up",
             "The segments' customers add up to the assignments.",
-            "SELECT * FROM (SELECT (SELECT sum(customers) FROM {batch}) AS profiled, (SELECT count(*) FROM"
-            " segments.segment_assignments WHERE as_of = :as_of) AS assigned) WHERE profiled != assigned",
+            "SELECT profiled, assigned FROM (SELECT (SELECT sum(customers) FROM {batch}) AS profiled, (SELECT count(*)"
+            " FROM segments.segment_assignments WHERE as_of = :as_of) AS assigned)"
+            " WHERE profiled IS DISTINCT FROM assigned",
         ),
         Rule(
             "revenue_adds_up",
             "The segments' revenue adds up exactly to the customers' monetary.",
-            "SELECT * FROM (SELECT (SELECT sum(revenue) FROM {batch}) AS profiled, (SELECT sum(monetary) FROM"
-            " features.rfm_features WHERE as_of = :as_of) AS monetary) WHERE profiled != monetary",
+            "SELECT profiled, monetary FROM (SELECT (SELECT sum(revenue) FROM {batch}) AS profiled, (SELECT"
+            " sum(monetary) FROM features.rfm_features WHERE as_of = :as_of) AS monetary)"
+            " WHERE profiled IS DISTINCT FROM monetary",
         ),
         Rule(
             "shares_as_when_fitted",

@@ -1,4 +1,4 @@
--- The raw lines of one customer: whether each counts, and why it was rejected.
+-- The raw lines of one customer, each with whether it counts and, if it was rejected, the reason.
 WITH
 lines AS (
     SELECT
@@ -13,9 +13,9 @@ lines AS (
     SELECT
         source_file,
         source_row,
-        NULL,
+        NULL AS parsed_at,
         reason,
-        false
+        false AS counts
     FROM {customer_rejections}
 )
 SELECT raw_orders.*, lines.* EXCLUDE (source_file, source_row)

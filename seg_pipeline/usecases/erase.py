@@ -1,4 +1,4 @@
-"""Erases customers from every table, night and published file; files loaded later do not bring them back."""
+"""Erases customers: deletes their rows, rebuilds what was published, and rewrites the warehouse file."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,38 +20,48 @@ TABLES_AS_DELIVERED = (RAW_ORDERS.name, "prepared.rejected_orders")
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """The rows that were erased from each table, and whether the published night was built again."""
+    """What was erased.
 
+    Attributes:
+        customers: The ids of the customers, each once.
+        rows: How many of their rows were deleted, by table; tables that had none are missing.
+        republished: Whether a published night was rebuilt without them; if not, no night was published.
+    """
+
+    customers: list[str]
     rows: dict[str, int]
     republished: bool
 
 
 def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> Erasure:
-    """Erases customers from the warehouse and the published files, and keeps hashes of their ids for later loads.
-
-    Builds the published night again without them, deletes the sets published before it, and writes the warehouse file
-    again, so that its free pages hold nothing of them either.
+    """Erases customers from the warehouse and the published files.
 
     Args:
         settings: The settings that the published night was run with.
-        progress: Receives the progress of the run that builds the published night again.
-        customers: Customer ids as in clean_orders.
+        progress: Receives the progress of the run that rebuilds the published night.
+        customers: Customer ids as in clean_orders; repeated ids count once.
 
     Raises:
         SegPipelineError: The customers could not be erased; the message is one line.
     """
     check(settings)
+    distinct = list(dict.fromkeys(customers))
     warehouse = warehouse_of(settings)
     with warehouse.held():
         with warehouse.transaction() as connection:
-            rows = _delete(connection, customers)
+            rows = _delete(connection, distinct)
         republished = _republish(settings, progress)
+    # The free pages of the file still hold the deleted rows.
     warehouse.rewrite()
-    return Erasure(rows, republished)
+    return Erasure(distinct, rows, republished)
 
 
 def _delete(connection: Connection, customers: Sequence[str]) -> dict[str, int]:
-    """Deletes the customers' rows, and returns how many there were by table."""
+    """Deletes the customers' rows and keeps hashes of their ids, by which later loads leave their lines out.
+
+    Returns:
+        The number of rows deleted, by table.
+    """
     for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
         connection.create(table, or_replace=False)
     ids = {"ids": list(customers), **CUSTOMER_ID}
@@ -74,7 +84,7 @@ def _delete(connection: Connection, customers: Sequence[str]) -> dict[str, int]:
 
 
 def _republish(settings: Settings, progress: Progress) -> bool:
-    """Builds the published night again and deletes all other sets; returns whether a night was published."""
+    """Rebuilds the published night and deletes all other published sets; returns whether a night was published."""
     folder = settings.output.path
     as_of = published_as_of(folder)
     if as_of is None:

@@ -368,7 +368,7 @@ def _with_reasons(
         row: The buyer's row of rfm_features.
         as_of: The night.
     """
-    comparison = champion.scorer.compare(row)
+    comparison = champion.scorer.explain(row)
     cluster_distances = _cluster_distances(champion, comparison)
     return replace(
         decision,

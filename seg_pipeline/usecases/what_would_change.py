@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import IS_BUYER, RFM_FEATURES
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.coreset import FloatArray, IntArray
 from seg_pipeline.warehouse import Warehouse
@@ -51,25 +51,23 @@ def changes_of(warehouse: Warehouse, champion: Champion, row: "pd.DataFrame", as
         as_of: The night.
     """
 
-    def fifths(feature: str) -> FloatArray:
+    def quintiles(feature: str) -> FloatArray:
         cuts = warehouse.value(
             f"SELECT quantile_disc({feature}, [0.2, 0.4, 0.6, 0.8]) FROM {RFM_FEATURES.name}"
-            " WHERE as_of = $as_of AND frequency > 0",
+            f" WHERE as_of = $as_of AND {IS_BUYER}",
             {"as_of": as_of},
         )
         return np.array(cuts, dtype=np.float64)
 
-    variations = champion.scorer.variations(fifths)
+    to_try = champion.scorer.changes_to_try(quintiles)
     transforms = champion.scorer.transforms
     fills = dict(zip(transforms["feature"], transforms["fill"], strict=True))
     names = dict(zip(champion.segments["segment_id"], champion.segments["segment_name"], strict=True))
     changes = []
-    for name, values in variations.values.items():
+    for name, values in to_try.values.items():
         value = number_of(row, name)
         now = fills[name] if value is None else value
-        change = _nearest_change(
-            row, name, now, values, lambda rows: segment_ids_of(champion, variations.complete(rows))
-        )
+        change = _nearest_change(row, name, now, values, lambda rows: segment_ids_of(champion, to_try.complete(rows)))
         to, segment_id = change or (None, None)
         changes.append(Change(name, now, to, segment_id, None if segment_id is None else names[segment_id]))
     return changes

@@ -1,6 +1,6 @@
--- Segmentations that are in this table or in value_test, but not in both.
-SELECT algorithm, k
-FROM (SELECT DISTINCT algorithm, k, 1 AS here FROM {batch}) AS by_segment
-FULL JOIN (SELECT algorithm, k, 1 AS tested FROM evaluation.value_test WHERE as_of = :as_of) AS whole
+-- Segmentations that are in value_by_segment or in value_test, but not in both.
+SELECT algorithm, k, in_value_by_segment, in_value_test
+FROM (SELECT DISTINCT algorithm, k, true AS in_value_by_segment FROM {batch}) AS by_segment
+FULL JOIN (SELECT algorithm, k, true AS in_value_test FROM evaluation.value_test WHERE as_of = :as_of) AS tested
     USING (algorithm, k)
-WHERE here IS NULL OR tested IS NULL
+WHERE in_value_by_segment IS NULL OR in_value_test IS NULL

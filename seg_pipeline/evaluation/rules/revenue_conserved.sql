@@ -1,18 +1,27 @@
--- The revenue of the window and that of its clean lines of earlier buyers, if they differ. A sample is not judged.
-WITH cutoff AS (SELECT min(cutoff) AS day FROM {batch}),
-window_lines AS (
-    SELECT sum(amount) AS of_lines
+-- The revenue of the window and the sum of the clean lines that it is made of, if they differ. Nothing if the window
+-- holds a sample of the customers, or was not tested (its revenue is NULL).
+WITH
+cutoff AS (
+    SELECT min(cutoff) AS day
+    FROM {batch}
+),
+earlier_buyers AS (
+    SELECT customer_id
+    FROM prepared.clean_orders
+    WHERE NOT is_return AND ordered_at < (SELECT day FROM cutoff)
+),
+clean_lines AS (
+    SELECT coalesce(sum(amount), 0) AS amount
     FROM prepared.clean_orders
     WHERE
-        ordered_at < :as_of
-        AND ordered_at >= (SELECT day FROM cutoff)
-        AND customer_id IN (
-            SELECT customer_id
-            FROM prepared.clean_orders
-            WHERE NOT is_return AND ordered_at < (SELECT day FROM cutoff)
-        )
+        ordered_at >= (SELECT day FROM cutoff)
+        AND ordered_at < :as_of
+        AND customer_id IN (SELECT customer_id FROM earlier_buyers)
 )
-SELECT revenue, of_lines
-FROM {batch}
-CROSS JOIN window_lines
-WHERE NOT sampled AND abs(revenue - of_lines) > 0.01
+SELECT value_window.revenue, clean_lines.amount AS amount_of_clean_lines
+FROM {batch} AS value_window
+CROSS JOIN clean_lines
+WHERE
+    NOT value_window.sampled
+    -- A cent, for rounding.
+    AND abs(value_window.revenue - clean_lines.amount) > 0.01

@@ -82,7 +82,7 @@ class GaussianMixtureAlgorithm(Clustering):
         """Returns the component of the highest posterior probability by each model."""
         return [self.posteriors(model, points).argmax(axis=1) for model in models]
 
-    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+    def explain(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
         """Compares the posterior probabilities, which decide, beside the distances to the centres."""
         probabilities = self.posteriors(model, point)[0]
         return Comparison(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from seg_pipeline.features.tables import GRID_CELLS
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
-from seg_pipeline.models.explanation import Comparison, Fifths, Variations
+from seg_pipeline.models.explanation import Comparison, FeatureChanges, QuintileLookup
 from seg_pipeline.models.model import ClusterModel, model_from_labels
 
 if TYPE_CHECKING:
@@ -67,16 +67,16 @@ class RFMGridAlgorithm:
 
         return replace(model, cell_labels=_places(pd.Series(_segments_of(coreset))))
 
-    def compare(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
+    def explain(self, model: ClusterModel, point: FloatArray, coreset: Coreset) -> Comparison:
         """Names the rule; nothing is compared."""
         return Comparison("its cell of the R x F grid, a rule on the scores")
 
-    def variations(self, transforms: pd.DataFrame, coreset: Coreset, fifths: Fifths) -> Variations:
+    def changes_to_try(self, transforms: pd.DataFrame, coreset: Coreset, quintiles: QuintileLookup) -> FeatureChanges:
         """Returns values of recency and frequency on both sides of the night's score limits.
 
         Those two features decide the grid segment.
         """
-        cuts = {name: fifths(name) for name in ("recency_days", "frequency")}
+        cuts = {name: quintiles(name) for name in ("recency_days", "frequency")}
         segment_of = {cell: name for name, cells in GRID_CELLS.items() for cell in cells}
 
         def with_segments(rows: pd.DataFrame) -> pd.DataFrame:
@@ -85,7 +85,7 @@ class RFMGridAlgorithm:
             scores = zip(5 - recency, 1 + frequency, strict=True)
             return rows.assign(rfm_segment=[segment_of[int(r), int(f)] for r, f in scores])
 
-        return Variations({name: np.append(values, values + 1) for name, values in cuts.items()}, with_segments)
+        return FeatureChanges({name: np.append(values, values + 1) for name, values in cuts.items()}, with_segments)
 
 
 def _segments_of(coreset: Coreset) -> npt.NDArray[np.str_]:

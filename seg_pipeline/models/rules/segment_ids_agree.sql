@@ -1,7 +1,7 @@
 -- Returns the newest champion if a segment id has two names or a name has two ids.
 WITH newest_segments AS (
     SELECT number, unnest(segments) AS segment
-    FROM (SELECT * FROM {batch} ORDER BY number DESC LIMIT 1)
+    FROM (SELECT number, segments FROM {batch} ORDER BY number DESC LIMIT 1)
 ),
 pairs AS (
     SELECT DISTINCT number, segment.segment_id, segment.segment_name

@@ -1,4 +1,4 @@
--- The most common reason for rejecting lines, with the first such line. No rows if nothing is rejected.
+-- The most common reason for rejecting lines, with the first such line. There is no row if nothing is rejected.
 SELECT
     reason,
     count(*) AS lines,

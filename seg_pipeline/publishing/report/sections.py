@@ -49,8 +49,8 @@ def at_a_glance(report: Report) -> Context:
     of_buyers = [segment["strategy"] for segment in report.bought if segment["strategy"]]
     return {
         "revenue": sum(segment["revenue"] for segment in report.segments),
-        "leader": next((segment for segment in report.bought if pd.notna(segment["revenue_share"])), None),
-        "favoured": max(of_buyers, key=lambda strategy: float(strategy["budget"]), default=None),
+        "top_revenue_segment": next((segment for segment in report.bought if pd.notna(segment["revenue_share"])), None),
+        "top_budget_strategy": max(of_buyers, key=lambda strategy: float(strategy["budget"]), default=None),
         "budget": sum(budgets),
     }
 

@@ -216,18 +216,18 @@ class Warehouse:
 
     def _open_for_run(self, warn: Warn) -> duckdb.DuckDBPyConnection:
         """Makes the file fit for a run and opens it. Only the process that has the lock may do so."""
-        self._shared.clear()
+        self._shared.delete_leftovers()
         deadline = time.monotonic() + self.wait_seconds
         while True:
             try:
                 return self._migrate(self._open(min(GRACE_SECONDS, self.wait_seconds)), warn)
             except BusyError as busy:
-                if self._shared.leave_to_readers(lambda: self._connect(read_only=True)):
+                if self._shared.replace_with_copy(lambda: self._connect(read_only=True)):
                     warn(
                         f"warehouse {self.database}: {busy.holder} has it open to read, and keeps the file as it is"
                         " now; the run goes on with a copy in its place"
                     )
-                elif writers_file := self._shared.leave_to_writer():
+                elif writers_file := self._shared.fork_from_writer():
                     warn(
                         f"warehouse {self.database}: {busy.holder} has it open to write, and keeps it as {writers_file}"
                         "; the run goes on with a copy in its place"

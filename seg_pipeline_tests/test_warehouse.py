@@ -248,10 +248,10 @@ def test_an_interrupt_during_a_check_is_no_failed_check(empty_warehouse):
 
     expected = [ExpectColumnValuesToBeBetween(column="a", min_value=0)]
     with empty_warehouse.get_connection() as connection:
-        assert validate(connection, "SELECT 1 AS a", expected, examples=1)[0].success
+        assert validate(connection, "SELECT 1 AS a", expected, max_examples=1)[0].success
         interrupted_soon()
         with pytest.raises(KeyboardInterrupt):
-            validate(connection, "SELECT range AS a FROM range(100_000_000_000)", expected, examples=1)
+            validate(connection, "SELECT range AS a FROM range(100_000_000_000)", expected, max_examples=1)
 
 
 # An analyst has the file open.

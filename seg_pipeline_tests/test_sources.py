@@ -16,7 +16,8 @@ from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.sources import find_files
-from seg_pipeline.raw.sources.places import PLACES, Disk, ObjectStorage, place_of
+from seg_pipeline.raw.sources.object_storage import ObjectStorage
+from seg_pipeline.raw.sources.places import PLACES, Disk, place_of
 from seg_pipeline.settings import SourceSettings
 from seg_pipeline.warehouse import Warehouse
 

@@ -24,7 +24,7 @@ from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import versions
 from seg_pipeline.warehouse.connection import Connection, Parameters, literal, quoted
 from seg_pipeline.warehouse.duckdb_errors import BusyError, DamagedError, first_line, translate_errors
-from seg_pipeline.warehouse.sharing import SharedFile, sync_folder
+from seg_pipeline.warehouse.sharing import SharedFile, sync_folder, wal_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -249,11 +249,11 @@ class Warehouse:
     def _set_aside(self) -> Path:
         """Moves a damaged file away, then its write-ahead log (DuckDB ignores a log whose file is missing)."""
         aside = self._damaged_name()
-        log = Path(f"{self._file}.wal")
+        log = wal_of(self._file)
         try:
             self._file.rename(aside)
             if log.exists():
-                log.rename(f"{aside}.wal")
+                log.rename(wal_of(aside))
         except OSError as error:
             raise MachineError(
                 f"warehouse {self.database} is damaged and cannot be set aside: {error.strerror}"

@@ -55,7 +55,7 @@ class SharedFile:
                 if database != self.file and not database.exists():
                     companion.unlink()
             # The first file that was left to a writer keeps its log here; only its writer can finish it.
-            if _wal_of(self.path).exists():
+            if wal_of(self.path).exists():
                 return
             for database in self._files_with_suffix(NUMBER_SUFFIX):
                 if database != self.file:
@@ -98,7 +98,7 @@ class SharedFile:
         Raises:
             MachineError: The file cannot be replaced with a copy.
         """
-        state = _state_of(self.file, _wal_of(self.file))
+        state = _state_of(self.file, wal_of(self.file))
         if any(time.time_ns() - modified_ns < QUIET_SECONDS * 1e9 for _, modified_ns in state):
             return None
         old, new = self._next_numbered_paths()
@@ -128,15 +128,15 @@ class SharedFile:
         Returns:
             Whether they are still in that state; if not, or after an error, the copies are deleted.
         """
-        new_log = _wal_of(new)
+        new_log = wal_of(new)
         with _deleted_on_error(self._temporary, new_log):
             # DuckDB would replay a log that is already there into the copy.
             new_log.unlink(missing_ok=True)
             _copy_file(self.file, self._temporary)
             # The writer deletes its log at a checkpoint. The comparison of states detects that.
             with suppress(FileNotFoundError):
-                _copy_file(_wal_of(self.file), new_log)
-            if _state_of(self.file, _wal_of(self.file)) == state:
+                _copy_file(wal_of(self.file), new_log)
+            if _state_of(self.file, wal_of(self.file)) == state:
                 return True
         _delete(self._temporary, new_log)
         return False
@@ -147,7 +147,7 @@ class SharedFile:
         Until the link takes its place, the warehouse path leads to the old file. If the process is killed before that,
         the numbered files hold nothing that the old file does not, and `delete_leftovers` deletes them.
         """
-        _record_handover(new, _state_of(self._temporary, _wal_of(new)))
+        _record_handover(new, _state_of(self._temporary, wal_of(new)))
         os.replace(self._temporary, new)
         if old != self.file:
             os.link(self.file, old)
@@ -166,9 +166,9 @@ class SharedFile:
         with database.open("r+b") as opened, suppress(BlockingIOError):
             fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
             is_current_file = self.file.exists() and database.samefile(self.file)
-            if is_current_file or _handover_of(database) == _state_of(database, _wal_of(database)):
+            if is_current_file or _handover_of(database) == _state_of(database, wal_of(database)):
                 # In this order, because a log or a record without a database is deleted by the next run.
-                _delete(database, _wal_of(database), _handover_path(database))
+                _delete(database, wal_of(database), _handover_path(database))
 
     def _numbered(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")
@@ -200,7 +200,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _wal_of(database: Path) -> Path:
+def wal_of(database: Path) -> Path:
     """Returns the path of the write-ahead log of a database."""
     return Path(f"{database}.wal")
 

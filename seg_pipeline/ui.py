@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from seg_pipeline.quality.suites import Outcome, in_words
+from seg_pipeline.quality.evaluation import Outcome
 from seg_pipeline.tables import Column, Severity, Table
 from seg_pipeline.warehouse import Warehouse
 
@@ -146,20 +146,20 @@ def picture(draw: "Callable[[], Figure]", title: str) -> dg.MarkdownMetadataValu
 
 
 def check_result(outcome: Outcome, key: dg.AssetKey) -> dg.AssetCheckResult:
-    """Returns the result of a check, with counts and examples of the rows that broke it."""
-    severity = dg.AssetCheckSeverity.ERROR if outcome.expected.severity == "critical" else dg.AssetCheckSeverity.WARN
-    details: dict[str, Any] = {"broken": outcome.broken, "examples": outcome.examples, "error": outcome.error}
+    """Returns the result of a check, with the number of violations and examples of them."""
+    severity = dg.AssetCheckSeverity.ERROR if outcome.check.severity == "critical" else dg.AssetCheckSeverity.WARN
+    details: dict[str, Any] = {"violations": outcome.violations, "examples": outcome.examples, "error": outcome.error}
     return dg.AssetCheckResult(
         asset_key=key,
-        check_name=outcome.expected.name,
+        check_name=outcome.check.name,
         passed=outcome.passed,
         severity=severity,
-        description=in_words(outcome),
+        description=outcome.message,
         # Empty details are left out, because Dagster plots every number.
         metadata={
-            "rows": outcome.rows,
+            "rows": outcome.rows_checked,
             **{name: value for name, value in details.items() if value},
-            **({} if outcome.passed else {"what_next": WHAT_NEXT[outcome.expected.severity]}),
+            **({} if outcome.passed else {"what_next": WHAT_NEXT[outcome.check.severity]}),
         },
     )
 

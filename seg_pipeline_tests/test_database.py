@@ -16,7 +16,7 @@ from seg_pipeline.errors import DataError, MachineError, SegPipelineError, Usage
 from seg_pipeline.raw.sources import Pull, postgresql
 from seg_pipeline.raw.sources.postgresql import header, pull
 from seg_pipeline.raw.tables import RAW_ORDERS
-from seg_pipeline.settings import SOURCE_DATABASE
+from seg_pipeline.settings import SOURCE_DATABASE_VARIABLE
 from seg_pipeline.warehouse import Connection, Relation
 from seg_pipeline_tests.postgres import OWNER, execute
 
@@ -379,7 +379,7 @@ def at(address):
 
 CASES = {
     **{
-        name: (at(address), kind, f"{SOURCE_DATABASE}: no connection to the database: {reason}")
+        name: (at(address), kind, f"{SOURCE_DATABASE_VARIABLE}: no connection to the database: {reason}")
         for name, (address, kind, reason) in CONNECTING.items()
     },
     **READING,

@@ -68,8 +68,8 @@ def ask(address, method, data=None):
 @pytest.fixture
 def connection():
     with duckdb.connect() as connection:
-        STORAGE.prepare(connection)
-        STORAGE.prepare(connection)
+        STORAGE.register_with(connection)
+        STORAGE.register_with(connection)
         yield connection
 
 
@@ -139,7 +139,7 @@ def read_all(connection, name):
 def test_an_object_that_is_not_there_is_one_line(storage, connection, name):
     for work in read_all(connection, name):
         with pytest.raises(DataError, match=f"^{name}: no such object in this object storage$") as caught:
-            STORAGE.attempt(name, work)
+            STORAGE.translate_errors_of(name, work)
         assert without_secrets(caught.value)
 
 
@@ -149,7 +149,7 @@ def test_refused_credentials_are_one_line_without_them(storage, connection):
     try:
         for work in [*read_all(connection, str(path)), lambda: list(STORAGE.path("s3://shop/refused").rglob("*"))]:
             with pytest.raises(UsageError, match="does not accept the credentials of the environment") as caught:
-                STORAGE.attempt(str(path), work)
+                STORAGE.translate_errors_of(str(path), work)
             assert without_secrets(caught.value)
     finally:
         ask(f"{storage}/moto-api/reset-auth", "POST", b"inf")
@@ -160,7 +160,7 @@ def test_a_storage_that_does_not_answer_is_one_line(storage):
         from seg_pipeline.raw.sources.object_storage import ObjectStorage
         storage = ObjectStorage()
         try:
-            storage.attempt("s3://shop/a.csv", lambda: storage.path("s3://shop/a.csv").open("rb").read())
+            storage.translate_errors_of("s3://shop/a.csv", lambda: storage.path("s3://shop/a.csv").open("rb").read())
         except Exception as error:
             print(type(error).__name__, error)"""
     environment = {**os.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
@@ -175,7 +175,9 @@ def test_what_a_file_holds_is_told_by_duckdb_as_for_files(storage, connection):
     path = put("s3://shop/broken/a.csv", b"a,b\n1,2\n\xff\xfe,2\n")
 
     with pytest.raises(duckdb.InvalidInputException, match=r"s3://shop/broken/a\.csv"):
-        STORAGE.attempt(str(path), lambda: connection.execute(READ, {"files": [str(path)], "how": "none"}).fetchall())
+        STORAGE.translate_errors_of(
+            str(path), lambda: connection.execute(READ, {"files": [str(path)], "how": "none"}).fetchall()
+        )
 
 
 def test_without_the_extra_the_error_says_how_to_install_it(monkeypatch):

@@ -14,13 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 import pandas as pd
 import pytest
+from pydantic import SecretStr
 
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.publishing.sets import damaged_files, publish, published_as_of
 from seg_pipeline.publishing.tables import PUBLISHED_TABLES
 from seg_pipeline.publishing.views import VIEWS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_MOVES
-from seg_pipeline.settings import OUTPUT_HASH_KEY, OutputSettings, flattened, load_settings, output_hash_key
+from seg_pipeline.settings import OUTPUT_HASH_KEY_VARIABLE, OutputSettings, flattened, load_settings, output_hash_key
 from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Warehouse
 
@@ -57,7 +58,7 @@ def warehouse_with(tmp_path, as_of, customers, **options):
 
 
 def published(warehouse, out, *tables, as_of=AS_OF, hash_key=None):
-    folder, _ = publish(warehouse, tables or [LIST], {}, as_of, "model", out, hash_key)
+    folder, _ = publish(warehouse, tables or [LIST], {}, as_of, "model", out, SecretStr(hash_key) if hash_key else None)
     return folder
 
 
@@ -413,7 +414,7 @@ def test_a_hash_is_the_same_every_night_and_in_every_table_and_another_under_ano
 
 @pytest.fixture
 def hash_key(monkeypatch):
-    monkeypatch.setenv(OUTPUT_HASH_KEY, KEY)
+    monkeypatch.setenv(OUTPUT_HASH_KEY_VARIABLE, KEY)
     return KEY
 
 
@@ -454,9 +455,9 @@ def test_the_report_of_a_run_with_plain_ids_shows_no_customer_either(shop_run):
 def test_hashing_without_a_key_or_with_a_short_one_is_one_line_before_anything_is_done(
     run_pipeline, shop, tmp_path, monkeypatch, capsys, key, said
 ):
-    monkeypatch.delenv(OUTPUT_HASH_KEY, raising=False)
+    monkeypatch.delenv(OUTPUT_HASH_KEY_VARIABLE, raising=False)
     if key is not None:
-        monkeypatch.setenv(OUTPUT_HASH_KEY, key)
+        monkeypatch.setenv(OUTPUT_HASH_KEY_VARIABLE, key)
 
     run = run_pipeline(tmp_path, shop, "--set", "output.customer_ids=hashed")
 
@@ -473,12 +474,12 @@ def test_hashing_without_a_key_or_with_a_short_one_is_one_line_before_anything_i
 def test_the_key_is_no_setting_and_is_not_asked_for_where_ids_stay_plain(monkeypatch, hash_key):
     settings = load_settings(["output.customer_ids=hashed"])
 
-    assert output_hash_key(settings.output) == hash_key
+    assert output_hash_key(settings.output) == SecretStr(hash_key)
     assert hash_key not in repr(settings) + str(flattened(settings))
     with pytest.raises(UsageError, match=r"^output\.hash_key: no such setting") as failure:
         load_settings([f"output.hash_key={hash_key}"])
     assert hash_key not in str(failure.value)
-    monkeypatch.delenv(OUTPUT_HASH_KEY)
+    monkeypatch.delenv(OUTPUT_HASH_KEY_VARIABLE)
     assert output_hash_key(OutputSettings()) is None
 
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from seg_pipeline.models.tables import CHAMPIONS
-from seg_pipeline.quality.suites import evaluate, in_words, suite_of
+from seg_pipeline.quality.evaluation import evaluate
+from seg_pipeline.quality.suites import PLACEHOLDER, query_of, suite_of
 from seg_pipeline.settings import load_settings
 from seg_pipeline.tables import Column, Rule, Table
 from seg_pipeline.ui import WHAT_NEXT
@@ -37,16 +38,17 @@ TABLE = Table(
 )  # fmt: skip
 
 
-def outcomes(tmp_path, rows, table=TABLE, as_of=NIGHT):
-    """Name of each expectation that fails -> what it says, on rows (customer_id, score, note)."""
+def failures(tmp_path, rows, table=TABLE, as_of=NIGHT):
+    """Returns the message of each check that fails on rows (customer_id, score, note), by its name."""
     warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
     frame = pd.DataFrame(rows, columns=["customer_id", "score", "note"])
     warehouse.replace_night(TABLE, frame, as_of)
-    return {one.expected.name: in_words(one) for one in evaluate(warehouse, table, SETTINGS, NIGHT) if not one.passed}
+    outcomes = evaluate(warehouse, table, SETTINGS, NIGHT)
+    return {outcome.check.name: outcome.message for outcome in outcomes if not outcome.passed}
 
 
 def test_good_rows_pass_every_expectation(tmp_path):
-    assert outcomes(tmp_path, [("a", 1, "bad"), ("b", 5, None)]) == {}
+    assert failures(tmp_path, [("a", 1, "bad"), ("b", 5, None)]) == {}
 
 
 def test_each_fault_is_named_with_its_count_and_an_example(tmp_path):
@@ -59,33 +61,34 @@ def test_each_fault_is_named_with_its_count_and_an_example(tmp_path):
         ("f", 3, "ugly"),
     ]
 
-    found = outcomes(tmp_path, [*rows, ("g", 4, "bad")])
+    found = failures(tmp_path, [*rows, ("g", 4, "bad")])
 
     assert found == {
-        "key_unique": "customer_id is unique. Broken by 2, for example customer_id a",
+        "key_unique": "customer_id is unique. Violations: 2, for example customer_id a",
         "no_missing_values": (
-            "Never missing: as_of, customer_id, score. Broken by 2, for example customer_id missing; score missing"
+            "No values are missing in as_of, customer_id, score. Violations: 2, for example customer_id missing; score"
+            " missing"
         ),
-        "values_in_range": "In range: score 1 to 5. Broken by 1, for example score 6",
-        "values_known": "Known values: note is one of good, bad. Broken by 1, for example note ugly",
-        "bad_score_low": "A bad note goes with a low score. Broken by 1, for example customer_id g, score 4",
+        "values_in_range": "In range: score 1 to 5. Violations: 1, for example score 6",
+        "values_known": "Known values: note is one of good, bad. Violations: 1, for example note ugly",
+        "bad_score_low": "A bad note goes with a low score. Violations: 1, for example customer_id g, score 4",
     }
 
 
 def test_an_empty_table_fails_unless_it_may_be_empty(tmp_path):
-    assert list(outcomes(tmp_path, [])) == ["has_rows"]
+    assert failures(tmp_path, []) == {"has_rows": "The table has rows. It is empty."}
 
 
 def test_only_the_rows_of_the_night_are_checked(tmp_path):
-    outcomes(tmp_path, [("a", 99, "ugly")], as_of=NIGHT - datetime.timedelta(days=1))
+    failures(tmp_path, [("a", 99, "ugly")], as_of=NIGHT - datetime.timedelta(days=1))
 
-    assert outcomes(tmp_path, [("a", 1, "good")]) == {}
+    assert failures(tmp_path, [("a", 1, "good")]) == {}
 
 
 def test_a_missing_column_fails_with_the_reason_instead_of_passing(tmp_path):
     wider = Table("shop.scores", "", columns=(*TABLE.columns, Column("gone", "VARCHAR", "")), nightly=True)
 
-    found = outcomes(tmp_path, [("a", 1, "good")], table=wider)
+    found = failures(tmp_path, [("a", 1, "good")], table=wider)
 
     assert list(found) == ["no_missing_values"]
     assert "Could not be evaluated" in found["no_missing_values"]
@@ -98,8 +101,8 @@ def test_a_query_of_a_rule_may_be_a_sql_file(tmp_path):
     table = Table("shop.scores", "", columns=TABLE.columns, nightly=True,
                   rules=(Rule("high_score", "No score is above three.", file),))  # fmt: skip
 
-    assert outcomes(tmp_path, [("a", 3, None), ("b", 4, None)], table=table) == {
-        "high_score": "No score is above three. Broken by 1, for example customer_id b"
+    assert failures(tmp_path, [("a", 3, None), ("b", 4, None)], table=table) == {
+        "high_score": "No score is above three. Violations: 1, for example customer_id b"
     }
 
 
@@ -108,7 +111,49 @@ def test_only_numbers_and_dates_of_the_settings_reach_a_query(tmp_path):
                   rules=(Rule("odd", "", "SELECT * FROM {batch} WHERE note = :returns"),))  # fmt: skip
 
     with pytest.raises(TypeError, match="neither a number nor a date"):
-        outcomes(tmp_path, [("a", 1, "good")], table=table)
+        failures(tmp_path, [("a", 1, "good")], table=table)
+
+
+def test_a_query_may_cast_and_name_settings_with_digits():
+    rule = Rule("odd", "", "SELECT x::date FROM {batch} WHERE d < :as_of AND k > :models.k2_min")
+
+    assert PLACEHOLDER.findall(rule.query) == ["as_of", "models.k2_min"]
+    assert query_of(Rule("good", "", "SELECT x::date WHERE d < :as_of"), SETTINGS, NIGHT) == (
+        "SELECT x::date WHERE d < DATE '2024-03-01'"
+    )
+
+
+def test_a_setting_that_does_not_exist_is_an_error_that_names_the_rule():
+    with pytest.raises(ValueError, match=r"^rule odd: there is no setting models\.k2_min$"):
+        query_of(Rule("odd", "", "SELECT :models.k2_min"), SETTINGS, NIGHT)
+
+
+def test_a_nightly_table_is_never_checked_without_a_night(tmp_path):
+    with pytest.raises(ValueError, match=r"^shop\.scores is nightly, and no night to check is given$"):
+        evaluate(Warehouse(database=str(tmp_path / "warehouse.duckdb")), TABLE, SETTINGS, None)
+
+
+def test_a_key_of_several_columns_is_unique_as_a_combination():
+    table = Table("shop.scores", "", columns=TABLE.columns, key=("customer_id", "score"))
+
+    assert suite_of(table)[1].description == "The combination of customer_id and score is unique."
+
+
+def test_a_check_that_runs_alone_on_an_empty_table_says_so(tmp_path):
+    shop = Shop(load_settings([f"warehouse.path={tmp_path / 'warehouse.duckdb'}"], environment={}))
+    with Warehouse(database=str(tmp_path / "warehouse.duckdb")).transaction() as connection:
+        connection.create(TABLE)
+    room = shop.room("shop", nightly=True)
+    room.asset(TABLE, kinds={"sql"})(lambda context: None)
+
+    result = dg.materialize(
+        [*room.checks],
+        resources=resources_of(shop, lambda settings: None),
+        selection=dg.AssetSelection.checks(*room.checks),
+        raise_on_error=False,
+    )
+
+    assert {one.check_name for one in result.get_asset_check_evaluations() if not one.passed} == {"has_rows"}
 
 
 def run_with(tmp_path, score):
@@ -160,7 +205,7 @@ def test_a_failed_warning_is_shown_and_stops_nothing(tmp_path):
 
 
 def test_every_expectation_of_a_table_is_a_check_with_its_severity():
-    suite = {expected.name: expected.severity for expected in suite_of(TABLE)}
+    suite = {check.name: check.severity for check in suite_of(TABLE)}
     room = Shop(SETTINGS).room("shop", nightly=True)
     room.asset(TABLE, kinds={"sql"})(lambda context: None)
     specs = {spec.name: spec for spec in room.checks[0].check_specs}

@@ -5,6 +5,7 @@ import csv
 import gzip
 import io
 import os
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -15,12 +16,33 @@ from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.sources import find_files
+from seg_pipeline.raw.sources.object_storage import ObjectStorage
+from seg_pipeline.raw.sources.places import PLACES, Disk, place_of
 from seg_pipeline.settings import SourceSettings
 from seg_pipeline.warehouse import Warehouse
 
 LINES = "customer_id,date,price\nA,2024-01-01,1.50\nB,2024-01-02,2.50\n"
 READ = [("A", "2024-01-01", "1.50", 1), ("B", "2024-01-02", "2.50", 2)]
 COLUMNS = "customer_id, ordered_at, unit_price, source_row"
+ROOTS = {ObjectStorage: "s3://shop", Disk: "/shop"}
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: type(place).__name__)
+def test_every_place_keeps_the_contract_of_names(place):
+    root = ROOTS[type(place)]
+    folder, file = f"{root}/in", f"{root}/in/2024/a.csv"
+
+    assert place_of(file) is place
+    assert str(place.path(file)) == file
+    assert place.identity(place.path(file)) == file
+    for spelling in (folder, f"{folder}/"):
+        assert place.is_below(file, spelling)
+        assert place.is_below(f"{folder}/2024", spelling)
+        assert not place.is_below(folder, spelling)
+        assert not place.is_below(f"{root}/in-2024/a.csv", spelling)
+        assert not place.is_below(root, spelling)
+    assert place.base_folder(file) is None
+    assert place.name_in_settings(file, Path("/elsewhere")) == file
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_a_failing_check_says_what_it_guards_how_often_it_is_broken_and_where(pa
     page.get_by_text("rejected_share_usual", exact=True).first.click()
     expect(page.get_by_text("at most quality.rejected_share_warning. (warning)").first).to_be_visible()
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
-    expect(page.get_by_text(re.compile(r"Broken by .*for example reason \w+, lines \d+")).first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Violations: .*for example reason \w+, lines \d+")).first).to_be_visible()
     expect(page.get_by_text("Nothing is stopped.").first).to_be_visible()
 
 

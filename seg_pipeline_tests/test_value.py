@@ -26,7 +26,7 @@ from seg_pipeline.evaluation.value import (
     with_value,
 )
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
-from seg_pipeline.quality.suites import evaluate
+from seg_pipeline.quality.evaluation import evaluate
 from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.whole_runs import real_data
@@ -173,7 +173,7 @@ def test_the_tables_keep_their_rules_and_a_lost_customer_breaks_one(tmp_path):
         assert [outcome for outcome in evaluate(warehouse, table, settings(), NIGHT) if not outcome.passed] == []
     store(warehouse, (rows[0].assign(revenue=rows[0]["revenue"] + 1), rows[1], rows[2].assign(customers=1)))
     broken = {
-        outcome.expected.name
+        outcome.check.name
         for table in (VALUE_WINDOW, VALUE_BY_SEGMENT)
         for outcome in evaluate(warehouse, table, settings(), NIGHT)
         if not outcome.passed

@@ -15,6 +15,7 @@ import pytest
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Warehouse, versions
+from seg_pipeline.warehouse.sharing import QUIET_SECONDS, SharedFile
 
 NUMBERS = Table("raw.numbers", "Numbers.", (Column("a", "INTEGER", "A"), Column("b", "INTEGER", "B")), key=("a",))
 NIGHTLY = Table(
@@ -32,6 +33,14 @@ import os, sys, duckdb
 connection = duckdb.connect(sys.argv[1])
 connection.execute(sys.argv[2])
 os._exit(0)
+"""
+KILLED_BEFORE = """
+import os, sys
+from pathlib import Path
+from seg_pipeline.warehouse.sharing import SharedFile
+shared = SharedFile(sys.argv[1], Path(sys.argv[1]).resolve())
+{step} = lambda *_: os._exit(9)
+shared.fork_from_writer()
 """
 REBUILT = "seg-pipeline backfill FIRST LAST brings past nights back"
 
@@ -239,10 +248,10 @@ def test_an_interrupt_during_a_check_is_no_failed_check(empty_warehouse):
 
     expected = [ExpectColumnValuesToBeBetween(column="a", min_value=0)]
     with empty_warehouse.get_connection() as connection:
-        assert validate(connection, "SELECT 1 AS a", expected, examples=1)[0].success
+        assert validate(connection, "SELECT 1 AS a", expected, max_examples=1)[0].success
         interrupted_soon()
         with pytest.raises(KeyboardInterrupt):
-            validate(connection, "SELECT range AS a FROM range(100_000_000_000)", expected, examples=1)
+            validate(connection, "SELECT range AS a FROM range(100_000_000_000)", expected, max_examples=1)
 
 
 # An analyst has the file open.
@@ -345,6 +354,88 @@ def test_what_a_run_left_of_a_copy_for_a_writer_when_it_was_killed_is_removed(pa
     file_of(patient).with_name("warehouse.duckdb.1").hardlink_to(file_of(patient))
     assert run_saying(patient, "SELECT a FROM raw.numbers") == ([], 1)
     assert sorted(file.name for file in file_of(patient).parent.glob("*.[0-9]")) == []
+
+
+def test_a_full_disk_beside_a_writer_leaves_no_log_for_the_next_copy_to_replay(small_disk, analyst):
+    warehouse = Warehouse(database=str(small_disk / "w.duckdb"), wait_seconds=3)
+    replace(warehouse, "SELECT range AS a, 1 AS b FROM range(1000)")
+    writer = analyst("write", warehouse)
+    writer.does("INSERT INTO raw.numbers SELECT range, (hash(range) % 2_000_000_000)::INTEGER FROM range(500_000)")
+    log = small_disk / "w.duckdb.wal"
+    free = shutil.disk_usage(small_disk).free
+    # There is room for the database, but not for all of its log.
+    (small_disk / "ballast").write_bytes(bytes(free - file_of(warehouse).stat().st_size - log.stat().st_size // 2))
+    time.sleep(1)
+
+    with pytest.raises(MachineError, match="cannot be replaced with a copy: No space left on device"):
+        run_saying(warehouse)
+
+    assert sorted(file.name for file in small_disk.iterdir()) == [
+        "ballast", "w.duckdb", "w.duckdb.lock", "w.duckdb.wal"
+    ]  # fmt: skip
+    assert writer.leaves() == 0
+
+
+@pytest.mark.parametrize("kept", [("2.wal",), ("2.wal", "copy"), ("2.handover",)])
+def test_what_a_run_that_was_killed_before_the_swap_left_is_deleted(patient, kept):
+    replace(patient, "SELECT 1 AS a, 2 AS b")
+    left = [Path(f"{patient.database}.{suffix}") for suffix in kept]
+    for file in left:
+        file.write_bytes(b"of a killed run")
+
+    run_saying(patient)
+
+    assert not any(file.exists() for file in left)
+
+
+def test_a_log_that_a_killed_run_copied_is_not_replayed_beside_a_new_copy(patient, analyst):
+    replace(patient, "SELECT 1 AS a, 2 AS b")
+    killed_after(patient, "INSERT INTO raw.numbers VALUES (5, 5)")
+    log = Path(f"{patient.database}.wal")
+    stale = log.read_bytes()
+    numbers(patient)  # opening it empties the log into the file
+    writer = analyst("write")
+    shared = SharedFile(patient.database, file_of(patient))
+    Path(f"{patient.database}.2.wal").write_bytes(stale)
+    time.sleep(QUIET_SECONDS)
+
+    assert shared.fork_from_writer() == Path(f"{patient.database}.1")
+
+    assert len(numbers(patient)) == 2
+    assert writer.leaves() == 0
+
+
+@pytest.mark.parametrize("touch", [lambda file: file.chmod(0o600), lambda file: Path(f"{file}.link").hardlink_to(file)])
+def test_a_file_that_its_writer_wrote_to_stays_whatever_else_happens_to_it(patient, analyst, touch):
+    writer = analyst("write")
+    with patient.held():
+        writer.does("INSERT INTO raw.numbers VALUES (6, 6)")
+    assert writer.leaves() == 0
+    left = Path(f"{patient.database}.1")
+    touch(left)
+
+    run_saying(patient)
+
+    assert len(numbers(Warehouse(database=str(left)))) == 2
+
+
+@pytest.mark.parametrize("step", ["os.replace", "os.link", "Path.symlink_to"])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_run_that_is_killed_during_the_swap_leaves_the_old_file_and_nothing_else(patient, analyst, step, rows):
+    writer = analyst("write")
+    if rows == 2:
+        writer.does("INSERT INTO raw.numbers VALUES (5, 5)")
+    time.sleep(QUIET_SECONDS)
+    killed = subprocess.run([sys.executable, "-c", KILLED_BEFORE.format(step=step), patient.database], check=False)
+    assert killed.returncode == 9
+    assert list(file_of(patient).parent.glob("*.2*"))
+    assert writer.leaves() == 0
+
+    assert run_saying(patient, "SELECT count(*) FROM raw.numbers") == ([], rows)
+
+    assert sorted(file.name for file in file_of(patient).parent.iterdir() if file.suffix != ".lock") == [
+        "warehouse.duckdb"
+    ]
 
 
 def test_a_process_that_goes_on_writing_is_waited_for_and_then_named(empty_warehouse, analyst):
@@ -610,7 +701,8 @@ def test_no_room_for_a_copy_beside_a_reader_is_one_line(small_disk, analyst):
     with pytest.raises(MachineError) as said, warehouse.held():
         pass
     assert str(said.value) == (
-        f"warehouse {warehouse.database}: a process has it open, and it cannot be copied: No space left on device"
+        f"warehouse {warehouse.database}: a process has it open, and it cannot be replaced with a copy: No space left"
+        " on device"
     )
     assert not (small_disk / "w.duckdb.copy").exists()
     assert reader.does("SELECT count(*) FROM raw.numbers") == "[(1200000,)]"

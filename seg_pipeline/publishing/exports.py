@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
+from pydantic import SecretStr
 
 from seg_pipeline.errors import MachineError
 from seg_pipeline.publishing.views import View
@@ -34,7 +35,7 @@ def export_night(
     views: Sequence[View],
     as_of: datetime.date,
     folder: Path,
-    hash_key: str | None,
+    hash_key: SecretStr | None,
 ) -> dict[str, int]:
     """Writes one night's rows of the tables, in the order of their keys as published.
 
@@ -113,7 +114,7 @@ def hmac_blocks(key: str) -> dict[str, bytes]:
     return {name: bytes(byte ^ pad for byte in block) for name, pad in (("inner", 0x36), ("outer", 0x5C))}
 
 
-def _copy(connection: Connection, table: Table, as_of: datetime.date, hash_key: str | None) -> int:
+def _copy(connection: Connection, table: Table, as_of: datetime.date, hash_key: SecretStr | None) -> int:
     """Writes one night's rows of a table to the database, in the order of their published keys; returns how many."""
     columns = ", ".join(
         f"{HASHED_CUSTOMER} AS {CUSTOMER}" if hash_key and column.name == CUSTOMER else quoted(column.name)
@@ -123,7 +124,7 @@ def _copy(connection: Connection, table: Table, as_of: datetime.date, hash_key: 
     inserted = connection.execute(
         f"INSERT INTO {_published(table)} SELECT * FROM (SELECT {columns} FROM {table.name} WHERE as_of = $as_of)"
         f" ORDER BY {', '.join(map(quoted, table.key))}",
-        {"as_of": as_of, **(hmac_blocks(hash_key) if hash_key else {})},
+        {"as_of": as_of, **(hmac_blocks(hash_key.get_secret_value()) if hash_key else {})},
     )
     return int(inserted.fetchall()[0][0])
 

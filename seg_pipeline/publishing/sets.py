@@ -13,6 +13,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from seg_pipeline.errors import MachineError
 from seg_pipeline.publishing.exports import DATABASE, content_digest, export_night
 from seg_pipeline.publishing.views import View
@@ -38,7 +40,7 @@ def publish(
     as_of: datetime.date,
     model_id: str,
     folder: Path,
-    hash_key: str | None = None,
+    hash_key: SecretStr | None = None,
     views: Sequence[View] = (),
 ) -> tuple[Path, bool]:
     """Writes the set of a night and makes it the latest one, unless a later night is published already.

@@ -1,9 +1,9 @@
-"""Runs Great Expectations on the warehouse's own engines. Import it late: the library takes seconds to load.
+"""Runs Great Expectations on the warehouse's own engines. Import it late: it takes seconds to load.
 
-Tables in the DuckDB file are checked on the connection that the process already has. The library's own SQL engine
+Tables in the DuckDB file are checked on the connection that the process already has. Great Expectations' own SQL engine
 closes its connection before it reads the result, which DuckDB does not allow, and would open the file a second time.
 The engine here keeps one connection, a cursor of the process's own. Large tables that Spark has are checked by Spark,
-with the library's own engine for it.
+with Great Expectations' own engine for it.
 """
 
 import os
@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-# The library reads this when it is imported: no usage statistics leave the machine.
+# Great Expectations reads this when it is imported: no usage statistics leave the machine.
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 import great_expectations as gx
@@ -44,7 +44,7 @@ class OneConnectionEngine(SqlAlchemyExecutionEngine):
     def get_connection(self) -> Iterator[Any]:
         if self._kept is None:
             self._kept = self.engine.connect()
-        # The library treats any error as a failed expectation, but lets an interrupt pass.
+        # Great Expectations treats any error as a failed expectation, but lets an interrupt pass.
         with interrupts.reraise_interrupt(self._kept.connection.driver_connection):
             yield self._kept
 
@@ -56,7 +56,7 @@ class OneConnectionEngine(SqlAlchemyExecutionEngine):
 
 
 class DuckDBDatasource(SQLDatasource):
-    """The data source type `duckdb`. Defining the class registers it with the library."""
+    """The data source type `duckdb`. Defining the class registers it with Great Expectations."""
 
     type: Literal["duckdb"] = "duckdb"  # type: ignore[assignment]  # the parent fixes its own literal
 
@@ -67,35 +67,35 @@ class DuckDBDatasource(SQLDatasource):
 
 @cache
 def _context() -> EphemeralDataContext:
-    """Returns the library's context, without progress bars."""
+    """Returns Great Expectations' context, without progress bars."""
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # the library takes a dict
+    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]  # takes a dict
     return context
 
 
 @contextmanager
 def _configurations_made_once() -> Iterator[None]:
-    """Makes the configuration of each expectation once within the block; the library makes it some eighty times."""
+    """Makes the configuration of each expectation once within the block, instead of some eighty times."""
     # The key is the object's id, which stays unique because the dict keeps the object alive.
     configurations: dict[int, tuple[Expectation, Any]] = {}
-    library: Any = Expectation
-    original = library.configuration
+    expectation_class: Any = Expectation
+    original = expectation_class.configuration
 
     def configuration(self: Expectation) -> Any:
         if id(self) not in configurations:
             configurations[id(self)] = self, original.fget(self)
         return configurations[id(self)][1]
 
-    library.configuration = property(configuration)
+    expectation_class.configuration = property(configuration)
     try:
         yield
     finally:
-        library.configuration = original
+        expectation_class.configuration = original
 
 
 @contextmanager
 def _duckdb_batch(connection: Connection, query: str) -> Iterator[Batch]:
-    """Yields the rows of a query in the DuckDB file, for the library to check."""
+    """Yields the rows of a query in the DuckDB file, for Great Expectations to check."""
     source = _context().data_sources.add_or_update_duckdb(
         "warehouse",
         connection_string="duckdb:///:memory:",
@@ -109,7 +109,7 @@ def _duckdb_batch(connection: Connection, query: str) -> Iterator[Batch]:
 
 
 def _spark_batch(rows: EngineRows, expectations: Sequence[Expectation]) -> Batch:
-    """Returns rows that Spark has, for the library to check, and translates the rules among the expectations."""
+    """Returns rows that Spark has, for Great Expectations to check, and translates the rules among the expectations."""
     for expectation in expectations:
         if isinstance(expectation, UnexpectedRowsExpectation):
             expectation.unexpected_rows_query = rows.translated(str(expectation.unexpected_rows_query))
@@ -120,7 +120,7 @@ def _spark_batch(rows: EngineRows, expectations: Sequence[Expectation]) -> Batch
 
 
 def validate(
-    connection: Connection, query: str, expectations: Sequence[Expectation], *, examples: int
+    connection: Connection, query: str, expectations: Sequence[Expectation], *, max_examples: int
 ) -> list["ExpectationValidationResult"]:
     """Evaluates expectations over the rows of a query, with the engine that has the rows.
 
@@ -128,7 +128,7 @@ def validate(
         connection: The connection to the warehouse.
         query: The query for the rows.
         expectations: The expectations.
-        examples: How many broken values a failed expectation on a column returns at most.
+        max_examples: How many violating values a failed expectation on a column returns at most.
 
     Returns:
         The result of each expectation, in the order of the expectations.
@@ -137,7 +137,7 @@ def validate(
     rows = nullcontext(_spark_batch(elsewhere, expectations)) if elsewhere else _duckdb_batch(connection, query)
 
     def results(numbers: Sequence[int], result_format: dict[str, object]) -> "dict[int, ExpectationValidationResult]":
-        # The library returns results in an order of its own, so each expectation carries its number.
+        # Great Expectations returns results in an order of its own, so each expectation carries its number.
         for number in numbers:
             expectations[number].meta = {"number": number}
         suite = gx.ExpectationSuite(name="suite", expectations=[expectations[number] for number in numbers])
@@ -150,5 +150,5 @@ def validate(
         by_number = results(range(len(expectations)), {"result_format": "BOOLEAN_ONLY"})
         failed = [number for number, result in by_number.items() if not result.success]
         if failed:
-            by_number |= results(failed, {"result_format": "SUMMARY", "partial_unexpected_count": examples})
+            by_number |= results(failed, {"result_format": "SUMMARY", "partial_unexpected_count": max_examples})
     return [by_number[number] for number in range(len(expectations))]

@@ -3,9 +3,16 @@
 Later beats earlier: defaults, the preset's settings, the settings file (TOML), the environment, `KEY=VALUE` overrides.
 The environment variable of a setting is `SEG_PIPELINE_` and the key in capitals, with underscores for dots:
 `models.k_max` is `SEG_PIPELINE_MODELS_K_MAX`. `SEG_PIPELINE_CONFIG` names the settings file. Secrets are not settings:
-secrets.py reads them when they are needed.
+environment.py reads them when they are needed.
 """
 
+from seg_pipeline.settings.environment import (
+    OUTPUT_HASH_KEY_VARIABLE,
+    SOURCE_DATABASE_VARIABLE,
+    dagster_home,
+    output_hash_key,
+    source_database,
+)
 from seg_pipeline.settings.loading import load_settings, with_overrides
 from seg_pipeline.settings.model import (
     AutomationSettings,
@@ -22,18 +29,11 @@ from seg_pipeline.settings.model import (
     keys,
 )
 from seg_pipeline.settings.presets import PRESETS, preset_names, read_preset, read_toml
-from seg_pipeline.settings.secrets import (
-    OUTPUT_HASH_KEY,
-    SOURCE_DATABASE,
-    dagster_home,
-    output_hash_key,
-    source_database,
-)
 
 __all__ = [
-    "OUTPUT_HASH_KEY",
+    "OUTPUT_HASH_KEY_VARIABLE",
     "PRESETS",
-    "SOURCE_DATABASE",
+    "SOURCE_DATABASE_VARIABLE",
     "AutomationSettings",
     "FeatureSettings",
     "ModelSettings",

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from seg_pipeline.errors import UsageError, did_you_mean
+from seg_pipeline.settings.environment import OUTPUT_HASH_KEY_VARIABLE, SOURCE_DATABASE_VARIABLE
 from seg_pipeline.settings.model import Settings, SourceSettings, keys, split_words
 from seg_pipeline.settings.presets import preset_names, read_preset, read_toml
-from seg_pipeline.settings.secrets import OUTPUT_HASH_KEY, SOURCE_DATABASE
 
 ENVIRONMENT_PREFIX = "SEG_PIPELINE_"
 CONFIG = ENVIRONMENT_PREFIX + "CONFIG"
@@ -123,7 +123,11 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     names = {ENVIRONMENT_PREFIX + key.replace(".", "_").upper(): key for key in keys()}
     nested: dict[str, Any] = {}
     for name, value in sorted(environment.items()):
-        if not name.startswith(ENVIRONMENT_PREFIX) or name in (CONFIG, OUTPUT_HASH_KEY, SOURCE_DATABASE):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in (
+            CONFIG,
+            OUTPUT_HASH_KEY_VARIABLE,
+            SOURCE_DATABASE_VARIABLE,
+        ):
             continue
         if name not in names:
             raise UsageError(f"environment variable {name}: no such setting{did_you_mean(name, names)}")

@@ -13,7 +13,7 @@ from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.models.champions import champion_of, newest_champion
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
 from seg_pipeline.publishing.sets import LATEST, published_as_of
-from seg_pipeline.raw.sources import needs_library
+from seg_pipeline.raw.sources import needs_extra
 from seg_pipeline.segments.tables import SEGMENT_PROFILES
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.execution import Progress, executing
@@ -78,8 +78,8 @@ def run(settings: Settings, progress: Progress, *, refit: bool = False) -> RunRe
         raise UsageError(f"as_of: {settings.as_of} is no night: nights go from {FIRST_DAY} to tomorrow (UTC)")
     with executing(settings, progress) as execution:
         warehouse = execution.warehouse
-        # From here on a thread imports modules, and nothing else may be imported, such as a source's library.
-        if not needs_library(settings.source):
+        # From here on a thread imports modules, and nothing else may be imported, such as a source's driver.
+        if not needs_extra(settings.source):
             preloading.start()
         execution.run("ingest")
         progress.report_stages()

@@ -10,7 +10,7 @@ import tomlkit
 from pydantic import BaseModel
 
 from seg_pipeline.errors import MachineError
-from seg_pipeline.raw.sources import relative_to
+from seg_pipeline.raw.sources import name_in_settings
 from seg_pipeline.settings import Settings, flattened, load_settings
 from seg_pipeline.usecases.init import Proposal
 
@@ -132,8 +132,8 @@ def _description(key: str) -> str:
 def _placed(key: str, value: Any, folder: Path) -> Any:
     """Returns the value of a setting, with a path below the folder of the file relative to that folder."""
     if key == "source.path":
-        return [relative_to(word, folder) for word in value]
-    return relative_to(str(value), folder) if isinstance(value, Path) else value
+        return [name_in_settings(word, folder) for word in value]
+    return name_in_settings(str(value), folder) if isinstance(value, Path) else value
 
 
 def _toml(value: Any) -> Any:

@@ -24,7 +24,7 @@ from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import versions
 from seg_pipeline.warehouse.connection import Connection, Parameters, literal, quoted
 from seg_pipeline.warehouse.duckdb_errors import BusyError, DamagedError, first_line, translate_errors
-from seg_pipeline.warehouse.sharing import SharedFile, sync_folder
+from seg_pipeline.warehouse.sharing import SharedFile, sync_folder, wal_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -216,18 +216,18 @@ class Warehouse:
 
     def _open_for_run(self, warn: Warn) -> duckdb.DuckDBPyConnection:
         """Makes the file fit for a run and opens it. Only the process that has the lock may do so."""
-        self._shared.clear()
+        self._shared.delete_leftovers()
         deadline = time.monotonic() + self.wait_seconds
         while True:
             try:
                 return self._migrate(self._open(min(GRACE_SECONDS, self.wait_seconds)), warn)
             except BusyError as busy:
-                if self._shared.leave_to_readers(lambda: self._connect(read_only=True)):
+                if self._shared.replace_with_copy(lambda: self._connect(read_only=True)):
                     warn(
                         f"warehouse {self.database}: {busy.holder} has it open to read, and keeps the file as it is"
                         " now; the run goes on with a copy in its place"
                     )
-                elif writers_file := self._shared.leave_to_writer():
+                elif writers_file := self._shared.fork_from_writer():
                     warn(
                         f"warehouse {self.database}: {busy.holder} has it open to write, and keeps it as {writers_file}"
                         "; the run goes on with a copy in its place"
@@ -249,11 +249,11 @@ class Warehouse:
     def _set_aside(self) -> Path:
         """Moves a damaged file away, then its write-ahead log (DuckDB ignores a log whose file is missing)."""
         aside = self._damaged_name()
-        log = Path(f"{self._file}.wal")
+        log = wal_of(self._file)
         try:
             self._file.rename(aside)
             if log.exists():
-                log.rename(f"{aside}.wal")
+                log.rename(wal_of(aside))
         except OSError as error:
             raise MachineError(
                 f"warehouse {self.database} is damaged and cannot be set aside: {error.strerror}"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from seg_pipeline import nights, ui
-from seg_pipeline.quality.suites import evaluate, suite_of
+from seg_pipeline.quality.evaluation import evaluate
+from seg_pipeline.quality.suites import suite_of
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Warehouse
@@ -233,12 +234,12 @@ class Room:
         key = self.shop.key(table)
         specs = [
             dg.AssetCheckSpec(
-                expected.name,
+                check.name,
                 asset=key,
-                description=f"{expected.description} ({expected.severity})",
-                blocking=expected.severity == "critical",
+                description=f"{check.description} ({check.severity})",
+                blocking=check.severity == "critical",
             )
-            for expected in suite_of(table)
+            for check in suite_of(table)
         ]
         name = self.shop.name(f"check_{table.name.replace('.', '_')}")
 
@@ -246,8 +247,12 @@ class Room:
         def run_suite(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
             warehouse, settings = self.shop.warehouse(context), self.shop.settings_of(context)
             selected = {check.name for check in context.selected_asset_check_keys}
-            for outcome in evaluate(warehouse, table, settings, checked_night(context, warehouse, table)):
-                if outcome.expected.name in selected:
+            as_of = checked_night(context, warehouse, table)
+            if table.nightly and as_of is None:
+                # The table is empty, so it has no rows on any night.
+                as_of = nights.FIRST_DAY
+            for outcome in evaluate(warehouse, table, settings, as_of):
+                if outcome.check.name in selected:
                     yield ui.check_result(outcome, key)
 
         return run_suite
@@ -257,7 +262,7 @@ def checked_night(context: dg.AssetCheckExecutionContext, warehouse: Warehouse, 
     """Returns the night that a check looks at.
 
     This is the night of the run, or the table's newest night if the check runs on its own. It is None if the table is
-    not nightly.
+    not nightly or has no night yet.
     """
     if not table.nightly:
         return None

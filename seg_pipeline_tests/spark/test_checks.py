@@ -7,7 +7,7 @@ import pytest
 
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, REJECTED_ORDERS
-from seg_pipeline.quality.suites import evaluate
+from seg_pipeline.quality.evaluation import evaluate
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline_tests.spark.conftest import ENGINES
 
@@ -26,7 +26,7 @@ def found(both, engine, table, *given):
     """What a suite says of a table: name, whether it passed, rows, how many broke it, examples, error."""
     outcomes = evaluate(both.warehouse(engine), table, both.settings(engine, *given), AS_OF)
     return [
-        (one.expected.name, one.passed, one.rows, one.broken, sorted(one.examples.split("; ")), one.error)
+        (one.check.name, one.passed, one.rows_checked, one.violations, sorted(one.examples.split("; ")), one.error)
         for one in outcomes
     ]
 

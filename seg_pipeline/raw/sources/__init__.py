@@ -1,7 +1,7 @@
 """Sources of order lines of any kind: which files and tables there are, their columns, what is new, and their lines.
 
 source.py has the protocol that each kind of source follows, and registry.py the list of kinds. text.py, parquet.py and
-postgresql.py are one kind each; places.py and object_storage.py are the places where files lie. Other modules import
+postgresql.py are one kind each; places.py and object_storage.py are the stores of files. Other modules import
 only from here.
 """
 
@@ -34,8 +34,8 @@ __all__ = [
     "fingerprint",
     "header_of",
     "is_named",
-    "needs_library",
-    "relative_to",
+    "name_in_settings",
+    "needs_extra",
     "tables_of",
 ]
 
@@ -154,15 +154,15 @@ def continuation(table: str, name: str, after: str | None, source: SourceSetting
     return Delivery(kind, (name,), shape, columns_of(source).find_in(shape.header, table), after)
 
 
-def needs_library(source: SourceSettings) -> bool:
-    """Returns whether reading the source needs a library besides DuckDB."""
+def needs_extra(source: SourceSettings) -> bool:
+    """Returns whether reading the source needs an extra of this package."""
     kinds = [registry.kind_of(name) for name in (*tables_of(source), *source.path)]
-    return any(kind.library for kind in kinds if kind) or any(place_of(path).library for path in source.path)
+    return any(kind.extra for kind in kinds if kind) or any(place_of(path).extra for path in source.path)
 
 
-def relative_to(path: str, folder: Path) -> str:
-    """Returns a path, folder or glob of source.path as a settings file in a folder should name it."""
-    return place_of(path).relative_to(path, folder)
+def name_in_settings(path: str, folder: Path) -> str:
+    """Returns a path, folder or glob of source.path as a settings file in a folder should write it."""
+    return place_of(path).name_in_settings(path, folder)
 
 
 def _kind_of(name: str) -> SourceKind:

@@ -42,7 +42,7 @@ class FileKind:
     """A kind of file that DuckDB reads: the endings of its files, their shape, and the query that reads them."""
 
     endings: tuple[str, ...] = ()
-    library: str | None = None
+    extra: str | None = None
 
     def shape(self, name: str, source: SourceSettings) -> Shape:
         raise NotImplementedError
@@ -110,7 +110,7 @@ class FileKind:
 
     def load(self, connection: Connection, delivery: Delivery, into: Table | Relation, limit: int | None) -> None:
         for file in delivery.files:
-            place_of(file).prepare(connection.duckdb)
+            place_of(file).register_with(connection.duckdb)
         if connection.try_parallel_append(into, partial(self.parts, connection, delivery), read_lines):
             return
         with self.readable_paths(delivery) as paths, self.translate_errors(paths):
@@ -168,7 +168,7 @@ def read_lines(part: Part) -> "Iterator[pa.RecordBatch]":
         kind.translate_errors(paths),
         duckdb.connect(config={"threads": 1}) as connection,
     ):
-        place_of(file).prepare(connection)
+        place_of(file).register_with(connection)
         batches = connection.execute(
             f"SELECT {values}, $delivered AS source_file, source_row FROM ({lines})",
             {"delivered": file, **kind.parameters(delivery, paths)},

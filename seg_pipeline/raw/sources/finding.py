@@ -23,7 +23,7 @@ def find_files(paths: Iterable[str]) -> list[str]:
     # A file that is named twice, even in different ways, is one delivery.
     by_identity: dict[str, str] = {}
     for name in names:
-        for file, identity in place_of(name).attempt(name, partial(_files_of, name)):
+        for file, identity in place_of(name).translate_errors_of(name, partial(_files_of, name)):
             by_identity[identity] = min(by_identity.get(identity, file), file)
     return sorted(by_identity.values())
 

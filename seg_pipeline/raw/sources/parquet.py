@@ -25,7 +25,7 @@ class Parquet(FileKind):
     def shape(self, name: str, source: SourceSettings) -> Shape:
         try:
             with duckdb.connect() as connection:
-                place_of(name).prepare(connection)
+                place_of(name).register_with(connection)
                 columns = connection.execute(
                     f"DESCRIBE SELECT * FROM read_parquet($file, {OPTIONS})", {"file": glob.escape(name)}
                 ).fetchall()

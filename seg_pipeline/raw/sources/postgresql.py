@@ -35,7 +35,7 @@ from pydantic import SecretStr
 
 from seg_pipeline.errors import DataError, MachineError, SegPipelineError, UsageError, did_you_mean
 from seg_pipeline.raw.sources.source import Delivery, Pull, Shape
-from seg_pipeline.settings import SOURCE_DATABASE, SourceSettings, source_database
+from seg_pipeline.settings import SOURCE_DATABASE_VARIABLE, SourceSettings, source_database
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Connection, Relation, quoted
 
@@ -99,7 +99,7 @@ class PostgreSQL:
     """A table of a PostgreSQL server, which is pulled again and again."""
 
     endings = ()
-    library = "adbc_driver_postgresql"
+    extra = "postgres"
 
     def matches(self, name: str) -> bool:
         return name.startswith(SCHEME)
@@ -338,7 +338,7 @@ def _with_server(uri: SecretStr, table: str, work: Callable[[_Server], Result]) 
 
     if not re.match("postgres(ql)?://", uri.get_secret_value()):
         raise UsageError(
-            f"source.table: set {SOURCE_DATABASE} to postgresql://USER:PASSWORD@HOST/DATABASE, or postgresql://"
+            f"source.table: set {SOURCE_DATABASE_VARIABLE} to postgresql://USER:PASSWORD@HOST/DATABASE, or postgresql://"
         )
     connected = False
     try:
@@ -355,8 +355,8 @@ def _connection_error(error: Exception) -> SegPipelineError:
     """Returns the error that explains why there is no connection."""
     for pattern, error_class, reason in CONNECTION_ERRORS:
         if re.search(pattern, str(error), re.IGNORECASE):
-            return error_class(f"{SOURCE_DATABASE}: no connection to the database: {reason}")
-    return MachineError(f"{SOURCE_DATABASE}: no connection to the database")
+            return error_class(f"{SOURCE_DATABASE_VARIABLE}: no connection to the database: {reason}")
+    return MachineError(f"{SOURCE_DATABASE_VARIABLE}: no connection to the database")
 
 
 def _query_error(table: str, error: Exception) -> SegPipelineError:

@@ -104,8 +104,8 @@ class SourceKind(Protocol):
         """The endings of the names of its files, in lower case; empty for a kind of table."""
 
     @property
-    def library(self) -> str | None:
-        """The library that reading needs; None if DuckDB needs no other library."""
+    def extra(self) -> str | None:
+        """The extra of this package that reading needs, such as `postgres`; None if it needs none."""
 
     def matches(self, name: str) -> bool:
         """Returns whether a file or table of this name is of this kind; the first match in the registry is used."""

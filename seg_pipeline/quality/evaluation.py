@@ -1,0 +1,155 @@
+"""Runs the suite of a table inside the database and returns the outcome of each check."""
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from seg_pipeline.quality.suites import Check, query_of, suite_of
+from seg_pipeline.settings import Settings
+from seg_pipeline.tables import Rule, Table
+from seg_pipeline.warehouse import Connection, Warehouse
+
+if TYPE_CHECKING:
+    from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+
+# How many examples of violations an outcome has at most, and how many characters of them.
+MAX_EXAMPLES = 5
+MAX_EXAMPLES_CHARS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The outcome of a check.
+
+    Attributes:
+        check: The check.
+        passed: Whether it passed.
+        rows_checked: How many rows the table has, on the night if it is nightly.
+        violations: How many values broke the check, or how many rows if the check is made from a rule.
+        examples: Some of these values or rows.
+        error: Why the check could not be evaluated; empty if it could.
+    """
+
+    check: Check
+    passed: bool
+    rows_checked: int
+    violations: int
+    examples: str
+    error: str
+
+    @property
+    def message(self) -> str:
+        """One line: what the check requires and, if it failed, how often it was violated, with examples."""
+        if self.passed:
+            return self.check.description
+        if self.error:
+            return f"{self.check.description} Could not be evaluated: {self.error}"
+        if not self.rows_checked and not self.examples:
+            return f"{self.check.description} It is empty."
+        examples = f", for example {self.examples}" if self.examples else ""
+        return f"{self.check.description} Violations: {self.violations:,}{examples}"
+
+
+def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: datetime.date | None) -> list[Outcome]:
+    """Runs the suite of a table.
+
+    Args:
+        warehouse: The warehouse that has the table.
+        table: The table.
+        settings: The settings whose values the rules name.
+        as_of: The night whose rows are checked; None if the table is not nightly.
+
+    Returns:
+        The outcome of each check, in the order of the suite.
+
+    Raises:
+        ValueError: The table is nightly and no night is given, or a rule names a setting that does not exist.
+        TypeError: A rule names a setting that is neither a number nor a date.
+        MachineError: The warehouse cannot be read.
+    """
+    from seg_pipeline.quality.great_expectations_engines import validate
+
+    if table.nightly and as_of is None:
+        raise ValueError(f"{table.name} is nightly, and no night to check is given")
+    where = f" WHERE as_of = DATE '{as_of.isoformat()}'" if table.nightly and as_of else ""
+    batch = f"SELECT * FROM {table.name}{where}"
+    suite = suite_of(table)
+    with warehouse.get_connection() as connection:
+        row_count = connection.execute(f"SELECT count(*) FROM ({batch})").fetchall()[0][0]
+        expectations = [
+            (check, expectation)
+            for check in suite
+            if row_count or check.can_fail_if_empty
+            for expectation in check.build(settings, as_of)
+        ]
+        results = validate(
+            connection, batch, [expectation for _, expectation in expectations], max_examples=MAX_EXAMPLES
+        )
+        results_by_check: dict[str, list[ExpectationValidationResult]] = {check.name: [] for check in suite}
+        for (check, _), result in zip(expectations, results, strict=True):
+            results_by_check[check.name].append(result)
+        outcomes = [_outcome(check, results_by_check[check.name], row_count) for check in suite]
+        return [
+            replace(outcome, examples=_rows_that_break(connection, outcome.check.rule, batch, settings, as_of))
+            if outcome.check.rule and outcome.violations
+            else outcome
+            for outcome in outcomes
+        ]
+
+
+def _outcome(check: Check, results: Sequence["ExpectationValidationResult"], row_count: int) -> Outcome:
+    """Returns the outcome of a check from the results of its expectations."""
+    failed = [result for result in results if not result.success]
+    return Outcome(
+        check=check,
+        passed=not failed,
+        rows_checked=row_count,
+        violations=sum(_violations(result) for result in failed),
+        examples=_joined(example for result in failed for example in _examples(result)),
+        error=next((error for result in failed if (error := _error(result))), ""),
+    )
+
+
+def _violations(result: "ExpectationValidationResult") -> int:
+    """Returns how many values, or rows of a rule's query, violate an expectation."""
+    details = result.result or {}
+    return int(details.get("unexpected_count", details.get("observed_value")) or 0)
+
+
+def _examples(result: "ExpectationValidationResult") -> list[str]:
+    """Returns values that violate an expectation on a column, or `missing` in their place."""
+    column = result.expectation_config.kwargs.get("column") if result.expectation_config else None
+    values = (result.result or {}).get("partial_unexpected_list") or ()
+    return [f"{column} {'missing' if value is None else value}" for value in values]
+
+
+def _error(result: "ExpectationValidationResult") -> str:
+    """Returns the first line of the error if an expectation could not be evaluated; empty if it could."""
+    info = result.exception_info or {}
+    if "raised_exception" not in info:
+        # One entry per metric that could not be computed.
+        info = next(iter(info.values()), {})
+    return str(info.get("exception_message") or "").strip().split("\n")[0] if info.get("raised_exception") else ""
+
+
+def _rows_that_break(
+    connection: Connection, rule: Rule, batch: str, settings: Settings, as_of: datetime.date | None
+) -> str:
+    """Returns the first rows that break a rule, as text.
+
+    Great Expectations returns such rows only in a result format that collects every value of every other expectation
+    as well.
+    """
+    query = query_of(rule, settings, as_of).replace("{batch}", f"({batch})")
+    result = connection.duckdb.execute(f"SELECT * FROM ({query}) LIMIT {MAX_EXAMPLES}")
+    names = [column[0] for column in result.description or ()]
+    return _joined(
+        ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True)) for row in result.fetchall()
+    )
+
+
+def _joined(examples: Iterable[str]) -> str:
+    """Returns the distinct examples as one text, cut off if it is long."""
+    text = "; ".join(dict.fromkeys(examples))
+    return text if len(text) <= MAX_EXAMPLES_CHARS else text[:MAX_EXAMPLES_CHARS] + " ..."

@@ -1,6 +1,6 @@
-"""Ctrl-C in places where Python or its libraries would lose it.
+"""Handles Ctrl-C where Python or a library would swallow it.
 
-This module does not know Dagster: a caller names the exceptions of Dagster itself.
+Does not import Dagster; callers pass Dagster's exception types.
 """
 
 import os
@@ -8,8 +8,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from contextlib import contextmanager
+from types import FrameType
+from typing import Protocol
+
+# How many bytes are read at once; each signal is one byte.
+PIPE_BYTES = 4096
 
 
 class Interruptible(Protocol):
@@ -20,7 +24,7 @@ class Interruptible(Protocol):
 
 
 @contextmanager
-def unwrapped(connection: Interruptible) -> Iterator[None]:
+def reraise_interrupt(connection: Interruptible) -> Iterator[None]:
     """Raises the signal handler's own exception if Ctrl-C ends a query; DuckDB wraps it in a RuntimeError."""
     try:
         yield
@@ -33,54 +37,78 @@ def unwrapped(connection: Interruptible) -> Iterator[None]:
 
 
 @contextmanager
-def deferred() -> Iterator[None]:
-    """Delays Ctrl-C until the end of the block, for work that must not be cut off halfway."""
-    if threading.current_thread() is not threading.main_thread():
+def defer_interrupts() -> Iterator[None]:
+    """Delays Ctrl-C until the end of the block, even if the block raises, for work that must not be cut off halfway.
+
+    Does nothing outside the main thread, which receives all signals; nor if the signal handler was not installed from
+    Python, which could not restore it.
+    """
+    if not _is_main_thread() or signal.getsignal(signal.SIGINT) is None:
         yield
         return
-    signals: list[tuple[Any, ...]] = []
-    handler = signal.signal(signal.SIGINT, lambda *arguments: signals.append(arguments))
+    is_pending = False
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        nonlocal is_pending
+        is_pending = True
+
+    previous_handler = signal.signal(signal.SIGINT, remember)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-    if signals and callable(handler):
-        handler(*signals[0])
+        signal.signal(signal.SIGINT, previous_handler)
+        if is_pending:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
-def watched(*exceptions: type[BaseException]) -> Iterator[Callable[[], bool]]:
-    """Yields a function that tells whether Ctrl-C was pressed, even if the exception was swallowed.
+def watch_interrupts(*exceptions: type[BaseException]) -> Iterator[Callable[[], bool]]:
+    """Yields a function that returns whether Ctrl-C was pressed in the block, even if the exception was swallowed.
 
     A signal handler raises wherever Python happens to be: in a clean-up, which drops the exception, or in a library
     that mistakes it for an error of its own. But each signal writes its number to a pipe before its handler is called.
+
+    The function may be called after the block. Outside the main thread, which receives all signals, it always returns
+    False.
 
     Args:
         exceptions: Exceptions besides KeyboardInterrupt that a handler may raise. Python prints nothing about one that
             a clean-up drops.
     """
-    reading, writing = os.pipe()
-    for end in (reading, writing):
-        os.set_blocking(end, False)
-    wakeup = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    report = sys.unraisablehook
-    pressed = False
+    if not _is_main_thread():
+        yield lambda: False
+        return
+    previous_hook = sys.unraisablehook
+    is_interrupted = False
 
-    def interrupted() -> bool:
-        nonlocal pressed
-        with suppress(BlockingIOError):
-            pressed = pressed or signal.SIGINT in os.read(reading, 4096)
-        return pressed
-
-    def drop(unraisable: "sys.UnraisableHookArgs") -> None:
+    def ignore_interrupts(unraisable: "sys.UnraisableHookArgs") -> None:
         if not isinstance(unraisable.exc_value, (KeyboardInterrupt, *exceptions)):
-            report(unraisable)
+            previous_hook(unraisable)
 
-    sys.unraisablehook = drop
-    try:
-        yield interrupted
-    finally:
-        sys.unraisablehook = report
-        signal.set_wakeup_fd(wakeup)
-        os.close(reading)
-        os.close(writing)
+    def was_interrupted() -> bool:
+        nonlocal is_interrupted
+        if not is_interrupted and not read_end.closed:
+            # Without a signal the pipe is empty, and None is read.
+            is_interrupted = signal.SIGINT in (read_end.read(PIPE_BYTES) or b"")
+        return is_interrupted
+
+    read_descriptor, write_descriptor = os.pipe()
+    with (
+        os.fdopen(read_descriptor, "rb", buffering=0) as read_end,
+        os.fdopen(write_descriptor, "wb", buffering=0) as write_end,
+    ):
+        os.set_blocking(read_descriptor, False)
+        os.set_blocking(write_descriptor, False)
+        previous_descriptor = signal.set_wakeup_fd(write_end.fileno(), warn_on_full_buffer=False)
+        sys.unraisablehook = ignore_interrupts
+        try:
+            yield was_interrupted
+        finally:
+            sys.unraisablehook = previous_hook
+            signal.set_wakeup_fd(previous_descriptor)
+            # Reads the pipe before it is closed.
+            was_interrupted()
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()

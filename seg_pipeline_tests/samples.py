@@ -59,4 +59,4 @@ def rfm_like(customers: int, seed: int = 0) -> FloatArray:
 
 def unsummarised(points: FloatArray) -> Coreset:
     """Every row a cell of weight one."""
-    return Coreset(points, np.ones(len(points)), exact=True)
+    return Coreset.without_spread(points, np.ones(len(points)), exact=True)

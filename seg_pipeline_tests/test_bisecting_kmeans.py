@@ -27,7 +27,7 @@ def test_labels_are_scikit_learns(name):
 
 def test_every_k_of_one_run_is_scikit_learns_run_for_that_k():
     rng = np.random.default_rng(2)
-    coreset = Coreset(rng.normal(size=(200, 3)), rng.integers(1, 50, 200).astype(float), exact=True)
+    coreset = Coreset.without_spread(rng.normal(size=(200, 3)), rng.integers(1, 50, 200).astype(float), exact=True)
     models = BISECTING.fit_range(coreset, range(1, 31), seed=7, n_init=2)
     assert [model.k for model in models] == list(range(1, 31))
     for model in models:
@@ -80,5 +80,5 @@ def test_a_seed_gives_the_same_bytes_on_any_number_of_threads():
     ],
 )
 def test_a_k_that_the_cells_cannot_fill_is_left_out(points, possible):
-    coreset = Coreset(np.array(points), np.arange(1.0, len(points) + 1), exact=True)
+    coreset = Coreset.without_spread(np.array(points), np.arange(1.0, len(points) + 1), exact=True)
     assert [model.k for model in BISECTING.fit_range(coreset, range(1, 9), seed=0, n_init=2)] == possible

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seg_pipeline.prepared.cleaning import clean, one_regex
+from seg_pipeline.prepared.cleaning import clean, wildcards_to_regex
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
@@ -163,7 +163,7 @@ def test_products_are_excluded_by_id_and_by_pattern(clean_lines):
 
 
 def test_no_pattern_matches_nothing(clean_lines):
-    assert one_regex(()) is None
+    assert wildcards_to_regex(()) is None
     cleaned = clean_lines(HEADER, "1 A 2024-01-01 P1 1 1", settings=["excluded_products=", "cancellations="])
     assert cleaned.connection.execute("SELECT is_return FROM prepared.clean_orders").fetchall() == [(False,)]
 

@@ -47,6 +47,7 @@ def test_help_and_wrong_commands_show_the_usage(arguments, status, capsys):
         ["init", "orders.csv", "--sauce"],
         ["explain", "17850", "--lines", "few"],
         ["champions", "--from", "yesterday"],
+        ["champions", "--from", "2011-12-10"],
         ["erase"],
         ["inspect"],
         ["completion", "cmd"],

@@ -102,7 +102,7 @@ def test_a_customer_is_explained_beside_an_analyst(ran):
     with analyst:
         analyst.stdout.readline()
         settings = load_settings([f"warehouse.path={ran.database}"], environment={})
-        assert explain(settings, "c1", lines=10).decision is not None
+        assert explain(settings, "c1", max_lines=10).decision is not None
         analyst.communicate("\n\n")
 
     assert analyst.returncode == 0

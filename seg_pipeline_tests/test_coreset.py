@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from sklearn.cluster import KMeans
 
-from seg_pipeline.models.coreset import Coreset, FloatArray, summarise
+from seg_pipeline.models.coreset import DEFAULT_MAX_CELLS, Coreset, FloatArray, group_means, summarise
+from seg_pipeline.settings import load_settings
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +124,23 @@ def test_fewer_than_one_cell_is_refused():
 
 def test_a_cell_without_weight_is_refused():
     with pytest.raises(ValueError, match="cell 1 has no weight"):
-        Coreset(np.zeros((2, 1)), np.array([1.0, 0.0]), exact=True)
+        Coreset.without_spread(np.zeros((2, 1)), np.array([1.0, 0.0]), exact=True)
 
 
 def test_points_and_weights_of_different_lengths_are_refused():
     with pytest.raises(ValueError, match="shapes do not match"):
-        Coreset(np.zeros((2, 1)), np.ones(3), exact=True)
+        Coreset.without_spread(np.zeros((2, 1)), np.ones(3), exact=True)
 
 
 def test_a_spread_of_a_different_length_is_refused():
     with pytest.raises(ValueError, match=r"shapes do not match: .*spread \(1,\)"):
-        Coreset(np.zeros((2, 1)), np.ones(2), exact=False, spread=np.ones(1))
+        Coreset(np.zeros((2, 1)), np.ones(2), np.ones(1), exact=False)
+
+
+def test_the_mean_of_a_group_without_points_is_refused():
+    with pytest.raises(ValueError, match="group 1 has no points"):
+        group_means(np.array([0, 2]), np.ones(2), np.zeros((2, 1)))
+
+
+def test_the_default_number_of_cells_is_that_of_the_settings():
+    assert load_settings(environment={}).models.max_cells == DEFAULT_MAX_CELLS

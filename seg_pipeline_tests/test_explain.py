@@ -2,18 +2,22 @@
 
 import datetime
 import json
-from dataclasses import asdict, replace
+import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from seg_pipeline.cli import main
+from seg_pipeline.cli.explain import MEASURE_IN_WORDS
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.candidates import fit_candidates
 from seg_pipeline.models.champions import Champion, append_champion, find_champion
 from seg_pipeline.models.coreset import summarise
+from seg_pipeline.models.explanation import Measure
 from seg_pipeline.models.model import FitsEachK, NearestCenter, model_from_labels
 from seg_pipeline.models.registry import ALGORITHMS, BASELINE
 from seg_pipeline.models.scoring import NO_CLUSTER, Scorer
@@ -99,10 +103,12 @@ def scored_shop(clean_lines):
     return scored
 
 
-def explained(warehouse, customer, lines=10, **settings):
+def explained(warehouse, customer, max_lines=10, **settings):
     """Returns the explanation of a customer of a warehouse."""
     overrides = [f"{key}={value}" for key, value in settings.items()]
-    return explain(load_settings([f"warehouse.path={warehouse.database}", *overrides], environment={}), customer, lines)
+    return explain(
+        load_settings([f"warehouse.path={warehouse.database}", *overrides], environment={}), customer, max_lines
+    )
 
 
 def labelled_with(warehouse, customer, feature, value):
@@ -122,12 +128,12 @@ def test_computed_and_stored_segments_agree_for_each_algorithm(scored_shop, algo
         stored = warehouse.read(f"SELECT * FROM segments.segment_assignments WHERE customer_id = '{customer}'").iloc[0]
 
         assert (decision.segment_id, decision.confidence) == (stored["segment_id"], stored["confidence"])
-        assert (algorithm == BASELINE) == (decision.affinities == []) == (decision.runner_up is None)
-        if decision.affinities:
-            assert decision.affinities[0].segment_id == stored["segment_id"]
+        assert (algorithm == BASELINE) == (decision.cluster_distances == ()) == (decision.runner_up is None)
+        if decision.cluster_distances:
+            assert decision.cluster_distances[0].segment_id == stored["segment_id"]
         if "mixture" in algorithm:
-            assert decision.affinities[0].probability == pytest.approx(stored["confidence"])
-            assert sum(one.probability for one in decision.affinities) == pytest.approx(1)
+            assert decision.cluster_distances[0].probability == pytest.approx(stored["confidence"])
+            assert sum(one.probability for one in decision.cluster_distances) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "hierarchical", "gaussian_mixture"])
@@ -156,7 +162,7 @@ def test_the_grid_moves_at_a_score_of_the_night(scored_shop):
         for name in ("recency_days", "frequency")
     }
 
-    assert decision.grid.startswith("R ")
+    assert decision.grid_cell.r_score in range(1, 6)
     for change in decision.changes:
         assert change.to is None or {change.to, change.to - 1} & set(cuts[change.feature])
 
@@ -188,7 +194,7 @@ def test_an_algorithm_that_is_registered_is_fitted_scores_and_explains(scored_sh
     assert candidates["stability"].notna().all()
     assert warehouse.value("SELECT count(DISTINCT segment_id) FROM segments.segment_assignments") == 3
     assert decision.why == "the nearest centre"
-    assert decision.affinities[0].segment_id == decision.segment_id
+    assert decision.cluster_distances[0].segment_id == decision.segment_id
     assert [change.feature for change in decision.changes] == ["recency_days", "frequency", "monetary"]
 
 
@@ -198,7 +204,7 @@ def test_a_missing_feature_is_shown_with_its_replacement(scored_shop):
         f"SELECT min(customer_id) FROM {RFM_FEATURES.name} WHERE days_between_orders IS NULL AND frequency > 0"
     )
 
-    [_, _, step] = explained(warehouse, once).decision.steps
+    [_, _, step] = explained(warehouse, once).decision.transformations
 
     assert step.raw is None
     assert step.transformed == pytest.approx(np.log1p(step.filled))
@@ -207,20 +213,20 @@ def test_a_missing_feature_is_shown_with_its_replacement(scored_shop):
 
 def test_lines_are_found_in_every_spelling_of_the_id_and_each_has_its_fate(scored_shop):
     warehouse = scored_shop()
-    found = explained(warehouse, " 101.0 ", lines=100)
+    found = explained(warehouse, " 101.0 ", max_lines=100)
 
     fates = {line.order_id: line.fate for line in found.first_lines}
     assert (fates["a"], fates["b"], fates["c"]) == ("counts", "on or after the night", "unparseable_date")
-    assert found.lines == len(found.first_lines) == found.lines_counting + 2
+    assert found.line_count == len(found.first_lines) == found.counted_line_count + 2
     assert [(one.reason, one.lines) for one in found.rejections] == [("unparseable_date", 1)]
     assert "soon" in found.rejections[0].examples[0]
-    assert explained(warehouse, "101", lines=100) == found
+    assert explained(warehouse, "101", max_lines=100) == found
 
 
 def test_a_customer_with_only_returns_gets_that_reason(scored_shop):
     found = explained(scored_shop(), "R")
 
-    assert (found.decision.segment_id, found.decision.changes, found.decision.steps) == (0, [], [])
+    assert (found.decision.segment_id, found.decision.changes, found.decision.transformations) == (0, (), ())
     assert "only returns" in found.decision.why
 
 
@@ -230,8 +236,8 @@ def test_a_customer_without_a_clean_line_before_the_night_has_no_segment(
 ):
     found = explained(scored_shop(), customer)
 
-    assert (found.decision, found.history) == (None, [])
-    assert (found.lines, found.lines_too_late, len(found.rejections)) == (lines, too_late, reasons)
+    assert (found.decision, found.history) == (None, ())
+    assert (found.line_count, found.late_line_count, len(found.rejections)) == (lines, too_late, reasons)
 
 
 def test_an_unknown_customer_gets_similar_ids_as_suggestions(scored_shop):
@@ -244,7 +250,9 @@ def test_features_that_contradict_the_stored_segment_are_an_error(scored_shop):
     with warehouse.get_connection() as connection:
         connection.execute(f"UPDATE {RFM_FEATURES.name} SET frequency = 40, monetary = 90000 WHERE customer_id = '100'")
 
-    with pytest.raises(DataError, match="seg-pipeline backfill 2024-07-01 scores it again"):
+    with pytest.raises(
+        DataError, match=r"lead to segment \d, but segment \d is stored; seg-pipeline backfill 2024-07-01"
+    ):
         explained(warehouse, "100")
 
 
@@ -271,10 +279,39 @@ def test_a_night_that_is_not_scored_and_a_missing_warehouse_are_wrong_usage(scor
         explained(Warehouse(database=str(tmp_path / "none.duckdb")), "100")
 
 
-def test_an_explanation_is_json(scored_shop):
-    document = json.loads(json.dumps(asdict(explained(scored_shop(), "101")), default=str, allow_nan=False))
+def test_a_stored_confidence_that_does_not_follow_is_reported_as_such(scored_shop):
+    warehouse = scored_shop()
+    with warehouse.get_connection() as connection:
+        connection.execute("UPDATE segments.segment_assignments SET confidence = 0.125 WHERE customer_id = '100'")
 
-    assert document["decision"]["segment_name"].startswith("segment ")
+    with pytest.raises(DataError, match=r"with confidence 0\.\d+, but confidence 0\.125 is stored"):
+        explained(warehouse, "100")
+
+
+@pytest.mark.parametrize("customer", ["100", "R"])
+def test_a_stored_segment_that_the_champion_does_not_have_is_an_error(scored_shop, customer):
+    warehouse = scored_shop()
+    with warehouse.get_connection() as connection:
+        connection.execute(f"UPDATE segments.segment_assignments SET segment_id = 77 WHERE customer_id = '{customer}'")
+
+    with pytest.raises(DataError, match=rf"customer '{customer}': segment 77 is stored .* model has no such segment"):
+        explained(warehouse, customer)
+
+
+def test_an_explanation_is_json_with_the_keys_that_scripts_rely_on(scored_shop, capsys):
+    assert main(["explain", "101", "--json", "--warehouse", str(scored_shop("hierarchical").database)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    decision = document["decision"]
+
+    assert {"lines", "lines_counting", "lines_too_late", "first_lines", "rejections", "history"} < document.keys()
+    assert decision["grid"].startswith("R 5 x F ")
+    assert {"feature", "raw", "filled", "weighted"} < decision["steps"][0].keys()
+    assert {"segment_name", "distance", "nearest_cell", "probability"} < decision["affinities"][0].keys()
+    assert re.fullmatch(r"segment \d: its nearest cell is \d\.\d{3} away, \d\.\d{3} here", decision["runner_up"])
+
+
+def test_every_measure_has_words():
+    assert MEASURE_IN_WORDS.keys() == set(Measure)
 
 
 def test_every_customer_of_the_shop_has_an_explanation_that_agrees(shop_run):

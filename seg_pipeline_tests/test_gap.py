@@ -43,7 +43,7 @@ def test_customers_spread_evenly_have_no_gap():
 def test_the_gap_does_not_depend_on_the_number_or_the_unit_of_the_customers():
     cells = four_blobs(400)
     few = gaps(unsummarised(cells), [2, 4])
-    many = gaps(Coreset(1000.0 * cells, np.full(400, 50.0), exact=True), [2, 4])
+    many = gaps(Coreset.without_spread(1000.0 * cells, np.full(400, 50.0), exact=True), [2, 4])
     assert [gap.gap for gap in many] == pytest.approx([gap.gap for gap in few], abs=1e-9)
 
 

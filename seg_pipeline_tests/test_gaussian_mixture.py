@@ -184,7 +184,7 @@ def test_a_point_far_from_everything_still_has_a_label():
     ],
 )
 def test_degenerate_cells_can_be_fitted_and_have_metrics(points):
-    coreset = Coreset(points, np.arange(1.0, len(points) + 1), exact=True)
+    coreset = Coreset.without_spread(points, np.arange(1.0, len(points) + 1), exact=True)
     models = MIXTURE.fit_range(coreset, range(1, 9), seed=0, n_init=2)
     assert [model.k for model in models] == list(range(1, len(points) + 1))
     assert len(metrics_of(coreset, models)) == len(models)

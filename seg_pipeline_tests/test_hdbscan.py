@@ -196,7 +196,9 @@ def test_if_density_shows_no_clusters_there_is_no_model(points):
 
 
 def test_cells_of_many_customers_are_fitted_without_warning():
-    coreset = Coreset(np.array([[0.0], [1e-200], [1.0], [5.0]]), np.array([1e6, 1e6, 1e6, 1.0]), exact=True)
+    coreset = Coreset.without_spread(
+        np.array([[0.0], [1e-200], [1.0], [5.0]]), np.array([1e6, 1e6, 1e6, 1.0]), exact=True
+    )
     [model] = DENSITY.fit_range(coreset, [], seed=0, n_init=1)
     assert model.cell_labels[0] == model.cell_labels[1] != model.cell_labels[2]
 

@@ -105,7 +105,7 @@ def test_clusters_are_numbered_by_their_centres():
 
 def test_a_point_gets_the_label_of_the_nearest_cell_and_no_confidence_if_another_centre_is_nearer():
     points = np.array([[0.0], [1.0], [2.0], [3.0], [4.0], [5.6], [6.0]])
-    coreset = Coreset(points, np.array([9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]), exact=True)
+    coreset = Coreset.without_spread(points, np.array([9.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]), exact=True)
     [model] = WARD.fit_range(coreset, [2], seed=0, n_init=1)
     labels, confidence = WARD.predict(model, coreset.points, coreset)
     assert np.array_equal(labels, model.cell_labels)

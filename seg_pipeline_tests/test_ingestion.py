@@ -323,6 +323,31 @@ def test_dates_of_another_form_in_a_later_file_are_read_as_all_at_once(shop, new
     assert shop.tables() == once.tables()
 
 
+def test_a_two_digit_year_in_a_later_file_is_read_as_in_a_full_clean(shop, new_shop):
+    files = {"a.csv": "1,A,13/02/2024,P,1,1\n2,A,25/12/2023,P,1,1\n", "b.csv": "3,A,14/02/24,P,1,1\n"}
+    once = new_shop("once")
+    for name, text in files.items():
+        shop.deliver(name, text)
+        shop.night()
+        once.deliver(name, text)
+    once.night()
+    assert shop.tables() == once.tables()
+    assert shop.read("SELECT ordered_at FROM prepared.clean_orders WHERE order_id = '3'") == [
+        (datetime.datetime(2024, 2, 14),)
+    ]
+
+
+def test_the_formats_stay_the_same_when_a_file_is_dropped(shop):
+    shop.deliver("a.csv", "1,A,13/02/2024,P,1,1\n")
+    b = shop.deliver("b.csv", "2,A,25/12/2023,P,1,1\n")
+    shop.night()
+    dates = "SELECT dates FROM prepared.cleaned_files"
+    [reading, _] = shop.read(dates)
+    b.unlink()
+    shop.night("source.removed_files=drop")
+    assert shop.read(dates) == [reading]
+
+
 def test_several_currencies_are_refused_or_one_is_chosen(shop):
     header = HEADER.replace("price", "price,currency")
     shop.deliver("a.csv", "1,A,2024-01-01,P,1,1,EUR\n2,A,2024-01-01,P,1,1,eur\n", header)
@@ -330,8 +355,8 @@ def test_several_currencies_are_refused_or_one_is_chosen(shop):
     shop.deliver("b.csv", "3,B,2024-01-02,P,1,1,USD\n", header)
     with pytest.raises(
         DataError,
-        match=r"b\.csv row 1: orders of more than one currency are never added up: EUR \(2 lines\), USD \(1 lines\);"
-        " choose one with --set source.currency=..., and give each a warehouse and an output of its own",
+        match=r"b\.csv row 1: the source has more than one currency: EUR \(2 lines\), USD \(1 lines\);"
+        " choose one with --set source.currency=..., and use a separate warehouse and output folder for each",
     ):
         shop.night()
     shop.night("source.currency=EUR")
@@ -343,7 +368,7 @@ def test_several_shops_are_refused_or_one_is_chosen(shop):
     shop.deliver(
         "a.csv", "1,A,2024-01-01,P,1,1,north\n2,A,2024-01-01,P,1,1,south\n", HEADER.replace("price", "price,shop")
     )
-    with pytest.raises(DataError, match=r"a\.csv row 2: orders of more than one shop are never added up: NORTH"):
+    with pytest.raises(DataError, match=r"a\.csv row 2: the source has more than one shop: NORTH"):
         shop.night()
     shop.night("source.shop=south")
     assert shop.read("SELECT order_id FROM prepared.clean_orders") == [("2",)]

@@ -126,5 +126,5 @@ def test_a_seed_gives_the_same_bytes_on_any_number_of_threads():
     ],
 )
 def test_a_k_that_the_cells_cannot_fill_is_left_out(points, possible):
-    coreset = Coreset(np.array(points), np.arange(1.0, len(points) + 1), exact=True)
+    coreset = Coreset.without_spread(np.array(points), np.arange(1.0, len(points) + 1), exact=True)
     assert [model.k for model in MEDOIDS.fit_range(coreset, range(1, 9), seed=0, n_init=2)] == possible

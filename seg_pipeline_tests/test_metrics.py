@@ -72,7 +72,7 @@ def test_weighted_cells_have_the_metrics_of_repeated_rows(data):
     weights = data.draw(st.lists(st.integers(1, 5), min_size=len(cells), max_size=len(cells)))
     k = data.draw(st.integers(2, 3))
     labels = np.arange(len(cells)) % k
-    coreset = Coreset(np.array(cells, dtype=float), np.array(weights, dtype=float), exact=True)
+    coreset = Coreset.without_spread(np.array(cells, dtype=float), np.array(weights, dtype=float), exact=True)
     [metrics] = metrics_of(coreset, [model_from_labels("any", coreset, labels, 0.0)])
     assert_equal_to_scikit_learn(metrics, np.repeat(coreset.points, weights, axis=0), np.repeat(labels, weights))
 

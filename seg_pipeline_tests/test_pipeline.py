@@ -18,11 +18,11 @@ from sklearn.preprocessing import StandardScaler
 
 from seg_pipeline.evaluation.tables import EVALUATION_REPORT
 from seg_pipeline.features.tables import RFM_FEATURES
-from seg_pipeline.interrupts import watched
 from seg_pipeline.models.store import read_coreset, read_model
 from seg_pipeline.publishing.sets import TIMINGS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
 from seg_pipeline.usecases.execution import Progress
+from seg_pipeline_tests.test_interrupts import Interrupting
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL, published_bytes, real_data
 
 # One algorithm and few clusters, for a run whose models nobody looks at.
@@ -301,22 +301,6 @@ def test_an_interrupted_run_says_so_in_one_line(tmp_path):
 
     assert run.returncode == 130
     assert said.strip() == "seg-pipeline: interrupted; the next run repairs what was unfinished"
-
-
-class Interrupting:
-    """An object in whose clean-up the signal arrives, where Python drops what is raised."""
-
-    def __del__(self):
-        signal.raise_signal(signal.SIGINT)
-
-
-def test_an_interrupt_is_seen_though_python_drops_what_its_handler_raises(capsys):
-    with watched() as interrupted:
-        assert not interrupted()
-        Interrupting()
-        assert interrupted()
-        assert interrupted()
-    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("in_step", ["features__rfm_features", "models__coreset", "published_files"])

@@ -6,12 +6,13 @@ import dagster as dg
 import pandas as pd
 import pytest
 
+from seg_pipeline.models.tables import CHAMPIONS
 from seg_pipeline.quality.evaluation import evaluate
 from seg_pipeline.quality.suites import PLACEHOLDER, query_of, suite_of
 from seg_pipeline.settings import load_settings
 from seg_pipeline.tables import Column, Rule, Table
 from seg_pipeline.ui import WHAT_NEXT
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Relation, Warehouse
 from seg_pipeline.wiring import Shop, resources_of
 
 NIGHT = datetime.date(2024, 3, 1)
@@ -211,3 +212,21 @@ def test_every_expectation_of_a_table_is_a_check_with_its_severity():
 
     assert set(specs) == set(suite)
     assert {name for name, spec in specs.items() if not spec.blocking} == {"bad_score_low"}
+
+
+@pytest.mark.parametrize(
+    ("segments", "numbers"),
+    [
+        ([(1, "gold"), (2, "silver"), (1, "gold")], []),
+        # Both pairs read 11 gold if they are joined without a separator.
+        ([(1, "1 gold"), (11, " gold")], []),
+        ([(1, "gold"), (1, "silver")], [(7,)]),
+        ([(1, "gold"), (2, "gold")], [(7,)]),
+    ],
+)
+def test_a_segment_id_has_one_name_and_a_name_has_one_id(empty_warehouse, segments, numbers):
+    (rule,) = CHAMPIONS.rules
+    pairs = ", ".join(f"{{'segment_id': {number}, 'segment_name': '{name}'}}" for number, name in segments)
+    champions = Relation(f"(SELECT 7 AS number, [{pairs}] AS segments)")
+    with empty_warehouse.get_connection() as connection:
+        assert connection.execute(rule.query, {"batch": champions}).fetchall() == numbers

@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_figures():
 
 
 def test_a_k_that_no_bootstrap_sample_can_fill_has_no_stability():
-    coreset = Coreset(np.array([[0.0], [1.0], [9.0]]), np.array([1.0, 1.0, 1.0]), exact=True)
+    coreset = Coreset.without_spread(np.array([[0.0], [1.0], [9.0]]), np.array([1.0, 1.0, 1.0]), exact=True)
     models = ALGORITHMS["kmeans"].fit_range(coreset, [3], seed=1, n_init=2)
 
     [figures] = stability_of(ALGORITHMS["kmeans"], coreset, models, draws=1, seed=4)

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from seg_pipeline_tests import ui
 
-ROOMS = ("raw", "prepared", "features", "models", "evaluation", "segments")
+ROOMS = ("raw", "prepared", "features", "models", "evaluation", "champions", "segments", "publishing")
 SHOP_SINCE, SHOP_UNTIL = datetime.date(2026, 4, 15), datetime.date(2026, 10, 31)
 OF_A_RUN = re.compile(r" - [0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12} - ")
 WORTH_A_LOOK = re.compile(r"warn|error|traceback|deprecat|supersed|telemetry", re.IGNORECASE)
@@ -63,7 +63,7 @@ def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
         yield page
 
 
-def test_the_asset_graph_opens_on_the_six_rooms_and_no_dialog_is_in_the_way(page, address):
+def test_the_asset_graph_opens_on_the_rooms_and_no_dialog_is_in_the_way(page, address):
     page.goto(f"{address}/asset-groups")
     graph = page.locator("svg foreignObject")
     for room in ROOMS:
@@ -113,7 +113,7 @@ def test_a_failing_check_says_what_it_guards_how_often_it_is_broken_and_where(pa
     expect(page.get_by_text("at most quality.rejected_share_warning. (warning)").first).to_be_visible()
     expect(page.get_by_text("Failed", exact=True).first).to_be_visible()
     expect(page.get_by_text(re.compile(r"Violations: .*for example reason \w+, lines \d+")).first).to_be_visible()
-    expect(page.get_by_text("It stops nothing.").first).to_be_visible()
+    expect(page.get_by_text("Nothing is stopped.").first).to_be_visible()
 
 
 def test_the_report_opens_from_where_the_ui_says_it_is(page, address, run_id):
@@ -158,7 +158,7 @@ def test_figures_of_three_nights_are_plotted_as_trends(page, address, three_nigh
 
 def test_the_schedule_is_switched_on_and_off(page, address):
     page.goto(f"{address}/locations/seg_pipeline.definitions/schedules/nightly_schedule")
-    expect(page.get_by_text("Refreshes the segments every night")).to_be_visible()
+    expect(page.get_by_text("Builds the day that has just ended")).to_be_visible()
     switch = page.get_by_role("checkbox")
     for on in (True, False):
         # The box itself is hidden behind its picture.

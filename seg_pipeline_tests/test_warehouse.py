@@ -14,7 +14,7 @@ import pytest
 
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Warehouse, versions
 from seg_pipeline.warehouse.sharing import QUIET_SECONDS, SharedFile
 
 NUMBERS = Table("raw.numbers", "Numbers.", (Column("a", "INTEGER", "A"), Column("b", "INTEGER", "B")), key=("a",))
@@ -632,9 +632,17 @@ def test_a_newer_file_is_refused_and_left_alone(empty_warehouse):
         with pytest.raises(MachineError) as refused, way:
             pass
         assert str(refused.value) == (
-            f"warehouse {empty_warehouse.database} was made by a newer seg-pipeline (its version is 99, this one knows"
-            " 2); install that one, or name another file with warehouse.path"
+            f"warehouse {empty_warehouse.database} has schema version 99; this seg-pipeline supports up to 2. Upgrade"
+            " seg-pipeline, or name another file with warehouse.path"
         )
+
+
+def test_a_migration_leaves_the_version_of_a_newer_file(empty_warehouse):
+    with duckdb.connect(empty_warehouse.database) as connection:
+        connection.execute("CREATE VIEW main.warehouse_version AS SELECT 99 AS version")
+        with pytest.raises(MachineError, match="has schema version 99"):
+            versions.migrate(connection, 99, empty_warehouse.database)
+        assert versions.version_of(connection) == 99
 
 
 # The machine says no.

@@ -12,7 +12,7 @@ import numpy as np
 
 from seg_pipeline.champions.names import NO_PURCHASES_REASON, keep_names, name_segments
 from seg_pipeline.champions.rules import segment_rules
-from seg_pipeline.features.tables import NO_PURCHASES
+from seg_pipeline.features.tables import NO_PURCHASES, NO_PURCHASES_ID
 from seg_pipeline.features.transforms import invert_transforms
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.coreset import FloatArray
@@ -70,7 +70,7 @@ def _named(
     """Returns names and shares: a row per cluster that holds a customer, and one for customers without a purchase."""
     import pandas as pd
 
-    clusters = pd.DataFrame({"cluster": [NO_CLUSTER, *ids], "segment_id": [0, *ids.values()]})
+    clusters = pd.DataFrame({"cluster": [NO_CLUSTER, *ids], "segment_id": [NO_PURCHASES_ID, *ids.values()]})
     with connection.temporary(clusters) as numbered:
         profiles = connection.execute(PROFILES_SQL, {"as_of": as_of, "labelled": labelled, "numbered": numbered}).df()
     by_rhythm = not scorer.algorithm.cluster_names

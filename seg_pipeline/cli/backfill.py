@@ -25,7 +25,7 @@ change. Use the settings (--preset, --config, --set) that the nights were run wi
 
 
 def add(commands: Commands) -> None:
-    """Adds the command."""
+    """Adds the `backfill` command."""
     backfill = add_command(
         commands,
         "backfill",
@@ -48,8 +48,8 @@ def _backfill(options: argparse.Namespace) -> int:
         from seg_pipeline.usecases.backfill import backfill
 
         nights = backfill(settings, progress, options.first, options.last or options.first, refit=options.refit)
-    screen.result(
-        lambda: {"nights": nights, "warnings": screen.warnings},
+    screen.show_or_print_json(
         lambda: screen.say(f"scored: {len(nights)} nights, {nights[0]} to {nights[-1]}, each with its champion"),
+        lambda: {"nights": nights, "warnings": screen.warnings},
     )
     return 0

@@ -28,7 +28,7 @@ examples:
 
 
 def add(commands: Commands) -> None:
-    """Adds the command."""
+    """Adds the `champions` command."""
     champions = add_command(
         commands,
         "champions",
@@ -47,11 +47,13 @@ def add(commands: Commands) -> None:
         dest="start",
         metavar="DATE",
         type=date,
-        help="first night for which --pin or --unpin holds; default: the last night scored",
+        help="first date on which --pin or --unpin takes effect (default: the last scored night)",
     )
 
 
 def _champions(options: argparse.Namespace) -> int:
+    if options.start and not (options.pin or options.unpin):
+        options.parser.error("--from needs --pin or --unpin")
     settings = settings_of(options)
     screen = Screen.of(options)
     from dataclasses import asdict
@@ -62,19 +64,27 @@ def _champions(options: argparse.Namespace) -> int:
         pin_champion(settings, options.pin, options.start)
     elif options.unpin:
         unpin_champion(settings, options.start)
-    rows = appointments(settings)
-    screen.result(lambda: {"champions": [asdict(row) for row in rows]}, lambda: _show(screen, rows))
+    champions = appointments(settings)
+    screen.show_or_print_json(
+        lambda: _show(screen, champions), lambda: {"champions": [asdict(champion) for champion in champions]}
+    )
     return 0
 
 
-def _show(screen: Screen, appointments: "Sequence[Appointment]") -> None:
+def _show(screen: Screen, champions: "Sequence[Appointment]") -> None:
     screen.rows(
-        ("in force from", "model", "fitted on", "pinned", "why"),
+        ("in force from", "model", "fitted on", "pinned", "reason"),
         [
-            (row.in_force_from, row.model_id, row.fitted_as_of, "yes" if row.pinned else None, row.why)
-            for row in appointments
+            (
+                champion.in_force_from,
+                champion.model_id,
+                champion.fitted_as_of,
+                "yes" if champion.pinned else None,
+                champion.why,
+            )
+            for champion in champions
         ],
-        "Champions; the last one is in force",
+        "Champions in the order of their appointment; the last one is in force",
     )
-    if not appointments:
+    if not champions:
         screen.say("no champion yet; seg-pipeline run fits one")

@@ -19,7 +19,7 @@ FILE_METAVARS = ("FILE", "PATH", "SOURCE")
 
 
 def add(commands: Commands) -> None:
-    """Adds the command."""
+    """Adds the `completion` command."""
     completion = add_command(
         commands,
         "completion",

@@ -18,7 +18,7 @@ the night was run with.
 
 
 def add(commands: Commands) -> None:
-    """Adds the command."""
+    """Adds the `erase` command."""
     erase = add_command(
         commands,
         "erase",
@@ -49,8 +49,8 @@ def _erase(options: argparse.Namespace) -> int:
         )
         screen.say(f"later loads leave out the lines of {len(options.customers)} customers")
 
-    screen.result(
-        lambda: {"rows": erasure.rows, "republished": erasure.republished, "warnings": screen.warnings},
+    screen.show_or_print_json(
         show,
+        lambda: {"rows": erasure.rows, "republished": erasure.republished, "warnings": screen.warnings},
     )
     return 0

@@ -15,7 +15,7 @@ from seg_pipeline.cli.options import (
 from seg_pipeline.cli.screen import Screen, shown
 
 if TYPE_CHECKING:
-    from seg_pipeline.usecases.explain import Explanation
+    from seg_pipeline.usecases.explain import Decision, Explanation, GridCell, RunnerUp
 
 EPILOG = """\
 examples:
@@ -23,10 +23,16 @@ examples:
   seg-pipeline explain 17850 --as-of 2011-09-01 --lines 50
   seg-pipeline explain 17850 --json
 """
+# The words for each models.explanation.Measure. Importing the enum would slow down --help.
+MEASURE_IN_WORDS = {
+    "centre_distance": "its centre is {:.3f} away",
+    "nearest_cell_distance": "its nearest cell is {:.3f} away",
+    "probability": "probability {:.3f}",
+}
 
 
 def add(commands: Commands) -> None:
-    """Adds the command."""
+    """Adds the `explain` command."""
     explain = add_command(
         commands,
         "explain",
@@ -43,15 +49,74 @@ def add(commands: Commands) -> None:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    from dataclasses import asdict
-
     settings = settings_of(options)
     from seg_pipeline.usecases.explain import explain
 
     explanation = explain(settings, options.customer, options.lines)
     screen = Screen.of(options)
-    screen.result(lambda: asdict(explanation), lambda: _show(screen, explanation))
+    screen.show_or_print_json(lambda: _show(screen, explanation), lambda: _document(explanation))
     return 0
+
+
+def _document(explanation: "Explanation") -> dict[str, object]:
+    """Returns the JSON document of --json, whose keys scripts rely on."""
+    from dataclasses import asdict
+
+    decision = explanation.decision
+    return {
+        "customer_id": explanation.customer_id,
+        "as_of": explanation.as_of,
+        "lines": explanation.line_count,
+        "lines_counting": explanation.counted_line_count,
+        "lines_too_late": explanation.late_line_count,
+        "first_lines": [asdict(line) for line in explanation.first_lines],
+        "rejections": [asdict(rejection) for rejection in explanation.rejections],
+        "decision": _decision_document(decision) if decision else None,
+        "history": [asdict(stay) for stay in explanation.history],
+    }
+
+
+def _decision_document(decision: "Decision") -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {
+        "segment_id": decision.segment_id,
+        "segment_name": decision.segment_name,
+        "confidence": decision.confidence,
+        "why": decision.why,
+        "model_id": decision.model_id,
+        "fitted_as_of": decision.fitted_as_of,
+        "features": [asdict(feature) for feature in decision.features],
+        "scores": [asdict(score) for score in decision.scores],
+        "grid": _grid_cell_in_words(decision.grid_cell) if decision.grid_cell else None,
+        "steps": [asdict(transformation) for transformation in decision.transformations],
+        "affinities": [
+            {
+                "cluster": cluster.cluster,
+                "segment_id": cluster.segment_id,
+                "segment_name": cluster.segment_name,
+                "distance": cluster.distance,
+                "nearest_cell": cluster.nearest_cell_distance,
+                "probability": cluster.probability,
+            }
+            for cluster in decision.cluster_distances
+        ],
+        "runner_up": _runner_up_in_words(decision.runner_up) if decision.runner_up else None,
+        "changes": [asdict(change) for change in decision.changes],
+        "rule": decision.rule,
+        "rule_precision": decision.rule_precision,
+        "rule_recall": decision.rule_recall,
+    }
+
+
+def _grid_cell_in_words(cell: "GridCell") -> str:
+    return f"R {cell.r_score} x F {cell.f_score}: {cell.name}"
+
+
+def _runner_up_in_words(runner_up: "RunnerUp") -> str:
+    """Returns a line such as `Champions: its centre is 1.234 away, 0.567 here`."""
+    value = MEASURE_IN_WORDS[runner_up.measure].format(runner_up.value)
+    return f"{runner_up.segment_name}: {value}, {runner_up.own_value:.3f} here"
 
 
 def _show(screen: Screen, explanation: "Explanation") -> None:
@@ -64,16 +129,16 @@ def _show(screen: Screen, explanation: "Explanation") -> None:
     segment = f"{decision.segment_name} (segment {decision.segment_id})" if decision else "no segment"
     say(f"Customer {explanation.customer_id} as of {explanation.as_of}: {segment}")
     say(
-        f"\n1. {explanation.lines:,} raw lines: {explanation.lines_counting:,} count,"
-        f" {explanation.lines_too_late:,} are on or after the night"
+        f"\n1. {explanation.line_count:,} raw lines: {explanation.counted_line_count:,} count,"
+        f" {explanation.late_line_count:,} are on or after the night"
     )
     lines = [
         [f"{Path(line.source_file).name} row {line.source_row}", *astuple(line)[2:]] for line in explanation.first_lines
     ]
     headings = ("line", "order", "date", "product", "quantity", "price", "amount", "")
     screen.rows(headings, lines)
-    if len(lines) < explanation.lines:
-        say(f"and {explanation.lines - len(lines):,} more; --lines shows them")
+    if len(lines) < explanation.line_count:
+        say(f"and {explanation.line_count - len(lines):,} more; --lines shows them")
     say(f"\n2. {sum(rejection.lines for rejection in explanation.rejections):,} lines rejected")
     for rejection in explanation.rejections:
         examples = "; ".join(rejection.examples)
@@ -86,26 +151,32 @@ def _show(screen: Screen, explanation: "Explanation") -> None:
     screen.rows(
         ("feature", "value", "meaning"), [(feature.name, feature.value, feature.description) for feature in features]
     )
-    if decision.grid:
-        say(f"cell of the R x F grid: {decision.grid}")
-    if decision.steps:
+    if decision.grid_cell:
+        say(f"cell of the R x F grid: {_grid_cell_in_words(decision.grid_cell)}")
+    if decision.transformations:
         say("\n4. features as the model sees them: (transformed - centre) / scale x weight")
         screen.rows(
             ("feature", "raw", "filled", "transform", "transformed", "centre", "scale", "scaled", "weight", "result"),
-            [astuple(step) for step in decision.steps],
+            [astuple(transformation) for transformation in decision.transformations],
         )
-    say(f"\n5. decided by {decision.why}" if decision.grid else f"\n5. {decision.why}")
+    say(f"\n5. decided by {decision.why}" if decision.grid_cell else f"\n5. {decision.why}")
     say(f"{segment}, confidence {decision.confidence:.3f}; {decision.model_id}, fitted on {decision.fitted_as_of}")
-    if decision.affinities:
+    if decision.cluster_distances:
         screen.rows(
             ("id", "segment", "distance to centre", "to its nearest cell", "probability"),
             [
-                (near.segment_id, near.segment_name, near.distance, near.nearest_cell, near.probability)
-                for near in decision.affinities
+                (
+                    cluster.segment_id,
+                    cluster.segment_name,
+                    cluster.distance,
+                    cluster.nearest_cell_distance,
+                    cluster.probability,
+                )
+                for cluster in decision.cluster_distances
             ],
         )
     if decision.runner_up:
-        say(f"runner-up: {decision.runner_up}")
+        say(f"runner-up: {_runner_up_in_words(decision.runner_up)}")
     if decision.rule:
         say(
             f"the segment in short: {decision.rule} ({decision.rule_precision:.0%} of the customers matching this rule"

@@ -31,7 +31,7 @@ shop. The file must have customer_id, ordered_at, and unit_price or amount.
 
 
 def add(commands: Commands) -> None:
-    """Adds the command."""
+    """Adds the `init` command."""
     init = add_command(
         commands,
         "init",

@@ -20,7 +20,7 @@ seg-pipeline init goes further: it asks what the data does not show, and writes 
 
 
 def add(commands: Commands) -> None:
-    """Adds the command."""
+    """Adds the `inspect` command."""
     inspect = add_command(
         commands,
         "inspect",
@@ -38,7 +38,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from seg_pipeline.usecases.inspect import inspect
 
     inspection = inspect(settings)
-    screen.result(lambda: _document(inspection), lambda: show(screen, inspection))
+    screen.show_or_print_json(lambda: show(screen, inspection), lambda: _document(inspection))
     return 0
 
 

@@ -23,18 +23,12 @@ examples:
   seg-pipeline run --source exports/ --verbose > run.log
   seg-pipeline run --source exports/ --json > run.json
 
-common settings (docs/reference.md lists them all, with their defaults):
-  returns=net|drop|match         duplicates=drop|keep            zero_prices=reject|keep
-  excluded_products=POST,BANK*   source.date_format=day-first    source.decimal=,
-  features.columns=recency_days,frequency,monetary               features.transform=log1p
-  models.algorithms=kmeans,hierarchical,gaussian_mixture         models.k_max=10
-  selection.k_min=3              selection.k_max=8               selection.k=5
-  strategies.budget=10000        strategies.currency=EUR
+docs/reference.md lists every setting that --set takes, with its values and its default.
 """
 
 
 def add(commands: Commands) -> None:
-    """Adds the command."""
+    """Adds the `run` command."""
     run = add_command(
         commands,
         "run",
@@ -47,7 +41,9 @@ def add(commands: Commands) -> None:
         "--source", metavar="PATH", nargs="+", help="files, folders or globs: CSV and other text (also .gz), Parquet"
     )
     run.add_argument(
-        "--as-of", metavar="DATE", help="the night; orders before it count; default: the day after the last order"
+        "--as-of",
+        metavar="DATE",
+        help="score customers as of DATE, from orders before it (default: the day after the last order)",
     )
     run.add_argument("--refit", action="store_true", help="fit models even if no fit is due")
 
@@ -65,11 +61,11 @@ def run_and_show(settings: "Settings", screen: Screen, *, refit: bool = False) -
 
         result = run(settings, progress, refit=refit)
     seconds = time.perf_counter() - began
-    screen.say(timed("the rest", seconds - sum(progress.seconds.values())) + "  (imports and orchestration)")
-    screen.say(timed("in all", seconds) + "\n")
-    screen.result(
-        lambda: _document(result, progress, screen.warnings, seconds),
+    screen.say(timed("other", seconds - sum(progress.seconds.values())) + "  (imports and orchestration)")
+    screen.say(timed("total", seconds) + "\n")
+    screen.show_or_print_json(
         lambda: _show(screen, result, settings.strategies.currency),
+        lambda: _document(result, progress, screen.warnings, seconds),
     )
     return 0
 
@@ -99,8 +95,8 @@ def _show(screen: Screen, result: "RunResult", currency: str) -> None:
     screen.say(f"\nwarehouse: {result.warehouse}")
     if result.published is None:
         screen.say(
-            f"published: nothing new, since {result.output} holds a later night than {result.as_of}; give the orders of"
-            " another shop their own --output and --warehouse"
+            f"not published: {result.output} already holds a later night. If these orders belong to another shop, use a"
+            " separate --output and --warehouse."
         )
         return
     screen.say(f"published: {result.published}")
@@ -116,7 +112,16 @@ def _show_segments(screen: Screen, result: "RunResult", currency: str) -> None:
     table = Table(title=f"Customer segments as of {result.as_of}", title_justify="left")
     table.add_column("id", justify="right")
     table.add_column("segment", no_wrap=True)
-    for heading in ("customers", "share", f"revenue {currency}".strip(), "share", "recency", "orders", "spend"):
+    headings = (
+        "customers",
+        "share",
+        f"revenue\n{currency}".strip(),
+        "revenue\nshare",
+        "median\nrecency\n(days)",
+        "median\norders",
+        "median\nspend",
+    )
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in result.segments:
         figures = (
@@ -132,12 +137,11 @@ def _show_segments(screen: Screen, result: "RunResult", currency: str) -> None:
         cells = ("-" if math.isnan(value) else format(value, spec) for value, spec in figures)
         table.add_row(str(row["segment_id"]), row["segment_name"], *cells)
     screen.console.print(table)
-    screen.say("recency (days), orders and spend are medians")
 
 
 def _scored_with(result: "RunResult") -> str:
-    """Returns a line that says which model scored the night, after one on the fit if there was one."""
-    later = ", after this night: there was none before" if result.fitted_as_of > result.as_of else ""
+    """Returns a line that names the model that scored the night, after a line about the fit if there was one."""
+    later = ", later than this night, because no earlier model exists" if result.fitted_as_of > result.as_of else ""
     line = f"scored with {result.model_id}, fitted on {result.fitted_as_of}{later}"
     if result.decision is None:
         return line

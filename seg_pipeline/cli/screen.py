@@ -50,12 +50,12 @@ class Screen:
         """Prints a line for people, without interpreting markup or breaking the line."""
         self.console.print(line, soft_wrap=True, markup=False)
 
-    def result(self, document: Callable[[], Mapping[str, object]], show: Callable[[], None]) -> None:
-        """Shows the result of the command.
+    def show_or_print_json(self, show: Callable[[], None], document: Callable[[], Mapping[str, object]]) -> None:
+        """Shows the result of the command to people, or prints it as one JSON document with --json.
 
         Args:
-            document: Returns the JSON document to print with --json.
-            show: Shows the result to people without --json.
+            show: Shows the result; called without --json.
+            document: Returns the JSON document; called with --json.
         """
         if self.as_json:
             text = json.dumps(_without_nan(document()), indent=2, ensure_ascii=False, default=str, allow_nan=False)

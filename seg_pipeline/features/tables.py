@@ -20,7 +20,9 @@ from seg_pipeline.tables import (
 
 RULES = Path(__file__).parent / "rules"
 
+# The segment of customers without a purchase.
 NO_PURCHASES = "No purchases"
+NO_PURCHASES_ID = 0
 
 # The public R x F grid: the cells (r_score, f_score) that each name covers. rfm_features.sql has the same grid in SQL,
 # and a test compares the two.

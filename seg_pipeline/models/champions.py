@@ -222,7 +222,7 @@ def _champion_of(row: "pd.Series") -> Champion:
     """Returns the champion in a row of the table."""
     import pandas as pd
 
-    coreset = Coreset(array_of(row["cell_points"]), array_of(row["cell_customers"]), exact=False)
+    coreset = Coreset.without_spread(array_of(row["cell_points"]), array_of(row["cell_customers"]), exact=False)
     transforms, segments, training = (pd.DataFrame(list(row[name])) for name in ("transforms", "segments", "training"))
     return Champion(
         model_id=row["model_id"],

@@ -1,13 +1,13 @@
 """The coreset: weighted cells that summarise the customers' transformed features.
 
-Every fit and every metric of this room runs on the cells, so it costs what the summary costs, whatever the size of the
-shop. This module only makes the summary; which features there are, and in which units, is decided before.
+Fits and metrics use the cells, so their cost depends on the number of cells, not of customers. This module only makes
+the cells; other modules choose the features and transform them.
 """
 
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,18 +16,20 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
+# The default of the setting models.max_cells.
+DEFAULT_MAX_CELLS = 6000
+
 
 @dataclass(frozen=True, slots=True)
 class Coreset:
     """Weighted cells that stand for all customers.
 
     Attributes:
-        points: Mean (cells, features) of each cell's customers, in transformed units.
-        weights: Customers (cells,) in each cell, above zero.
+        points: (cells, features) Mean of each cell's customers, in transformed units.
+        weights: (cells,) Number of customers in each cell, above zero.
+        spread: (cells,) Mean squared distance of each cell's customers to their mean, in squared transformed units.
         exact: Whether every distinct row is a cell of its own, so that nothing was lost.
-        spread: Mean squared distance (cells,) of each cell's customers to their mean, squared transformed units; zeros
-            unless given.
-        rfm_segments: The commonest R x F grid segment (cells,) of each cell's customers; None if it is not known.
+        rfm_segments: (cells,) The commonest R x F grid segment of each cell's customers; None if it is not known.
 
     Raises:
         ValueError: The shapes of the arrays do not match, or a weight is not above zero (drop such cells first).
@@ -35,13 +37,12 @@ class Coreset:
 
     points: FloatArray
     weights: FloatArray
+    spread: FloatArray
+    _: KW_ONLY
     exact: bool
-    spread: FloatArray = field(default=None)  # type: ignore[arg-type]  # zeros: __post_init__ knows how many
     rfm_segments: npt.NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
-        if self.spread is None:
-            object.__setattr__(self, "spread", np.zeros(len(self.points)))
         if self.points.ndim != 2 or not self.weights.shape == self.spread.shape == self.points.shape[:1]:
             shapes = f"points {self.points.shape}, weights {self.weights.shape} and spread {self.spread.shape}"
             raise ValueError(f"the shapes do not match: {shapes}")
@@ -50,27 +51,32 @@ class Coreset:
         if not np.all(self.weights > 0):
             raise ValueError(f"cell {int(np.argmin(self.weights > 0))} has no weight: every cell needs one above zero")
 
+    @classmethod
+    def without_spread(cls, points: FloatArray, weights: FloatArray, *, exact: bool) -> Coreset:
+        """Returns a coreset in which all customers of a cell are at its point, so that every spread is zero."""
+        return cls(points, weights, np.zeros(len(points)), exact=exact)
+
     @property
     def lost_share(self) -> float:
-        """The share of the customers' total sum of squares that lies within cells and is lost to every fit on them."""
+        """Returns the share of the customers' total sum of squares that lies within cells, which fits on them lose."""
         mean = np.average(self.points, axis=0, weights=self.weights)
         within = float(np.sum(self.weights * self.spread))
         total = within + float(np.sum(self.weights * ((self.points - mean) ** 2).sum(axis=1)))
         return within / total if total > 0 else 0.0
 
 
-def summarise(matrix: FloatArray, max_cells: int = 6000) -> tuple[Coreset, IntArray]:
+def summarise(matrix: FloatArray, max_cells: int = DEFAULT_MAX_CELLS) -> tuple[Coreset, IntArray]:
     """Summarises rows as at most `max_cells` weighted cells.
 
-    Up to `max_cells` distinct rows are kept as they are. More are divided by a tree (see `_split_cells`). The cells do
-    not depend on the order of the rows.
+    If there are at most `max_cells` distinct rows, each becomes a cell. If there are more, a tree divides them (see
+    `_split_cells`). The cells do not depend on the order of the rows.
 
     Args:
-        matrix: One row (rows, features) per customer, finite, in transformed units.
-        max_cells: Upper bound on the number of cells.
+        matrix: (rows, features) One row per customer, finite, in transformed units.
+        max_cells: Largest number of cells.
 
     Returns:
-        The coreset, its cells in lexicographic order of their points; and the cell (rows,) that each row belongs to.
+        The coreset, with its cells in lexicographic order of their points; and (rows,) the cell of each row.
 
     Raises:
         ValueError: The matrix is empty or not two-dimensional, holds a value that is not finite, or `max_cells` is
@@ -93,32 +99,41 @@ def summarise(matrix: FloatArray, max_cells: int = 6000) -> tuple[Coreset, IntAr
     else:
         points, weights, spread, cell_of_distinct = _split_cells(columns, customers, max_cells)
     order = np.lexsort(points.T[::-1])
-    coreset = Coreset(np.ascontiguousarray(points[order]), weights[order], exact, spread[order])
+    coreset = Coreset(np.ascontiguousarray(points[order]), weights[order], spread[order], exact=exact)
     return coreset, np.argsort(order)[cell_of_distinct][distinct_of_row]
 
 
 def group_means(groups: IntArray, weights: FloatArray, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Returns the weight (groups,) and the weighted mean (groups, features) of each group of points.
+    """Returns the total weight and the weighted mean of each group of points.
 
     Args:
-        groups: Number (points,) of each point's group: 0, 1, ... without gaps.
-        weights: Weight (points,) of each point.
-        points: The points (points, features).
+        groups: (points,) Number of each point's group: 0, 1, ... without gaps.
+        weights: (points,) Weight of each point, above zero.
+        points: (points, features) The points.
+
+    Returns:
+        (groups,) The total weight and (groups, features) the weighted mean of each group.
+
+    Raises:
+        ValueError: A group has no points, so it has no mean.
     """
     totals = np.bincount(groups, weights).astype(np.float64)
+    if not np.all(totals > 0):
+        raise ValueError(f"group {int(np.argmin(totals > 0))} has no points: number the groups 0, 1, ... without gaps")
     sums = [np.bincount(groups, weights * column) for column in points.T]
     return totals, np.column_stack(sums) / totals[:, None]
 
 
 def _distinct_rows(matrix: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Finds the distinct rows of a matrix, in the order of their hashes.
+    """Finds the distinct rows of a matrix, in the order of their 64-bit hashes.
 
-    That order depends on the order of the rows no more than an order by value would, and takes a fraction of the time
-    to sort.
+    Sorting by hash is much faster than sorting by value and is just as independent of row order. If two different rows
+    have the same hash, they are not merged, because neighbours are compared by value; but equal rows may then not be
+    neighbours, and are listed as several distinct rows.
 
     Returns:
-        The distinct rows as columns (features, distinct), the number of rows (distinct,) that equal each of them, and
-        the distinct row (rows,) that each row equals.
+        (features, distinct) The distinct rows, as columns; (distinct,) the number of rows that equal each of them; and
+        (rows,) the distinct row that each row equals.
     """
     import pandas as pd
 
@@ -138,15 +153,19 @@ def _distinct_rows(matrix: FloatArray) -> tuple[FloatArray, FloatArray, IntArray
 
 
 class _Cell(NamedTuple):
-    """A cell of the tree being grown. In a heap, the cell with the largest sum of squares comes first.
+    """A cell of the tree being grown.
+
+    heapq puts the smallest tuple first. The first field is the negative sum of squares, so that the cell with the
+    largest sum comes first. Cells with equal sums are ordered by `start`, which no two cells share, so the arrays are
+    never compared.
 
     Attributes:
-        minus_squares: The sum of squares about the mean, times -1.
-        start: The place of its first point.
-        stop: The place after its last point.
+        minus_squares: The sum of squares about the mean, times -1; 0 if the cell cannot be split.
+        start: Index of its first point.
+        stop: Index after its last point.
         weight: Its total weight.
-        mean: Its weighted mean (features,).
-        squares: The sum of squares (features,) about the mean along each feature.
+        mean: (features,) Its weighted mean.
+        squares: (features,) The sum of squares about the mean along each feature.
     """
 
     minus_squares: float
@@ -160,20 +179,20 @@ class _Cell(NamedTuple):
 def _split_cells(
     columns: FloatArray, weights: FloatArray, max_cells: int
 ) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
-    """Divides weighted points into `max_cells` cells by a tree.
+    """Divides weighted points into at most `max_cells` cells by a tree.
 
-    The cell with the largest sum of squares is split first, across its widest feature, at its mean (variance-based
-    division: Wan, Wong & Prusinkiewicz 1988). Unlike the cells of a grid, these are small where there are many
-    customers, and follow the directions in which customers differ, whatever the number of features.
+    The cell with the largest sum of squares is split first, across the feature with the largest sum, at its mean
+    (variance-based division: Wan, Wong & Prusinkiewicz 1988). Unlike the cells of a grid, these are small where there
+    are many customers, and follow the directions in which customers differ, whatever the number of features.
 
     Args:
-        columns: Distinct points as columns (features, points); rearranged in place.
-        weights: Weight (points,) of each point.
-        max_cells: Upper bound on the number of cells.
+        columns: (features, points) Distinct points, as columns; rearranged in place.
+        weights: (points,) Weight of each point.
+        max_cells: Largest number of cells.
 
     Returns:
-        The mean (cells, features), the weight (cells,) and the mean squared distance (cells,) to the mean of each cell;
-        and the cell (points,) of each point.
+        (cells, features) The mean, (cells,) the weight and (cells,) the mean squared distance to the mean of each cell;
+        and (points,) the cell of each point.
     """
     order = np.arange(len(weights))
     weights = weights.copy()
@@ -184,7 +203,8 @@ def _split_cells(
         start, stop, axis = widest.start, widest.stop, int(widest.squares.argmax())
         above = columns[axis, start:stop] > widest.mean[axis]
         middle = stop - int(np.count_nonzero(above))
-        if middle in {start, stop}:  # the points differ by no more than rounding, so the cell is never split again
+        if middle in {start, stop}:
+            # The points differ by no more than rounding. A sum of 0 keeps the cell from being split.
             heapq.heapreplace(cells, widest._replace(minus_squares=0.0))
             continue
         arranged = np.concatenate([np.flatnonzero(~above), np.flatnonzero(above)])
@@ -201,7 +221,7 @@ def _split_cells(
 
 
 def _cell(columns: FloatArray, weights: FloatArray, start: int, stop: int) -> _Cell:
-    """Makes the cell of the points from `start` to `stop`."""
+    """Returns the cell of the points from `start` up to but not including `stop`."""
     part, customers = columns[:, start:stop], weights[start:stop]
     weight = float(customers.sum())
     # einsum, because the last bits of a matrix product would depend on the number of threads.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,14 @@ def _no_distances() -> FloatArray:
     return np.empty(0)
 
 
+class Measure(StrEnum):
+    """The number that decides among clusters."""
+
+    CENTRE_DISTANCE = "centre_distance"
+    NEAREST_CELL_DISTANCE = "nearest_cell_distance"
+    PROBABILITY = "probability"
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """What decided a customer's cluster, and how near the customer is to every cluster.
@@ -35,7 +44,6 @@ class Comparison:
         nearest_cells: Distance (k,) to the nearest cell of each cluster, infinite for a cluster without a cell; None
             unless the nearest cell decides.
         probabilities: Posterior probability (k,) of each component; None unless the model is a mixture.
-        wording: How the figure that decided is written about another cluster, such as "its centre is {:.3f} away".
     """
 
     why: str
@@ -43,11 +51,17 @@ class Comparison:
     distances: FloatArray = field(default_factory=_no_distances)
     nearest_cells: FloatArray | None = None
     probabilities: FloatArray | None = None
-    wording: str = ""
+
+    @property
+    def measure(self) -> Measure:
+        """What decided: probabilities, distances to cells, or else distances to centres."""
+        if self.probabilities is not None:
+            return Measure.PROBABILITY
+        return Measure.CENTRE_DISTANCE if self.nearest_cells is None else Measure.NEAREST_CELL_DISTANCE
 
     @property
     def deciding(self) -> FloatArray:
-        """The figures (k,) that decided: probabilities, distances to cells, or else distances to centres."""
+        """The numbers (k,) that decided, those of `measure`."""
         if self.probabilities is not None:
             return self.probabilities
         return self.distances if self.nearest_cells is None else self.nearest_cells

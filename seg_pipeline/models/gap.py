@@ -58,7 +58,7 @@ def gap_statistic(
     low, high, axes = _principal_box(coreset)
     for reference_seed in np.random.SeedSequence(seed).generate_state(references):
         points = np.random.default_rng(reference_seed).uniform(low, high, (_POINTS_PER_REFERENCE, len(low))) @ axes
-        reference = Coreset(points, np.ones(len(points)), exact=True)
+        reference = Coreset.without_spread(points, np.ones(len(points)), exact=True)
         for fitted in fit(reference, ks, int(reference_seed)):
             dispersions[fitted.k].append(_log_dispersion(reference, fitted))
     return [_gap(_log_dispersion(coreset, model), dispersions[model.k]) for model in models]

@@ -277,7 +277,6 @@ class NearestCenter(Clustering):
             "the nearest centre",
             order=np.argsort(distances, kind="stable"),
             distances=distances,
-            wording="its centre is {:.3f} away",
         )
 
 
@@ -312,7 +311,6 @@ class NearestCell(Clustering):
             order=np.argsort(nearest, kind="stable"),
             distances=center_distances(model, point),
             nearest_cells=nearest,
-            wording="its nearest cell is {:.3f} away",
         )
 
 

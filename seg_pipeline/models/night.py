@@ -100,4 +100,4 @@ def _coreset_of(totals: pd.DataFrame, features: list[str]) -> tuple[Coreset, Int
     places, customers = (totals[name].to_numpy(dtype=np.int64) for name in ("grid_place", "customers"))
     np.add.at(in_places, (rows, places), customers)
     order = np.lexsort(points.T[::-1])
-    return Coreset(points[order], weights[order], exact=False, spread=spread[order]), in_places[order]
+    return Coreset(points[order], weights[order], spread[order], exact=False), in_places[order]

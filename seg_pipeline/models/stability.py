@@ -95,7 +95,7 @@ def _refit(
     filled = weights > 0
     coarse = np.unique(coarse_of_cell[filled], return_inverse=True)[1]
     totals, points = group_means(coarse, weights[filled], coreset.points[filled])
-    summary = Coreset(points, totals, exact=coreset.exact)
+    summary = Coreset.without_spread(points, totals, exact=coreset.exact)
     options = {name: value for name, value in algorithm.refit_options.items() if name != "cells"}
     fitted = algorithm.fit_range(summary, ks, seed=seed + number, **options)
     labels_of_each = algorithm.label(fitted, coreset.points, summary)

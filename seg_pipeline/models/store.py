@@ -38,9 +38,9 @@ def read_coreset(warehouse: Warehouse, as_of: datetime.date) -> Coreset:
     return Coreset(
         points,
         rows["customers"].to_numpy(dtype=np.float64),
-        bool(rows["exact"].iloc[0]),
         rows["spread"].to_numpy(dtype=np.float64),
-        rows["rfm_segment"].to_numpy(dtype=np.str_),
+        exact=bool(rows["exact"].iloc[0]),
+        rfm_segments=rows["rfm_segment"].to_numpy(dtype=np.str_),
     )
 
 

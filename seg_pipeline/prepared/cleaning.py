@@ -7,24 +7,33 @@ result is the same as if all lines were cleaned again.
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from seg_pipeline.errors import DataError, UsageError
-from seg_pipeline.prepared.dates import OFFSET, Reading, count_read, date_reading
+from seg_pipeline.prepared.dates import FAMILIES, OFFSET, Reading, count_read, date_reading
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REJECTED_ORDERS
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Connection, Relation
 
-SQL = Path(__file__).parent
-TABLES = {CLEAN_ORDERS: SQL / "clean_orders.sql", REJECTED_ORDERS: SQL / "rejected_orders.sql"}
-# A number with a decimal comma and, if any, dots as thousands separators.
-COMMA_NUMBER = r"[-+]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]*)?"
+SQL_FOLDER = Path(__file__).parent
+QUERIES = {CLEAN_ORDERS: SQL_FOLDER / "clean_orders.sql", REJECTED_ORDERS: SQL_FOLDER / "rejected_orders.sql"}
+# The files whose lines are in raw_orders.
+LOADED_FILES = "(SELECT source_file, content_hash FROM raw.deliveries WHERE status IN ('loaded', 'kept'))"
+# A whole number, with dots as thousands separators if it has any.
+WHOLE_NUMBER = r"[-+]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)"
+COMMA_NUMBER = rf"{WHOLE_NUMBER}(,[0-9]*)?"
+# The comma in 1,234 may separate thousands; before one or two digits it can only be a decimal comma.
+CERTAIN_COMMA_NUMBER = rf"{WHOLE_NUMBER},[0-9]{{1,2}}"
+# If more than this share of the lines have a number that cannot be read, decimal commas are looked for.
+MAX_UNREADABLE_SHARE = 0.5
+# An error line shows this many of the values of a column, and this many characters of each.
+SHOWN_VALUES, SHOWN_CHARACTERS = 5, 40
 
 
 def clean(connection: Connection, settings: Settings) -> Reading:
@@ -40,70 +49,43 @@ def clean(connection: Connection, settings: Settings) -> Reading:
         How the dates were read.
 
     Raises:
-        UsageError: The dates could be day-first or month-first, and no setting says which; or most numbers have a
-            decimal comma.
+        UsageError: The dates could be day-first or month-first, and no setting says which; or most lines have a number
+            that cannot be read, and there are decimal commas.
         DataError: No date format fits any line; or there are several currencies or shops, and no setting chooses one.
     """
-    for table in (*TABLES, CLEANED_FILES):
+    for table in (*QUERIES, CLEANED_FILES):
         connection.create(table, or_replace=False)
-    policies = _policies(settings)
-    rules = hashlib.sha256(
-        json.dumps([policies, settings.source.date_format], sort_keys=True, default=str).encode()
-        + b"".join(path.read_bytes() for path in sorted(SQL.glob("*.sql")))
-    ).hexdigest()
-    loaded = dict(
-        connection.execute(
-            "SELECT source_file, content_hash FROM raw.deliveries WHERE status IN ('loaded', 'kept')"
-        ).fetchall()
-    )
-    cleaned, reading = _cleaned(connection, rules)
-    new = sorted(name for name, content in loaded.items() if cleaned.get(name) != content)
-    old = sorted(name for name, content in cleaned.items() if loaded.get(name) != content)
-    if reading is not None and not new and not old:
+    work = _digest_of_work(settings)
+    cleaned_files, previous_reading = _cleaned_files(connection, work)
+    added_files, removed_files = _changed_files(connection, cleaned_files)
+    if previous_reading and not added_files and not removed_files:
+        return previous_reading
+    reading = _choose_reading(connection, settings, previous_reading, added_files)
+    clean_all = previous_reading is None or reading.name != previous_reading.name
+    _refuse_mixtures(connection, settings)
+    if clean_all:
+        with _parsed_lines(connection, settings, reading, _raw_lines()) as parsed_lines, connection.transaction():
+            for table in QUERIES:
+                connection.create(table)
+            _write(connection, parsed_lines, work, reading)
         return reading
-    dates = _same_reading(connection, settings, reading, new) if reading else None
-    if dates is None:
-        dates = date_reading(connection, _lines("true"), settings.source.date_format)
-    everything = dates.name != (reading.name if reading else None)
-    touched_lines: AbstractContextManager[Relation | None] = (
-        nullcontext() if everything else _touched_lines(connection, new, old, settings)
-    )
-    with touched_lines as touched:
-        lines = _lines(f"rowid IN (SELECT line FROM {touched})" if touched else "true")
-        _refuse_mixtures(connection, settings)
-        # Before the transaction begins: DuckDB reads uncommitted rows with one thread only.
-        with connection.temporary(
-            SQL / "parsed_lines.sql",
-            {**policies, "is_iso": dates.is_iso, "date_formats": dates.formats, "lines_to_clean": lines},
-        ) as parsed:
-            if settings.source.decimal == ".":
-                _refuse_commas(connection, lines, parsed)
-            if settings.returns == "match":
-                connection.execute(SQL / "matched_returns.sql", {"parsed_lines": parsed})
-            with connection.transaction():
-                for table, query in TABLES.items():
-                    if touched is None:
-                        connection.create(table)
-                    else:
-                        _delete_touched(connection, table, touched, old)
-                    connection.insert(table, query, {"parsed_lines": parsed})
-                connection.replace_table(
-                    CLEANED_FILES,
-                    "SELECT source_file, content_hash, $rules AS work, $dates AS dates FROM raw.deliveries"
-                    " WHERE status IN ('loaded', 'kept')",
-                    {"rules": rules, "dates": json.dumps(asdict(dates))},
-                )
-    return dates
+    with _touched_lines(connection, settings, added_files, removed_files) as touched_lines:
+        lines = _raw_lines(f"rowid IN (SELECT line FROM {touched_lines})")
+        with _parsed_lines(connection, settings, reading, lines) as parsed_lines, connection.transaction():
+            for table in QUERIES:
+                _delete(connection, table, touched_lines, removed_files)
+            _write(connection, parsed_lines, work, reading)
+    return reading
 
 
-def _policies(settings: Settings) -> dict[str, Any]:
-    """Returns the parameters of the SQL, except those about dates."""
+def _sql_parameters(settings: Settings) -> dict[str, Any]:
+    """Returns the parameters of parsed_lines.sql that do not depend on the delivered lines."""
     return {
         **CUSTOMER_ID,
         "offset": OFFSET,
         "comma_number": COMMA_NUMBER if settings.source.decimal == "," else None,
-        "cancellations": one_regex(settings.cancellations),
-        "excluded_products": one_regex(settings.excluded_products),
+        "cancellations": wildcards_to_regex(settings.cancellations),
+        "excluded_products": wildcards_to_regex(settings.excluded_products),
         "earliest": settings.plausible_dates.earliest,
         "latest": settings.plausible_dates.latest,
         "returns": settings.returns,
@@ -114,76 +96,171 @@ def _policies(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _cleaned(connection: Connection, rules: str) -> tuple[dict[str, str], Reading | None]:
-    """Returns the files whose lines were cleaned by the same rules, and how their dates were read.
+def _digest_of_work(settings: Settings) -> str:
+    """Returns a digest of what decides how a line is cleaned: the settings, the date formats and the SQL."""
+    queries = [path.read_text(encoding="utf-8") for path in sorted(SQL_FOLDER.glob("*.sql"))]
+    # Comments in the SQL do not change how lines are cleaned.
+    code = [re.sub(r"(?m)^ *--.*\n", "", query) for query in queries]
+    work = [_sql_parameters(settings), settings.source.date_format, FAMILIES, code]
+    return hashlib.sha256(json.dumps(work, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _cleaned_files(connection: Connection, work: str) -> tuple[dict[str, str], Reading | None]:
+    """Returns the files whose lines were cleaned in the same way as now, and how their dates were read.
 
     Args:
         connection: The connection to the warehouse.
-        rules: The digest of the rules.
+        work: The digest of the settings, date formats and SQL of this run.
 
     Returns:
         File -> hash of its content; and the reading of the dates, None if there are no such files.
     """
     rows = connection.execute(
-        f"SELECT source_file, content_hash, dates FROM {CLEANED_FILES.name} WHERE work = $rules", {"rules": rules}
+        f"SELECT source_file, content_hash, dates FROM {CLEANED_FILES.name} WHERE work = $work", {"work": work}
     ).fetchall()
-    reading = Reading(**json.loads(rows[0][2])) if rows else None
-    return {name: content for name, content, _ in rows}, reading
+    content_hashes = {file: content_hash for file, content_hash, _ in rows}
+    # All files have the same reading.
+    dates = rows[0][2] if rows else None
+    return content_hashes, Reading(**json.loads(dates)) if dates else None
 
 
-def _lines(where: str) -> Relation:
+def _changed_files(connection: Connection, cleaned_files: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Compares the loaded files with the cleaned ones.
+
+    Args:
+        connection: The connection to the warehouse.
+        cleaned_files: The files whose lines are cleaned -> hash of the content.
+
+    Returns:
+        The new and changed files, whose lines must be added; and the changed and dropped files, whose old lines must
+        be removed. So a changed file is in both lists.
+    """
+    loaded_files = dict(connection.execute(f"SELECT source_file, content_hash FROM {LOADED_FILES}").fetchall())
+    added = sorted(file for file, content in loaded_files.items() if cleaned_files.get(file) != content)
+    removed = sorted(file for file, content in cleaned_files.items() if loaded_files.get(file) != content)
+    return added, removed
+
+
+def _raw_lines(condition: str = "true") -> Relation:
     """Returns the raw lines that fulfil a condition, each with its row id as `line`."""
-    return Relation(f"(SELECT rowid AS line, * FROM raw.raw_orders WHERE {where})")
+    return Relation(f"(SELECT rowid AS line, * FROM raw.raw_orders WHERE {condition})")
 
 
-def _same_reading(connection: Connection, settings: Settings, reading: Reading, new: Sequence[str]) -> Reading | None:
-    """Returns the previous reading of dates, with the further formats that new files need.
+def _choose_reading(
+    connection: Connection, settings: Settings, previous_reading: Reading | None, added_files: Sequence[str]
+) -> Reading:
+    """Returns how to read the dates: as before if possible, so that lines already cleaned need not be cleaned again.
 
     Args:
         connection: The connection to the warehouse.
         settings: The settings of the run.
-        reading: How the dates of the other files were read.
-        new: The new files.
+        previous_reading: How the dates of the other files were read, if they are cleaned.
+        added_files: The new and changed files.
 
-    Returns:
-        The reading; None if the dates of the new files are written in another way.
+    Raises:
+        UsageError: The dates could be day-first or month-first, and no setting says which.
+        DataError: No date format fits any line.
     """
-    with connection.temporary("SELECT unnest($new::VARCHAR[]) AS name", {"new": new}) as new_files:
-        lines = _lines(f"source_file IN (SELECT name FROM {new_files})")
-        # New dates that could be read in several ways are read like all others.
-        same = date_reading(connection, lines, reading.name)
-        filled, read = count_read(connection, lines, same)
-        if read < filled and settings.source.date_format == "auto":
+    if previous_reading:
+        if not added_files:
+            return previous_reading
+        extended_reading = _extend_reading(connection, settings, previous_reading, added_files)
+        if extended_reading:
+            return extended_reading
+    return date_reading(connection, _raw_lines(), settings.source.date_format)
+
+
+def _extend_reading(
+    connection: Connection, settings: Settings, previous_reading: Reading, added_files: Sequence[str]
+) -> Reading | None:
+    """Returns the previous reading with the formats that added files need; None if their dates are of another family.
+
+    Args:
+        connection: The connection to the warehouse.
+        settings: The settings of the run.
+        previous_reading: How the dates of the other files were read.
+        added_files: The new and changed files.
+    """
+    name = previous_reading.name
+    with connection.temporary("SELECT unnest($files::VARCHAR[]) AS name", {"files": added_files}) as files:
+        lines = _raw_lines(f"source_file IN (SELECT name FROM {files})")
+        # Dates that several families can read are read like those of the other files.
+        added_reading = date_reading(connection, lines, name)
+        dates_count, read_count = count_read(connection, lines, added_reading)
+        if read_count < dates_count and settings.source.date_format == "auto":
             try:
-                if date_reading(connection, lines, "auto").name != reading.name:
+                if date_reading(connection, lines, "auto").name != name:
                     return None
             except (UsageError, DataError):
                 return None
-    return Reading(reading.name, list(dict.fromkeys((*reading.formats, *same.formats))))
+    if name not in FAMILIES:
+        return previous_reading
+    formats = {*previous_reading.formats, *added_reading.formats}
+    # In the family's order, since a format with a two-digit year must come first.
+    return Reading(name, [format_ for format_ in FAMILIES[name] if format_ in formats])
 
 
-def _touched_lines(
-    connection: Connection, new: Sequence[str], old: Sequence[str], settings: Settings
-) -> AbstractContextManager[Relation]:
-    """Yields a temporary table of the lines that new, changed and dropped files can change.
+@contextmanager
+def _parsed_lines(connection: Connection, settings: Settings, reading: Reading, lines: Relation) -> Iterator[Relation]:
+    """Yields a temporary table of lines with their values parsed, and the reason if a line must be rejected.
 
-    These are the lines of new files, and of the orders that the files have lines of; with returns=match, also of their
-    customers.
+    It is made before the transaction begins: DuckDB reads uncommitted rows with one thread only.
 
     Args:
         connection: The connection to the warehouse.
-        new: The new and changed files.
-        old: The changed and dropped files, whose lines were cleaned before.
         settings: The settings of the run.
+        reading: How to read the dates.
+        lines: The raw lines to parse.
+
+    Raises:
+        UsageError: Most lines have a number that cannot be read, and there are decimal commas.
+    """
+    parameters = _sql_parameters(settings) | {
+        "is_iso": reading.is_iso,
+        "date_formats": reading.formats,
+        "lines_to_clean": lines,
+    }
+    with connection.temporary(SQL_FOLDER / "parsed_lines.sql", parameters) as parsed_lines:
+        if settings.source.decimal == ".":
+            _refuse_decimal_commas(connection, lines, parsed_lines)
+        if settings.returns == "match":
+            connection.execute(SQL_FOLDER / "matched_returns.sql", {"parsed_lines": parsed_lines})
+        yield parsed_lines
+
+
+def _write(connection: Connection, parsed_lines: Relation, work: str, reading: Reading) -> None:
+    """Adds parsed lines to clean_orders and rejected_orders, and records what was cleaned."""
+    for table, query in QUERIES.items():
+        connection.insert(table, query, {"parsed_lines": parsed_lines})
+    connection.replace_table(
+        CLEANED_FILES,
+        f"SELECT source_file, content_hash, $work AS work, $dates AS dates FROM {LOADED_FILES}",
+        {"work": work, "dates": json.dumps(asdict(reading))},
+    )
+
+
+def _touched_lines(
+    connection: Connection, settings: Settings, added_files: Sequence[str], removed_files: Sequence[str]
+) -> AbstractContextManager[Relation]:
+    """Yields a temporary table of the lines that new, changed and dropped files can change.
+
+    Includes the lines of new files and every line of an order that occurs in a changed file. With returns=match, also
+    every line of those customers.
+
+    Args:
+        connection: The connection to the warehouse.
+        settings: The settings of the run.
+        added_files: The new and changed files.
+        removed_files: The changed and dropped files, whose lines were cleaned before.
     """
     # With NULL as customer no line matches by customer.
     customer = CUSTOMER_TEXT if settings.returns == "match" else "CAST(NULL AS VARCHAR)"
     ids = f"source_file, trim(order_id) AS order_text, {customer} AS customer_text"
     return connection.temporary(
-        SQL / "touched_lines.sql",
+        SQL_FOLDER / "touched_lines.sql",
         {
-            "new": list(new) or [""],
-            "old": list(old) or [""],
+            "added_files": added_files,
+            "removed_files": removed_files,
             **CUSTOMER_ID,
             "raw_lines": Relation(f"(SELECT rowid AS line, source_row, {ids} FROM raw.raw_orders)"),
             "rejected_lines": Relation(f"(SELECT {ids} FROM prepared.rejected_orders)"),
@@ -191,13 +268,13 @@ def _touched_lines(
     )
 
 
-def _delete_touched(connection: Connection, table: Table, touched: Relation, old: Sequence[str]) -> None:
+def _delete(connection: Connection, table: Table, touched_lines: Relation, removed_files: Sequence[str]) -> None:
     """Deletes the lines that are cleaned again, and the lines of changed and dropped files."""
     connection.delete(
         table,
-        "source_file IN (SELECT unnest($old)) OR (source_file, source_row) IN"
-        f" (SELECT (source_file, source_row) FROM {touched})",
-        {"old": list(old) or [""]},
+        "source_file IN (SELECT unnest($removed_files)) OR (source_file, source_row) IN"
+        f" (SELECT (source_file, source_row) FROM {touched_lines})",
+        {"removed_files": removed_files},
     )
 
 
@@ -208,37 +285,51 @@ def _refuse_mixtures(connection: Connection, settings: Settings) -> None:
             continue
         values = connection.execute(
             f"SELECT upper(trim({column})) AS value, count(*) AS lines,"
-            " arg_min(source_file || ' row ' || source_row, (source_file, source_row)) FROM raw.raw_orders"
-            f" WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value",
+            " arg_min(source_file || ' row ' || source_row, (source_file, source_row)) AS first_place"
+            f" FROM raw.raw_orders WHERE trim({column}) != '' GROUP BY value ORDER BY lines DESC, value",
         ).fetchall()
         if len(values) > 1:
             # A value may contain anything, but the error must stay one readable line.
-            listed = ", ".join(f"{' '.join(value.split())[:40]} ({lines:,} lines)" for value, lines, _ in values[:5])
-            more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+            listed = ", ".join(
+                f"{' '.join(value.split())[:SHOWN_CHARACTERS]} ({lines:,} lines)"
+                for value, lines, _ in values[:SHOWN_VALUES]
+            )
+            more = f" and {len(values) - SHOWN_VALUES} more" if len(values) > SHOWN_VALUES else ""
+            _, _, place_of_second_value = values[1]
             raise DataError(
-                f"{values[1][2]}: orders of more than one {column} are never added up: {listed}{more}; choose one with"
-                f" --set source.{column}=..., and give each a warehouse and an output of its own"
+                f"{place_of_second_value}: the source has more than one {column}: {listed}{more}; choose one with"
+                f" --set source.{column}=..., and use a separate warehouse and output folder for each"
             )
 
 
-def _refuse_commas(connection: Connection, lines: Relation, parsed: Relation) -> None:
-    """Raises UsageError if most lines cannot be read because of decimal commas."""
-    unread, total = connection.execute(
-        f"SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*) FROM {parsed}"
+def _refuse_decimal_commas(connection: Connection, lines: Relation, parsed_lines: Relation) -> None:
+    """Raises UsageError if most lines have a number that cannot be read, and some number has a decimal comma."""
+    unreadable, total = connection.execute(
+        "SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*)"
+        f" FROM {parsed_lines}"
     ).fetchall()[0]
-    if 2 * unread <= total:
+    if unreadable <= MAX_UNREADABLE_SHARE * total:
         return
-    first = connection.execute(
-        f"SELECT source_file, source_row, coalesce(unit_price, amount, quantity) FROM {lines}"
-        " WHERE regexp_full_match(trim(coalesce(unit_price, amount, quantity)), '[-+]?[0-9.]*,[0-9]{1,2}')"
-        " ORDER BY source_file, source_row LIMIT 1",
+    example = connection.execute(
+        "SELECT source_file, source_row, number"
+        f" FROM (SELECT source_file, source_row, trim(coalesce(unit_price, amount, quantity)) AS number FROM {lines})"
+        " WHERE regexp_full_match(number, $comma_number) ORDER BY source_file, source_row LIMIT 1",
+        {"comma_number": CERTAIN_COMMA_NUMBER},
     ).fetchone()
-    if first:
-        raise UsageError(f"{first[0]} row {first[1]}: {first[2]!r} has a decimal comma; set source.decimal=,")
+    if example:
+        file, row, number = example
+        raise UsageError(f"{file} row {row}: {number!r} has a decimal comma; set source.decimal=,")
 
 
-def one_regex(patterns: Sequence[str]) -> str | None:
-    """Returns one regular expression for patterns with `*` for any text and `?` for any character; None for none."""
+def wildcards_to_regex(patterns: Sequence[str]) -> str | None:
+    """Turns patterns with wildcards into one regular expression.
+
+    Args:
+        patterns: Patterns in which `*` stands for any text and `?` for any character.
+
+    Returns:
+        A regular expression that matches a whole text if one of the patterns does; None if there are no patterns.
+    """
     if not patterns:
         return None
     alternatives = [re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".") for pattern in patterns]

@@ -103,7 +103,7 @@ CLEANED_FILES = Table(
     columns=(
         text("source_file", "File or pull, as in raw_orders"),
         text("content_hash", "SHA-256 of the bytes that its lines came from"),
-        text("work", "Digest of the settings and of the SQL that its lines were cleaned with"),
+        text("work", "Digest of the settings, date formats and SQL that its lines were cleaned with"),
         text("dates", "How its dates were read"),
     ),
 )

@@ -4,19 +4,19 @@ WITH
 touched_ids AS (
     SELECT order_text, customer_text
     FROM {raw_lines}
-    WHERE source_file IN (SELECT unnest($new))
+    WHERE source_file IN (SELECT unnest($added_files))
     UNION
     SELECT order_id, customer_id
     FROM prepared.clean_orders
-    WHERE source_file IN (SELECT unnest($old))
+    WHERE source_file IN (SELECT unnest($removed_files))
     UNION
     SELECT order_text, customer_text
     FROM {rejected_lines}
-    WHERE source_file IN (SELECT unnest($old))
+    WHERE source_file IN (SELECT unnest($removed_files))
 )
 SELECT line, source_file, source_row
 FROM {raw_lines}
 WHERE
-    source_file IN (SELECT unnest($new))
+    source_file IN (SELECT unnest($added_files))
     OR order_text IN (SELECT order_text FROM touched_ids)
     OR customer_text IN (SELECT customer_text FROM touched_ids)

@@ -45,7 +45,7 @@ class OneConnectionEngine(SqlAlchemyExecutionEngine):
         if self._kept is None:
             self._kept = self.engine.connect()
         # Great Expectations treats any error as a failed expectation, but lets an interrupt pass.
-        with interrupts.unwrapped(self._kept.connection.driver_connection):
+        with interrupts.reraise_interrupt(self._kept.connection.driver_connection):
             yield self._kept
 
     def release(self) -> None:

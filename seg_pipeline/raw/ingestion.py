@@ -5,6 +5,7 @@ version, and a file that cannot be read is set aside with the reason while the o
 where its last load ended. Ledger and lines change in one transaction.
 """
 
+import datetime
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass, fields, replace
@@ -299,12 +300,11 @@ def _expired(connection: Connection, days: int | None) -> set[str]:
     """Returns the deliveries whose last clean order is more than `days` days older than the newest of all."""
     if days is None or "prepared.clean_orders" not in connection.tables_with("source_file"):
         return set()
-    rows = connection.execute(
-        "SELECT source_file FROM prepared.clean_orders GROUP BY source_file HAVING max(ordered_at) <"
-        " (SELECT max(ordered_at) FROM prepared.clean_orders) - to_days($days)",
-        {"days": days},
+    last_orders = connection.execute(
+        "SELECT source_file, max(ordered_at) FROM prepared.clean_orders GROUP BY source_file"
     ).fetchall()
-    return {name for (name,) in rows}
+    newest = max((last for _, last in last_orders), default=None)
+    return {name for name, last in last_orders if newest - last > datetime.timedelta(days=days)}
 
 
 def _prefix(table: str) -> str:

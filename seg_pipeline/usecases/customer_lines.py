@@ -36,7 +36,7 @@ class Rejection:
     reason: str
     meaning: str
     lines: int
-    examples: list[str]
+    examples: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class CustomerLines:
     total: int
     counting: int
     too_late: int
-    first: list[Line]
-    rejections: list[Rejection]
+    first: tuple[Line, ...]
+    rejections: tuple[Rejection, ...]
 
 
 def lines_of(connection: Connection, customer_id: str, as_of: datetime.date, shown: int) -> CustomerLines:
@@ -95,6 +95,8 @@ def lines_of(connection: Connection, customer_id: str, as_of: datetime.date, sho
         total=total,
         counting=counting,
         too_late=too_late,
-        first=[Line(*line) for line in first],
-        rejections=[Rejection(reason, REASONS[reason], count, examples) for reason, count, examples in rejected],
+        first=tuple(Line(*line) for line in first),
+        rejections=tuple(
+            Rejection(reason, REASONS[reason], count, tuple(examples)) for reason, count, examples in rejected
+        ),
     )

@@ -110,8 +110,8 @@ class Execution:
             DataError: A critical check failed; the message names it.
             KeyboardInterrupt: Ctrl-C was pressed, even if a library swallowed the exception.
         """
-        with interrupts.watched(dg.DagsterExecutionInterruptedError) as interrupted:
-            self.progress.is_interrupted = interrupted
+        with interrupts.watch_interrupts(dg.DagsterExecutionInterruptedError) as was_interrupted:
+            self.progress.is_interrupted = was_interrupted
             try:
                 self.definitions.resolve_job_def(self.shop.name(job)).execute_in_process(
                     instance=self.instance,
@@ -119,12 +119,12 @@ class Execution:
                     run_config={"loggers": {"progress": {"config": {}}}},
                 )
             except BaseException as error:
-                if interrupted() or isinstance(error, dg.DagsterExecutionInterruptedError):
+                if was_interrupted() or isinstance(error, dg.DagsterExecutionInterruptedError):
                     raise KeyboardInterrupt from None
                 if isinstance(error, dg.DagsterError) and self.progress.failed_checks:
                     raise DataError("critical check failed: " + "; ".join(self.progress.failed_checks)) from None
                 raise
-            if interrupted():
+            if was_interrupted():
                 raise KeyboardInterrupt
 
 

@@ -6,14 +6,14 @@ Computes everything again with the code and the champion that scored the night, 
 import datetime
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.champions import Champion, find_champion
-from seg_pipeline.models.explanation import Comparison
+from seg_pipeline.models.explanation import Comparison, Measure
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
 from seg_pipeline.settings import Settings
@@ -26,9 +26,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUGGESTIONS = 3
-# A mistyped id differs in at most this many letters.
+# A mistyped id differs from the right one in at most this many letters.
 LIKELY_TYPOS = 2
+# Scoring one customer and scoring all of them may differ in the last bits of a sum.
+CONFIDENCE_TOLERANCE = 1e-9
 SCORES = ("r_score", "f_score", "m_score")
+# Columns of rfm_features that are not shown as features: they are shown elsewhere.
+SHOWN_ELSEWHERE = ("as_of", "customer_id", "rfm_segment", *SCORES)
+ONLY_RETURNS = (
+    "no purchase before the night, only returns: no model was applied; any purchase would move them to another segment"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +48,35 @@ class Feature:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """The steps that turn a feature into the number that the model sees.
+class GridCell:
+    """A cell of the R x F grid.
 
     Attributes:
-        feature: The feature.
-        raw: Its value; None if it is missing.
-        filled: The value, or its replacement if it is missing.
-        transform: The name of the transform.
-        transformed: The transformed value.
-        center: What scaling subtracts.
-        scale: What scaling then divides by.
-        scaled: The scaled value.
-        weight: What the scaled value is multiplied by.
-        weighted: The result.
+        r_score: Recency score, 1 to 5.
+        f_score: Frequency score, 1 to 5.
+        name: The name of the cell's grid segment.
+    """
+
+    r_score: int
+    f_score: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTransformation:
+    """The numbers from a feature's stored value to what the model sees, in the order in which they are computed.
+
+    Attributes:
+        feature: Name of the feature.
+        raw: Stored value, in the feature's unit; None if it is missing.
+        filled: `raw`, or the value that replaces it if it is missing.
+        transform: Name of the function that is applied to `filled`, such as log1p.
+        transformed: Result of that function.
+        center: Number subtracted from `transformed`.
+        scale: Number that the difference is divided by.
+        scaled: (transformed - center) / scale.
+        weight: Number that `scaled` is multiplied by.
+        weighted: scaled x weight: the number that the model sees.
     """
 
     feature: str
@@ -70,24 +92,42 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Affinity:
-    """How near the customer is to a cluster.
+class ClusterDistance:
+    """The distances from the customer to a cluster, and the cluster's probability.
 
     Attributes:
-        cluster: The cluster.
-        segment_id: The segment of the cluster.
-        segment_name: The name of that segment.
-        distance: Distance to the centre, in transformed units.
-        nearest_cell: Distance to the nearest of its cells; None unless the nearest cell decides.
-        probability: Posterior probability; None unless the model is a mixture.
+        cluster: Number of the cluster.
+        segment_id: Id of the cluster's segment.
+        segment_name: Name of that segment.
+        distance: Distance to the cluster's centre, in transformed units.
+        nearest_cell_distance: Distance to the nearest of its cells, in transformed units; None unless the nearest cell
+            decides.
+        probability: Posterior probability, 0 to 1; None unless the model is a mixture.
     """
 
     cluster: int
     segment_id: int
     segment_name: str
     distance: float
-    nearest_cell: float | None
+    nearest_cell_distance: float | None
     probability: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerUp:
+    """The nearest cluster of another segment, compared with the customer's own.
+
+    Attributes:
+        segment_name: Name of the other segment.
+        measure: What the two numbers are.
+        value: Its number for the runner-up.
+        own_value: Its number for the customer's own cluster.
+    """
+
+    segment_name: str
+    measure: Measure
+    value: float
+    own_value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,90 +146,94 @@ class Decision:
     """A customer's segment on a night and everything that led to it.
 
     Attributes:
-        segment_id: The segment.
+        segment_id: Id of the segment.
         segment_name: Its name.
         confidence: Confidence in it, 0 to 1.
-        why: What decided, in words.
         model_id: The champion that scored the night.
-        fitted_as_of: The night that it was fitted on.
+        fitted_as_of: The night that the champion was fitted on.
         features: The customer's features, as stored.
         scores: The customer's R, F and M scores, as stored.
-        grid: The customer's cell of the R x F grid; None if they bought nothing.
-        steps: How each feature of the model becomes a number that the model sees; empty in segment 0, where no model
-            was applied, and if the model is a rule on other columns.
-        affinities: How near the customer is to each cluster, their own first; empty if nothing was compared.
-        runner_up: The segment that came second; None if nothing was compared.
-        changes: What would move the customer, one feature at a time.
         rule: A short rule that describes the segment, see segment_profiles.
         rule_precision: Share of the customers matching the rule who are in the segment.
         rule_recall: Share of the segment's customers who match the rule.
+        why: What decided, in words.
+        grid_cell: The customer's cell of the R x F grid; None if they bought nothing.
+        transformations: The numbers that the model sees, one per feature, and how they were computed; empty if no model
+            was applied (segment 0), and if the model is a rule on other columns.
+        cluster_distances: The distances to each cluster, the customer's own first; empty if nothing was compared.
+        runner_up: The segment that came second; None if nothing was compared.
+        changes: What would move the customer, one feature at a time; empty if they bought nothing.
     """
 
     segment_id: int
     segment_name: str
     confidence: float
-    why: str
     model_id: str
     fitted_as_of: datetime.date
-    features: list[Feature]
-    scores: list[Feature]
-    grid: str | None
-    steps: list[Step]
-    affinities: list[Affinity]
-    runner_up: str | None
-    changes: list[Change]
+    features: tuple[Feature, ...]
+    scores: tuple[Feature, ...]
     rule: str | None
     rule_precision: float | None
     rule_recall: float | None
+    why: str
+    grid_cell: GridCell | None = None
+    transformations: tuple[FeatureTransformation, ...] = ()
+    cluster_distances: tuple[ClusterDistance, ...] = ()
+    runner_up: RunnerUp | None = None
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What is known of a customer on a night.
+    """A customer's lines, segment and history, as of a night.
 
     Attributes:
-        customer_id: The customer.
+        customer_id: Id of the customer.
         as_of: The night.
-        lines: The customer's raw lines.
-        lines_counting: The raw lines that count.
-        lines_too_late: The clean lines on or after the night.
+        line_count: Number of the customer's raw lines.
+        counted_line_count: Number of those lines that count.
+        late_line_count: Number of the clean lines on or after the night.
         first_lines: The first raw lines.
-        rejections: The rejected lines by reason.
+        rejections: The number of rejected lines for each reason, with examples.
         decision: The segment; None if the customer has no clean line before the night.
         history: The customer's segments on the nights up to this one, the earliest first.
     """
 
     customer_id: str
     as_of: datetime.date
-    lines: int
-    lines_counting: int
-    lines_too_late: int
-    first_lines: list[Line]
-    rejections: list[Rejection]
+    line_count: int
+    counted_line_count: int
+    late_line_count: int
+    first_lines: tuple[Line, ...]
+    rejections: tuple[Rejection, ...]
     decision: Decision | None
-    history: list[Stay]
+    history: tuple[Stay, ...]
 
 
-def explain(settings: Settings, customer: str, lines: int) -> Explanation:
+def explain(settings: Settings, customer: str, max_lines: int) -> Explanation:
     """Explains a customer's segment on a night.
 
     Args:
         settings: The settings that name the warehouse; `as_of` is the night, the newest scored one if it is None.
         customer: The customer's id, as a person may write it.
-        lines: How many raw lines to show.
+        max_lines: Largest number of raw lines to return.
+
+    Returns:
+        The customer's first lines, rejected lines, segment and what led to it, and history.
 
     Raises:
         UsageError: There is no warehouse, or the night has not been scored.
-        DataError: No line has this customer, or the stored segment does not follow from the stored features.
+        DataError: No line has this customer, the champion that scored the night or the stored segment is missing, or
+            the stored segment or confidence does not follow from the stored features.
     """
     warehouse = existing_warehouse(settings)
     with warehouse.held(read_only=True):
         customer_id = warehouse.value(
             f"SELECT {CUSTOMER_TEXT} FROM (SELECT $customer AS customer_id)", {"customer": customer, **CUSTOMER_ID}
         )
-        night = _night(warehouse, settings.as_of)
+        night = _scored_night(warehouse, settings.as_of)
         with warehouse.get_connection() as connection:
-            raw_lines = lines_of(connection, customer_id, night, lines)
+            raw_lines = lines_of(connection, customer_id, night, max_lines)
         assigned = warehouse.night(
             SEGMENT_ASSIGNMENTS, night, where="customer_id = $customer_id", parameters={"customer_id": customer_id}
         )
@@ -198,9 +242,9 @@ def explain(settings: Settings, customer: str, lines: int) -> Explanation:
         return Explanation(
             customer_id=customer_id,
             as_of=night,
-            lines=raw_lines.total,
-            lines_counting=raw_lines.counting,
-            lines_too_late=raw_lines.too_late,
+            line_count=raw_lines.total,
+            counted_line_count=raw_lines.counting,
+            late_line_count=raw_lines.too_late,
             first_lines=raw_lines.first,
             rejections=raw_lines.rejections,
             decision=None if assigned.empty else _decision(warehouse, assigned.iloc[0], night),
@@ -208,8 +252,12 @@ def explain(settings: Settings, customer: str, lines: int) -> Explanation:
         )
 
 
-def _night(warehouse: Warehouse, as_of: datetime.date | None) -> datetime.date:
-    """Returns the night, or the newest one if it is None, after checking that it has been scored."""
+def _scored_night(warehouse: Warehouse, as_of: datetime.date | None) -> datetime.date:
+    """Returns `as_of`, or the newest scored night if `as_of` is None.
+
+    Raises:
+        UsageError: No night, or not this one, has been scored.
+    """
     newest = warehouse.value("SELECT max(as_of) FROM {assignments}", {"assignments": SEGMENT_ASSIGNMENTS})
     if newest is None:
         raise UsageError(f"warehouse {warehouse.database}: no night has been scored yet")
@@ -224,7 +272,10 @@ def _night(warehouse: Warehouse, as_of: datetime.date | None) -> datetime.date:
 
 
 def _suggestion(warehouse: Warehouse, customer_id: str, as_of: datetime.date) -> str:
-    """Returns `; did you mean A or B?` with customers of the night whose ids differ in at most two letters."""
+    """Returns `; did you mean A or B?` with customers of the night whose ids are like this one.
+
+    Two ids are alike if they differ in at most LIKELY_TYPOS letters. The result is empty if no id is like this one.
+    """
     similar = warehouse.read(
         f"SELECT customer_id FROM {RFM_FEATURES.name} WHERE as_of = $as_of"
         " AND damerau_levenshtein(lower(customer_id), lower($customer_id)) <= $typos"
@@ -235,79 +286,120 @@ def _suggestion(warehouse: Warehouse, customer_id: str, as_of: datetime.date) ->
 
 
 def _decision(warehouse: Warehouse, assigned: "pd.Series", as_of: datetime.date) -> Decision:
+    """Returns the segment of the customer's row of segment_assignments, and what led to it.
+
+    Raises:
+        DataError: The champion or the segment is missing, or the stored features do not lead to what is stored.
+    """
     champion = find_champion(warehouse, assigned["model_id"])
     if champion is None:
         raise DataError(f"{assigned['model_id']} scored the night {as_of} but is no longer among the champions")
+    segment = _segment_of(champion, assigned, as_of)
     row = warehouse.night(
         RFM_FEATURES, as_of, where="customer_id = $customer_id", parameters={"customer_id": assigned["customer_id"]}
     )
-    described = {column.name: column.description for column in RFM_FEATURES.columns}
-    features = [Feature(str(name), plain(row[name].iloc[0]), described[str(name)]) for name in row]
-    is_buyer = bool(row["frequency"].iloc[0] > 0)
-    if is_buyer:
-        _check_stored(champion, row, assigned, as_of)
-    only_returns = (
-        "no purchase before the night, only returns: no model was applied; any purchase would move them to another"
-        " segment"
-    )
-    compared = champion.scorer.compare(row) if is_buyer else Comparison(only_returns)
-    affinities = _affinities(champion, compared)
-    segment = champion.segments[champion.segments["segment_id"] == assigned["segment_id"]].iloc[0]
-    return Decision(
+    descriptions = {column.name: column.description for column in RFM_FEATURES.columns}
+    features = [Feature(str(name), plain(row[name].iloc[0]), descriptions[str(name)]) for name in row]
+    decision = Decision(
         segment_id=int(assigned["segment_id"]),
         segment_name=assigned["segment_name"],
         confidence=float(assigned["confidence"]),
-        why=compared.why,
         model_id=champion.model_id,
         fitted_as_of=champion.fitted_as_of,
-        features=[
-            feature for feature in features if feature.name not in ("as_of", "customer_id", "rfm_segment", *SCORES)
-        ],
-        scores=[feature for feature in features if feature.name in SCORES],
-        grid=_grid(row) if is_buyer else None,
-        steps=_steps(champion, row) if is_buyer else [],
-        affinities=affinities,
-        runner_up=_runner_up(compared, affinities),
-        changes=changes_of(warehouse, champion, row, as_of) if is_buyer else [],
+        features=tuple(feature for feature in features if feature.name not in SHOWN_ELSEWHERE),
+        scores=tuple(feature for feature in features if feature.name in SCORES),
         rule=plain(segment["rule"]),
         rule_precision=plain(segment["rule_precision"]),
         rule_recall=plain(segment["rule_recall"]),
+        why=ONLY_RETURNS,
     )
+    if row["frequency"].iloc[0] == 0:
+        return decision
+    _check_stored(champion, row, assigned, as_of)
+    return _with_reasons(decision, warehouse, champion, row, as_of)
+
+
+def _segment_of(champion: Champion, assigned: "pd.Series", as_of: datetime.date) -> "pd.Series":
+    """Returns the champion's row of the segment that is stored for the customer.
+
+    Raises:
+        DataError: The champion has no such segment.
+    """
+    segments = champion.segments[champion.segments["segment_id"] == assigned["segment_id"]]
+    if segments.empty:
+        raise DataError(
+            f"customer {assigned['customer_id']!r}: segment {assigned['segment_id']} is stored for the night {as_of},"
+            f" but {champion.model_id} has no such segment; seg-pipeline backfill {as_of} scores the night again"
+        )
+    return segments.iloc[0]
 
 
 def _check_stored(champion: Champion, row: "pd.DataFrame", assigned: "pd.Series", as_of: datetime.date) -> None:
-    """Raises DataError if the stored features do not lead to the stored segment."""
+    """Checks that the stored features lead to the stored segment and confidence.
+
+    Raises:
+        DataError: They lead to another segment, or to a confidence that differs by more than CONFIDENCE_TOLERANCE.
+    """
     [segment_id], [confidence] = segment_ids_of(champion, row), champion.scorer.label(row)[1]
-    if segment_id != assigned["segment_id"] or not math.isclose(confidence, assigned["confidence"], abs_tol=1e-9):
-        raise DataError(
-            f"customer {assigned['customer_id']!r}: the features of the night {as_of} lead to segment {segment_id}, and"
-            f" {assigned['segment_id']} is stored; seg-pipeline backfill {as_of} scores it again"
+    if segment_id != assigned["segment_id"]:
+        difference = f"lead to segment {segment_id}, but segment {assigned['segment_id']} is stored"
+    elif not math.isclose(confidence, assigned["confidence"], rel_tol=0.0, abs_tol=CONFIDENCE_TOLERANCE):
+        difference = (
+            f"lead to segment {segment_id} with confidence {confidence}, but confidence {assigned['confidence']} is"
+            " stored"
         )
+    else:
+        return
+    raise DataError(
+        f"customer {assigned['customer_id']!r}: the features of the night {as_of} {difference}; seg-pipeline backfill"
+        f" {as_of} scores the night again"
+    )
 
 
-def _grid(row: "pd.DataFrame") -> str:
-    r, f, name = (row[column].iloc[0] for column in ("r_score", "f_score", "rfm_segment"))
-    return f"R {r:.0f} x F {f:.0f}: {name}"
+def _with_reasons(
+    decision: Decision, warehouse: Warehouse, champion: Champion, row: "pd.DataFrame", as_of: datetime.date
+) -> Decision:
+    """Returns a buyer's decision with what the model saw and compared, and what would change it.
+
+    Args:
+        decision: The segment, without reasons.
+        warehouse: The warehouse.
+        champion: The champion that scored the night.
+        row: The buyer's row of rfm_features.
+        as_of: The night.
+    """
+    comparison = champion.scorer.compare(row)
+    cluster_distances = _cluster_distances(champion, comparison)
+    return replace(
+        decision,
+        why=comparison.why,
+        grid_cell=GridCell(int(row["r_score"].iloc[0]), int(row["f_score"].iloc[0]), row["rfm_segment"].iloc[0]),
+        transformations=_transformations(champion, row),
+        cluster_distances=cluster_distances,
+        runner_up=_runner_up(comparison, cluster_distances),
+        changes=tuple(changes_of(warehouse, champion, row, as_of)),
+    )
 
 
-def _steps(champion: Champion, row: "pd.DataFrame") -> list[Step]:
-    """Returns how each feature becomes a number that the model sees, computed by the code that scores.
+def _transformations(champion: Champion, row: "pd.DataFrame") -> tuple[FeatureTransformation, ...]:
+    """Returns a record per feature of the model: the numbers from its stored value to what the model sees.
 
-    To stop after a step, the following ones subtract 0, and divide or multiply by 1.
+    The code that scores computes them. To get the intermediate values, later steps are replaced by no-ops (center 0,
+    scale 1, weight 1).
     """
     transforms = champion.scorer.transforms.sort_values("position")
     if not set(transforms["feature"]) <= set(champion.scorer.columns):
         # The model is a rule on other columns, which go through no transform.
-        return []
+        return ()
     [transformed], [scaled], [weighted] = (
-        apply_transforms(row, transforms.assign(**skipped))
-        for skipped in ({"center": 0.0, "scale": 1.0, "weight": 1.0}, {"weight": 1.0}, {})
+        apply_transforms(row, transforms.assign(**no_ops))
+        for no_ops in ({"center": 0.0, "scale": 1.0, "weight": 1.0}, {"weight": 1.0}, {})
     )
-    steps = []
+    transformations = []
     for position, transform in enumerate(transforms.to_dict("records")):
         raw = number_of(row, transform["feature"])
-        steps.append(
-            Step(
+        transformations.append(
+            FeatureTransformation(
                 feature=transform["feature"],
                 raw=raw,
                 filled=transform["fill"] if raw is None else raw,
@@ -320,37 +412,44 @@ def _steps(champion: Champion, row: "pd.DataFrame") -> list[Step]:
                 weighted=float(weighted[position]),
             )
         )
-    return steps
+    return tuple(transformations)
 
 
-def _affinities(champion: Champion, compared: Comparison) -> list[Affinity]:
-    """Returns how near the customer is to each cluster, in the order of the comparison."""
+def _cluster_distances(champion: Champion, comparison: Comparison) -> tuple[ClusterDistance, ...]:
+    """Returns the distances to each cluster, in the order of the comparison."""
     segments = champion.segments.set_index("cluster")
-    cells, probabilities = compared.nearest_cells, compared.probabilities
-    return [
-        Affinity(
+    cells, probabilities = comparison.nearest_cells, comparison.probabilities
+    return tuple(
+        ClusterDistance(
             cluster=int(cluster),
             segment_id=int(segments.loc[cluster, "segment_id"]),
             segment_name=str(segments.loc[cluster, "segment_name"]),
-            distance=float(compared.distances[cluster]),
-            nearest_cell=None if cells is None or math.isinf(cells[cluster]) else float(cells[cluster]),
+            distance=float(comparison.distances[cluster]),
+            nearest_cell_distance=None if cells is None or math.isinf(cells[cluster]) else float(cells[cluster]),
             probability=None if probabilities is None else float(probabilities[cluster]),
         )
-        for cluster in compared.order
-    ]
+        for cluster in comparison.order
+    )
 
 
-def _runner_up(compared: Comparison, affinities: list[Affinity]) -> str | None:
-    """Returns the segment that came second, with the figure that decided; None if there is no other segment."""
-    second = next((other for other in affinities if other.segment_id != affinities[0].segment_id), None)
+def _runner_up(comparison: Comparison, cluster_distances: tuple[ClusterDistance, ...]) -> RunnerUp | None:
+    """Returns the segment that came second, with the numbers that decided; None if there is no other segment."""
+    if not cluster_distances:
+        return None
+    own = cluster_distances[0]
+    second = next((other for other in cluster_distances if other.segment_id != own.segment_id), None)
     if second is None:
         return None
-    there, here = compared.deciding[second.cluster], compared.deciding[affinities[0].cluster]
-    return f"{second.segment_name}: {compared.wording.format(there)}, {here:.3f} here"
+    return RunnerUp(
+        segment_name=second.segment_name,
+        measure=comparison.measure,
+        value=float(comparison.deciding[second.cluster]),
+        own_value=float(comparison.deciding[own.cluster]),
+    )
 
 
-def _history(warehouse: Warehouse, customer_id: str, as_of: datetime.date) -> list[Stay]:
-    """Returns the nights kept up to this one, joining consecutive nights in one segment."""
+def _history(warehouse: Warehouse, customer_id: str, as_of: datetime.date) -> tuple[Stay, ...]:
+    """Returns the kept nights up to this one, with consecutive nights in the same segment joined."""
     nights = warehouse.read(
         f"SELECT as_of, segment_id, segment_name FROM {SEGMENT_ASSIGNMENTS.name}"
         " WHERE customer_id = $customer_id AND as_of <= $as_of ORDER BY as_of",
@@ -362,4 +461,4 @@ def _history(warehouse: Warehouse, customer_id: str, as_of: datetime.date) -> li
     ):
         days = [night["as_of"].date() for night in group]
         stays.append(Stay(days[0], days[-1], len(days), int(segment_id), name))
-    return stays
+    return tuple(stays)

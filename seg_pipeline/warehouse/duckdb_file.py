@@ -97,7 +97,7 @@ class Warehouse:
             raise MachineError(run.damage)
         connection = run.connection.cursor() if run else self._refuse_older(self._open(self.wait_seconds))
         try:
-            with self._translate_errors(), interrupts.unwrapped(connection):
+            with self._translate_errors(), interrupts.reraise_interrupt(connection):
                 yield connection
         except DamagedError as damage:
             if run is None:
@@ -304,7 +304,7 @@ class Warehouse:
         if version is None and not read_only:
             with self._translate_errors():
                 versions.write_version(connection)
-        if version is not None and version < versions.VERSION:
+        if version is not None and version < versions.SCHEMA_VERSION:
             connection.close()
             raise MachineError(
                 f"warehouse {self.database} was made by an older seg-pipeline; the next seg-pipeline run migrates it"
@@ -314,10 +314,10 @@ class Warehouse:
     def _migrate(self, connection: duckdb.DuckDBPyConnection, warn: Warn) -> duckdb.DuckDBPyConnection:
         """Migrates the file to this version in one transaction, if necessary, and returns the connection."""
         version = self._version(connection)
-        if version == versions.VERSION:
+        if version == versions.SCHEMA_VERSION:
             return connection
         with self._translate_errors(), Connection(connection).transaction():
-            versions.migrate(connection, version)
+            versions.migrate(connection, version, self.database)
         if version:
             warn(f"warehouse {self.database} was made by an older seg-pipeline and is migrated")
         return connection

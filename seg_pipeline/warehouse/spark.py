@@ -138,7 +138,7 @@ class SparkWarehouse(Warehouse):
         builder = SparkSession.builder.config(map=CONFIG | catalog | self._local_config() | dict(self.config))
         builder = builder.remote(self.remote) if self.remote else builder.master(self.master)
         try:
-            with interrupts.deferred(), _stderr_to(Path(self.folder) / "spark.log"):
+            with interrupts.defer_interrupts(), _stderr_to(Path(self.folder) / "spark.log"):
                 return builder.getOrCreate()
         except Exception as error:
             raise UsageError(

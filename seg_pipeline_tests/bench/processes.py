@@ -38,8 +38,8 @@ class Measured:
     def stages(self) -> dict[str, float]:
         """Seconds of each part of the pipeline's own timed lines, and of what the process took around them."""
         said = {name: float(seconds) for name, seconds in STAGE.findall(self.output)}
-        if "in all" in said:
-            said["start and exit"] = self.seconds - said.pop("in all")
+        if "total" in said:
+            said["start and exit"] = self.seconds - said.pop("total")
         return said
 
 

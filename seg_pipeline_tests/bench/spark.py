@@ -105,7 +105,7 @@ def measure(engine: Engine, source: Path) -> bool:
         output.seek(0)
         said = output.read()
         memory = [f"{peaks[kind]:,.0f}" if peaks.get(kind) else "" for kind in KINDS]
-        stages = ", ".join(f"{name} {spent}" for name, spent in STAGE.findall(said) if name != "in all")
+        stages = ", ".join(f"{name} {spent}" for name, spent in STAGE.findall(said) if name != "total")
         row(engine.shown, f"{wall:.1f} s" if status == 0 else f"failed after {wall:.1f} s", *memory, stages)
         if status:
             # What Spark says goes with the folder.

@@ -90,7 +90,6 @@ class GaussianMixtureAlgorithm(Clustering):
             order=np.argsort(-probabilities, kind="stable"),
             distances=center_distances(model, point),
             probabilities=probabilities,
-            wording="probability {:.3f}",
         )
 
     @staticmethod
@@ -211,7 +210,7 @@ def fit_together(mixtures: Sequence[WeightedGaussianMixture], points: FloatArray
     if not mixtures:
         return
     options = mixtures[0]
-    coreset = Coreset(points, weights, exact=False)
+    coreset = Coreset.without_spread(points, weights, exact=False)
     # On data of a huge scale a fixed ridge would be lost in rounding, and covariances would still be singular.
     ridge = max(options.reg_covar, 1e-10 * float(points.var(axis=0).max()))
     centre = points.mean(axis=0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from seg_pipeline.evaluation.value import RANDOM, tested_k
+from seg_pipeline.features.tables import NO_PURCHASES_ID
 from seg_pipeline.models.registry import BASELINE
 from seg_pipeline.models.tables import TITLES
 from seg_pipeline.plotting.candidates import Legend
@@ -19,12 +21,37 @@ from seg_pipeline.plotting.segments import by_revenue
 
 LEGEND = Legend(TITLES, baseline=BASELINE)
 
-Row = dict[Any, Any]
+# A row of a table, by the names of its columns.
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ValueSection:
+    """The value test of the night that the model was fitted on.
+
+    Attributes:
+        window: The row of value_window.
+        untested_because: Why there are no figures; None if there are.
+        sampled: Whether a sample of the customers was tested instead of all.
+        choice: The figures of the chosen candidate; None if it was not tested.
+        results: The figures of the chosen candidate, the baseline and random customers, in this order.
+        segments: The figures of each segment of the chosen candidate.
+    """
+
+    window: Row
+    untested_because: str | None
+    sampled: bool
+    choice: Row | None
+    results: list[Row]
+    segments: list[Row]
+
+
+# Without slots: the derived tables are computed once and kept.
+@dataclass(frozen=True, eq=False)
 class Report:
     """Everything that the page shows about one night.
+
+    Sections whose table is None are left out.
 
     Attributes:
         as_of: The night: orders before this day count.
@@ -35,18 +62,17 @@ class Report:
         strategies: The night's actions and budgets.
         cells: The cells of the cluster map, each with the segment of its cluster.
         axis_labels: What the two axes of the cluster map stand for, in words.
-        rows: The numbers of lines by stage (raw, clean, rejected) and reason.
+        rows: The number of lines by stage (raw, clean, rejected) and reason.
         settings: The settings by their keys; the charts shade from `selection.k_min` to `selection.k_max`.
         model_id: The model that scored the night.
         versions: The versions of the packages and the database.
         rule: How the choice is made, in words.
-        sensitivity: The winner under other settings of the rule; without it, the section is left out.
-        value_window: The window of the value test; without it, the section is left out.
+        sensitivity: The winner under other settings of the rule.
+        value_window: The window of the value test.
         value_test: The results of the value test for each candidate.
         value_by_segment: The results of the value test for each segment of each candidate.
         fitted_as_of: The night that the model was fitted on; evaluation, sensitivity and value are of that night.
-        migration: How many customers moved between segments since an earlier night; without it, the section is left
-            out.
+        migration: How many customers moved between segments since an earlier night.
     """
 
     as_of: date
@@ -69,27 +95,27 @@ class Report:
     fitted_as_of: date | None = None
     migration: pd.DataFrame | None = None
 
-    @property
+    @cached_property
     def segments(self) -> list[Row]:
         """Profiles by revenue, each with its colour and its strategy, which may be None."""
-        strategies = {int(row["segment_id"]): row for row in self.strategies.to_dict("records")}
+        strategies = {int(row["segment_id"]): row for row in records(self.strategies)}
         styles = segment_styles(self.profiles["segment_id"])
         return [
             {**row, "strategy": strategies.get(int(row["segment_id"])), "colour": styles[int(row["segment_id"])][0]}
-            for row in by_revenue(self.profiles).to_dict("records")
+            for row in records(by_revenue(self.profiles))
         ]
 
-    @property
+    @cached_property
     def bought(self) -> list[Row]:
         """The segments of customers who have bought something."""
-        return [segment for segment in self.segments if segment["segment_id"] != 0]
+        return [segment for segment in self.segments if segment["segment_id"] != NO_PURCHASES_ID]
 
-    @property
+    @cached_property
     def chosen(self) -> Row | None:
         """The chosen candidate."""
         return first(self.evaluation[self.evaluation["chosen"].eq(True)])
 
-    @property
+    @cached_property
     def tested_choice(self) -> tuple[str, int] | None:
         """Algorithm and k with which the chosen candidate was tested."""
         if self.value_test is None or self.chosen is None:
@@ -98,34 +124,42 @@ class Report:
         chosen = evaluation[evaluation["chosen"].eq(True)].iloc[0]
         return str(chosen["algorithm"]), int(chosen["tested_k"])
 
-    @property
-    def value(self) -> Row | None:
-        """The results of the value test for the choice, the baseline, chance, and each segment of the choice."""
+    @cached_property
+    def value(self) -> ValueSection | None:
+        """The value test as its section shows it; None if a table of it is missing."""
         window = None if self.value_window is None else first(self.value_window)
         if window is None or self.value_test is None or self.value_by_segment is None:
             return None
         tested = of_candidate(self.value_test, self.tested_choice)
-        others = self.value_test[self.value_test["algorithm"].isin([LEGEND.baseline, RANDOM])].sort_values(
-            "algorithm", ascending=False
+        references = pd.concat(
+            [self.value_test[self.value_test["algorithm"].eq(name)] for name in (LEGEND.baseline, RANDOM)]
         )
-        return {
-            **window,
+        return ValueSection(
+            window=window,
             # pandas turns a NULL into NaN, which would count as true.
-            "untested_because": None if pd.isna(window["untested_because"]) else window["untested_because"],
+            untested_because=None if pd.isna(window["untested_because"]) else window["untested_because"],
             # Nights of older versions have no such column; they tested all customers.
-            "sampled": pd.notna(window.get("sampled")) and bool(window["sampled"]),
-            "choice": first(tested),
-            "rows": pd.concat([tested, others.drop(tested.index, errors="ignore")]).to_dict("records"),
-            "segments": of_candidate(self.value_by_segment, self.tested_choice).to_dict("records"),
-        }
+            sampled=pd.notna(window.get("sampled")) and bool(window["sampled"]),
+            choice=first(tested),
+            # The choice may be the baseline itself, which is shown once.
+            results=records(pd.concat([tested, references.drop(tested.index, errors="ignore")])),
+            segments=records(of_candidate(self.value_by_segment, self.tested_choice)),
+        )
+
+
+def records(table: pd.DataFrame) -> list[Row]:
+    """Returns the rows of a table by the names of its columns."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
 def first(rows: pd.DataFrame) -> Row | None:
     """Returns the first row, or None if there is none."""
-    return rows.iloc[0].to_dict() if len(rows) else None
+    return {str(name): value for name, value in rows.iloc[0].to_dict().items()} if len(rows) else None
 
 
 def of_candidate(rows: pd.DataFrame, candidate: tuple[str, int] | None) -> pd.DataFrame:
     """Returns the rows of one candidate, an algorithm and its k; no row if it is None."""
-    algorithm, k = candidate or ("", 0)
+    if candidate is None:
+        return rows.iloc[:0]
+    algorithm, k = candidate
     return rows[rows["algorithm"].eq(algorithm) & rows["k"].eq(k)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from seg_pipeline.features.tables import FEATURES
+from seg_pipeline.features.tables import FEATURES, NO_PURCHASES_ID
 from seg_pipeline.publishing.report.contents import LEGEND, Report
 from seg_pipeline.publishing.report.sections import PARTS
 from seg_pipeline.publishing.report.words import (
@@ -39,7 +39,9 @@ def render(report: Report) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         customers=sum(segment["customers"] for segment in report.bought),
-        no_purchases=sum(segment["customers"] for segment in report.segments if segment["segment_id"] == 0),
+        no_purchases=sum(
+            segment["customers"] for segment in report.segments if segment["segment_id"] == NO_PURCHASES_ID
+        ),
         parts=PARTS,
         bodies=bodies,
         styles=Markup((HERE / "page.css").read_text(encoding="utf-8")),

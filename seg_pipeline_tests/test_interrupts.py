@@ -1,0 +1,127 @@
+"""Ctrl-C is neither lost nor raised in the middle of work that must be finished."""
+
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from seg_pipeline.interrupts import defer_interrupts, watch_interrupts
+
+
+def press_ctrl_c():
+    signal.raise_signal(signal.SIGINT)
+
+
+class Interrupting:
+    """An object whose clean-up receives the signal; Python drops exceptions that are raised there."""
+
+    def __del__(self):
+        press_ctrl_c()
+
+
+def open_descriptors():
+    return set(os.listdir("/proc/self/fd"))
+
+
+def in_another_thread(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def test_an_interrupt_is_raised_at_the_end_of_the_block():
+    steps = []
+
+    def work():
+        with defer_interrupts():
+            press_ctrl_c()
+            steps.append("finished")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert steps == ["finished"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_is_raised_even_if_the_block_raises():
+    def work():
+        with defer_interrupts():
+            press_ctrl_c()
+            raise ValueError
+
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        work()
+    assert isinstance(interrupt.value.__context__, ValueError)
+
+
+def test_an_error_of_the_block_passes_without_an_interrupt():
+    with pytest.raises(ValueError, match="of the block"), defer_interrupts():
+        raise ValueError("of the block")
+
+
+def test_the_default_action_of_the_system_ends_the_process_after_the_block():
+    script = (
+        "import signal; from seg_pipeline.interrupts import defer_interrupts\n"
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
+        "with defer_interrupts(): signal.raise_signal(signal.SIGINT); print('finished', flush=True)\n"
+        "print('not reached')"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], check=False, stdout=subprocess.PIPE, text=True)
+    assert (ended.stdout, ended.returncode) == ("finished\n", -signal.SIGINT)
+
+
+def test_a_handler_that_was_not_installed_from_python_stays(monkeypatch):
+    # Python reports None for such a handler, and cannot install it again.
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+
+    def work():
+        with defer_interrupts():
+            press_ctrl_c()
+            pytest.fail("the interrupt was deferred")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+
+def test_deferring_does_nothing_outside_the_main_thread():
+    def work():
+        with defer_interrupts():
+            return signal.getsignal(signal.SIGINT)
+
+    assert in_another_thread(work) is signal.default_int_handler
+
+
+def test_an_interrupt_is_seen_though_python_drops_the_exception_of_its_handler(capsys):
+    with watch_interrupts() as was_interrupted:
+        assert not was_interrupted()
+        Interrupting()
+        assert was_interrupted()
+        assert was_interrupted()
+    assert capsys.readouterr().err == ""
+
+
+def test_the_last_value_stays_after_the_block():
+    with watch_interrupts() as was_interrupted:
+        assert not was_interrupted()
+    assert not was_interrupted()
+    with watch_interrupts() as was_interrupted:
+        Interrupting()
+    assert was_interrupted()
+
+
+def test_watching_leaves_no_descriptor_open():
+    before = open_descriptors()
+    with watch_interrupts():
+        assert len(open_descriptors()) == len(before) + 2
+    assert open_descriptors() == before
+
+
+def test_watching_outside_the_main_thread_never_reports_an_interrupt():
+    def work():
+        before = open_descriptors()
+        with watch_interrupts() as was_interrupted:
+            return was_interrupted(), open_descriptors() - before
+
+    assert in_another_thread(work) == (False, set())

@@ -40,7 +40,8 @@ class Shop:
 
     def read(self, query):
         with self.warehouse.get_connection() as connection:
-            return connection.execute(query).fetchall()
+            # Any engine's tables can be read from the file, in whose dialect the queries are.
+            return connection.duckdb.execute(query).fetchall()
 
     def ledger(self):
         with self.warehouse.get_connection() as connection:

@@ -15,7 +15,7 @@ from seg_pipeline.cli.options import (
 from seg_pipeline.cli.screen import Screen, format_value
 
 if TYPE_CHECKING:
-    from seg_pipeline.usecases.explain import Decision, Explanation, GridCell, RunnerUp
+    from seg_pipeline.usecases.explanation import Decision, Explanation, GridCell, RunnerUp
 
 EPILOG = """\
 examples:

@@ -53,7 +53,7 @@ def test_a_new_preset_is_one_new_file(tmp_path):
     preset = tmp_path / "mine.toml"
     preset.write_text('[columns]\ncustomer_id = "who"\nordered_at = ["when"]\namount = ["what"]\n')
     assert find("what,when,who", str(preset)) == "customer_id=who,ordered_at=when,amount=what"
-    assert preset_names() == ["cdnow", "generic", "online_retail"]
+    assert {"cdnow", "generic", "online_retail"} <= set(preset_names())
 
 
 def test_a_column_that_the_settings_tell_goes_before_a_guess():

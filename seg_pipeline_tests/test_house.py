@@ -269,4 +269,5 @@ def test_the_ui_loads_nothing_that_only_a_run_needs():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
-    assert done.stdout.strip() == "[]"
+    cure = "import it where it is used, or under TYPE_CHECKING; `python -X importtime` shows which file imports it"
+    assert done.stdout.strip() == "[]", cure

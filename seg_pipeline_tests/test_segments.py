@@ -11,7 +11,11 @@ import seg_pipeline.segments
 from seg_pipeline.champions.names import name_segments
 from seg_pipeline.champions.new_segments import PROFILES_SQL
 from seg_pipeline.errors import UsageError
+from seg_pipeline.features.night import FEATURES_QUERY
 from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
+from seg_pipeline.models.tables import CHAMPIONS
+from seg_pipeline.prepared.tables import CLEAN_ORDERS
+from seg_pipeline.segments.assignment import NAMED_PROFILES_SQL
 from seg_pipeline.segments.strategies import plan_strategies, read_actions
 from seg_pipeline.segments.tables import SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import StrategySettings
@@ -298,3 +302,25 @@ def test_the_share_who_bought_lately_counts_customers_whose_last_purchase_is_at_
         found = connection.execute(PROFILES_SQL, {"as_of": AS_OF, "labelled": labelled, "numbered": numbered}).df()
 
     np.testing.assert_array_equal(found["active_share"], [0.0, 2 / 3])
+
+
+def test_the_queries_of_features_and_profiles_give_every_column_of_their_tables(empty_warehouse):
+    with empty_warehouse.get_connection() as connection:
+        for table in (CLEAN_ORDERS, RFM_FEATURES, CHAMPIONS):
+            connection.create(table)
+
+        def columns_of(query, **parameters):
+            with connection.temporary(query, {"as_of": AS_OF, **parameters}) as rows:
+                return {name for name, *_ in connection.execute(f"DESCRIBE {rows}").fetchall()}
+
+        empty = "WHERE false)"
+        labelled = Relation(f"(SELECT '' AS customer_id, 0 AS cluster, 1.0 AS confidence {empty}")
+        segments = Relation(f"(SELECT unnest(segments, max_depth := 2) FROM {CHAMPIONS.name} {empty}")
+        with connection.temporary(
+            PROFILES_SQL, {"as_of": AS_OF, "labelled": labelled, "numbered": segments}
+        ) as profiled:
+            profiles = columns_of(
+                NAMED_PROFILES_SQL, profiled=profiled, numbered=segments, fitted_as_of=AS_OF, model_id=""
+            )
+        assert columns_of(FEATURES_QUERY) == {column.name for column in RFM_FEATURES.columns}
+        assert profiles == {column.name for column in SEGMENT_PROFILES.columns}

@@ -7,7 +7,8 @@ import pytest
 
 from seg_pipeline.cli import main
 from seg_pipeline.errors import UsageError
-from seg_pipeline.settings import load_settings, loading, presets
+from seg_pipeline.models.champions import SHAPING
+from seg_pipeline.settings import keys, load_settings, loading, presets
 from seg_pipeline.settings.presets import read_toml as presets_read_toml
 from seg_pipeline.usecases.execution import Progress, executing
 
@@ -178,3 +179,8 @@ def test_a_run_reads_its_preset_and_its_settings_file_once(tmp_path, monkeypatch
         execution.run("ingest")
 
     assert read == ["s.toml", "generic.toml"]
+
+
+def test_every_setting_that_is_not_in_a_group_shapes_a_model_or_names_the_night():
+    # A new one that shapes a model without being in SHAPING would not lead to a refit.
+    assert {key for key in keys() if "." not in key} <= {*SHAPING, "as_of"}

@@ -63,9 +63,7 @@ def add_command(
 def settings_options(*, config: bool = True) -> argparse.ArgumentParser:
     """Returns a parser of --preset, --config (if `config`) and --set, for commands that load settings."""
     shared, group = _group("settings")
-    group.add_argument(
-        "--preset", metavar="NAME", help="a preset (generic, online_retail, cdnow) or the path of a preset file"
-    )
+    group.add_argument("--preset", metavar="NAME", help="a preset, such as online_retail, or the path of a preset file")
     if config:
         group.add_argument("--config", metavar="FILE", type=Path, help="a settings file (TOML)")
     group.add_argument(

@@ -1,8 +1,9 @@
 """Publishes one set of files beside the warehouse, and switches readers to it as a whole.
 
-A new set is written to a folder of its own; then the link `latest` is moved to it in one step. A reader sees either the old
-set or the new one, and a killed run leaves the old one. A set is named after its night and its content, so publishing
-the same night twice gives the same set.
+A new set is written to a folder of its own; then the link `latest` is moved to it in one step. A reader sees either the
+old set or the new one, and a killed run leaves the old one. A set is named after its night and its content, so
+publishing the same night twice gives the same set. If that set exists already, its pages, its manifest and its damaged
+files are replaced one by one in place, so a reader may see some of them before the others.
 """
 
 import datetime

@@ -1,7 +1,7 @@
 """The warehouse whose large tables are made by Spark, and the Spark session that makes them.
 
 The large tables are folders of Parquet beside the DuckDB file, which has views of them (spark_tables.py). The next run
-deletes folders of a large table that its view does not read. PySpark is imported late, in this package and nowhere else.
+deletes folders of a large table that its view does not read. PySpark is imported late, and only in this package.
 """
 
 import logging
@@ -103,7 +103,7 @@ class SparkWarehouse(Warehouse):
         self._clean_up()
 
     def _clean_up(self) -> None:
-        """Updates the Delta logs; deletes temporary tables and the folders of large tables that their views do not read."""
+        """Brings the Delta logs up to date; deletes temporary tables and folders that no large table's view reads."""
         with self._duckdb_connection() as connection:
             tables = large_tables(connection)
             self._sync_delta_logs(connection, tables)

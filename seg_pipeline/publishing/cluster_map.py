@@ -38,7 +38,7 @@ def principal_plane(
     labels = [
         f"{' '.join(f'{loading:+.2f} {name}' for name, loading in zip(features, axes[:, axis], strict=True))}"
         # Rounding can make the variance of a flat axis slightly negative.
-        f" ({max(variances[order[axis]] / total, 0.0) if total > 0 else 0:.0%} of variance)"
+        f" ({max(0.0, variances[order[axis]] / total) if total > 0 else 0:.0%} of variance)"
         for axis in range(axes.shape[1])
     ]
     if len(labels) == 1:

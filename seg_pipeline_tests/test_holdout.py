@@ -64,6 +64,25 @@ def test_the_smallest_effect_is_the_one_that_leaving_out_half_would_just_show(cu
     assert TEST.holdout(customers, base_rate, effect=smallest * 0.99) is None
 
 
+@pytest.mark.parametrize("effect", [0.03, 0.05, 0.1, 0.2, 0.5])
+@pytest.mark.parametrize("customers", [26, 100, 300, 2_000, 20_000])
+def test_half_is_within_three_percent_of_the_best_split(customers, effect):
+    half = customers // 2
+    sizes = np.unique(np.linspace(1, half, 200).astype(int))
+    for base_rate in np.arange(0, 1 - effect, 0.05):
+        detectable = [TEST.detectable_difference(effect, base_rate, size, customers - size) for size in sizes.tolist()]
+        best = int(np.argmin(detectable))
+
+        assert detectable[-1] <= 1.03 * detectable[best]
+        assert np.all(np.diff(detectable[: best + 1]) < 0)
+        assert np.all(np.diff(detectable[best:]) > 0)
+
+
+def test_an_effect_that_only_a_split_other_than_half_detects_has_no_holdout():
+    assert TEST.detectable_difference(0.5, 0.4, 12, 14) < 0.5 < TEST.detectable_difference(0.5, 0.4, 13, 13)
+    assert TEST.holdout(26, 0.4, effect=0.5) is None
+
+
 def test_there_is_no_holdout_if_no_rise_is_possible_or_nobody_can_be_left_out():
     assert TEST.holdout(100_000, 0.97, effect=0.05) is None
     assert TEST.smallest_effect(100_000, 1.0) is None

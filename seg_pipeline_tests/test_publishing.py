@@ -58,8 +58,8 @@ def warehouse_with(tmp_path, as_of, customers, **options):
 
 
 def published(warehouse, out, *tables, as_of=AS_OF, hash_key=None):
-    folder, _ = publish(warehouse, tables or [LIST], {}, as_of, "model", out, SecretStr(hash_key) if hash_key else None)
-    return folder
+    key = SecretStr(hash_key) if hash_key else None
+    return publish(warehouse, tables or [LIST], {}, as_of, "model", out, key).folder
 
 
 def rows_of(folder, table="list", columns="customer_id"):
@@ -105,9 +105,10 @@ def test_the_views_say_what_their_columns_mean_and_lose_or_double_no_customer(we
 def test_a_set_is_published_with_a_manifest_and_rows_in_the_order_of_the_key(tmp_path):
     warehouse = warehouse_with(tmp_path, AS_OF, ["b", "a", "ä"])
 
-    folder, is_latest = publish(warehouse, [LIST], {"report.html": "<p>"}, AS_OF, "model", tmp_path / "out")
+    latest = publish(warehouse, [LIST], {"report.html": "<p>"}, AS_OF, "model", tmp_path / "out")
 
-    assert is_latest
+    folder = latest.folder
+    assert latest.is_of_night
     assert sorted(file.name for file in folder.iterdir()) == [
         "list.csv",
         "list.parquet",
@@ -118,6 +119,7 @@ def test_a_set_is_published_with_a_manifest_and_rows_in_the_order_of_the_key(tmp
     assert (folder / "list.csv").read_text() == "as_of,customer_id\n2024-03-01,a\n2024-03-01,b\n2024-03-01,ä\n"
     assert list(rows_of(folder).values()) == [[("a",), ("b",), ("ä",)]] * 3
     manifest = json.loads((folder / "manifest.json").read_text())
+    assert (folder / "manifest.json").read_text() == json.dumps(manifest, indent=2) + "\n"
     assert (manifest["as_of"], manifest["model_id"]) == ("2024-03-01", "model")
     assert {name: file["rows"] for name, file in manifest["files"].items()} == {
         "segments.duckdb": 3,
@@ -191,9 +193,9 @@ def test_an_older_night_does_not_move_what_is_published(tmp_path):
     published(warehouse_with(tmp_path, AS_OF, ["new"]), out)
     before = AS_OF - datetime.timedelta(days=1)
 
-    _, is_latest = publish(warehouse_with(tmp_path, before, ["old"]), [LIST], {}, before, "model", out)
+    latest = publish(warehouse_with(tmp_path, before, ["old"]), [LIST], {}, before, "model", out)
 
-    assert not is_latest
+    assert not latest.is_of_night
     assert published_as_of(out) == AS_OF
     assert "new" in (out / "latest" / "list.csv").read_text()
 
@@ -316,6 +318,48 @@ def test_a_database_that_was_changed_or_lost_is_found_and_the_same_night_mends_i
     published(warehouse, out)
     assert damaged_files(out) == []
     assert len(rows_of(folder)["duckdb"]) == 5000
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"as_of": "2024-03-01", "fil', b"[]", b"{}", b"\xff"])
+def test_a_damaged_manifest_is_found_and_the_same_night_writes_it_again(tmp_path, damage):
+    out, warehouse = tmp_path / "out", warehouse_with(tmp_path, AS_OF, ["a"])
+    manifest = published(warehouse, out) / "manifest.json"
+    whole = manifest.read_bytes()
+
+    manifest.write_bytes(damage)
+
+    assert (published_as_of(out), damaged_files(out)) == (None, ["manifest.json"])
+    published(warehouse, out)
+    assert (published_as_of(out), damaged_files(out), manifest.read_bytes()) == (AS_OF, [], whole)
+
+
+def test_a_manifest_that_cannot_be_read_is_one_clear_line(tmp_path):
+    manifest = published(warehouse_with(tmp_path, AS_OF, ["a"]), tmp_path / "out") / "manifest.json"
+    manifest.unlink()
+    manifest.mkdir()
+
+    with pytest.raises(MachineError, match=r"manifest\.json: cannot read what is published: Is a directory"):
+        published_as_of(tmp_path / "out")
+
+
+def test_a_database_that_the_memory_does_not_suffice_for_is_not_called_damaged(tmp_path, monkeypatch):
+    published(warehouse_with(tmp_path, AS_OF, [f"a{number}" for number in range(50_000)]), tmp_path / "out")
+    connect = duckdb.connect
+    limited = {"config": {"memory_limit": "300KB", "max_temp_directory_size": "0KB"}}
+    monkeypatch.setattr(duckdb, "connect", lambda *args, **options: connect(*args, **options, **limited))
+
+    with pytest.raises(MachineError, match=r"segments\.duckdb: cannot be read: Out of Memory"):
+        damaged_files(tmp_path / "out")
+
+
+@pytest.mark.parametrize("kept", [1, 3])
+def test_as_many_sets_are_kept_as_the_constant_says(tmp_path, monkeypatch, kept):
+    monkeypatch.setattr("seg_pipeline.publishing.sets.SETS_KEPT", kept)
+    for day in range(4):
+        night = AS_OF + datetime.timedelta(days=day)
+        published(warehouse_with(tmp_path, night, [f"night{day}"]), tmp_path / "out", as_of=night)
+
+    assert len(list((tmp_path / "out" / "sets").iterdir())) == kept
 
 
 def test_what_is_not_there_to_be_checked_is_one_clear_line(tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import cdist
 
-from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
+from seg_pipeline.features.buyers import grid_place, read_buyers
 from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.coreset import summarise
@@ -17,7 +17,6 @@ from seg_pipeline.warehouse import Warehouse
 
 AS_OF = datetime.date(2024, 3, 1)
 COLUMNS = ("recency_days", "frequency", "monetary")
-NAMES = {"names": list(GRID_CELLS)}
 
 
 @pytest.fixture
@@ -66,7 +65,8 @@ def test_every_buyer_is_counted_in_the_nearest_cell_of_the_sample(warehouse):
     with warehouse.get_connection() as connection:
         counted, grid = recount(connection, cells, transforms, AS_OF)
 
-    everyone = read_buyers(warehouse, AS_OF, (*COLUMNS, GRID_PLACE), NAMES)
+    place, names = grid_place()
+    everyone = read_buyers(warehouse, AS_OF, (*COLUMNS, place), names)
     points = apply_transforms(everyone, transforms)
     nearest = cdist(points, cells.points).argmin(axis=1)
     members = [np.flatnonzero(nearest == cell) for cell in np.unique(nearest)]

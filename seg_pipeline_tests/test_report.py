@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from seg_pipeline.plotting.notation import Notation
+from seg_pipeline.publishing.cluster_map import principal_plane
 from seg_pipeline.publishing.report import Report, render
 from seg_pipeline.publishing.report.page import HERE
 from seg_pipeline.publishing.report.sections import PARTS
@@ -500,3 +501,12 @@ def test_every_template_of_a_section_has_its_function_in_a_part() -> None:
 
 def test_a_rule_names_features_as_people_say_them() -> None:
     assert readable_rule("recency_days <= 96 and frequency >= 6") == "days since last order ≤ 96 and orders ≥ 6"
+
+
+@pytest.mark.parametrize("slope", range(1, 12))
+def test_an_axis_along_which_the_cells_do_not_vary_has_no_variance(slope):
+    along = np.arange(1, 6) * 0.1
+
+    _, labels = principal_plane(np.column_stack([along, along * slope]), np.ones(5), ["recency", "frequency"])
+
+    assert [label.partition("(")[2] for label in labels] == ["100% of variance)", "0% of variance)"]

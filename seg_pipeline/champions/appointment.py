@@ -7,7 +7,7 @@ that segments keep their ids and names.
 import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,6 +82,21 @@ class Decision:
         return self.outcome in ("first", "replaced")
 
 
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """What was decided on the night's chosen model.
+
+    Attributes:
+        outcome: `first`, `replaced`, `kept` or `past`, as in champion_decisions.
+        reason: Why, in a sentence.
+        figures: Maps the columns of champion_decisions to their values, without the reason and those that are NULL.
+    """
+
+    outcome: str
+    reason: str
+    figures: dict[str, Any]
+
+
 def takeover_rule(settings: Settings) -> str:
     """Returns the rule in words, with the figures of the settings."""
     return (
@@ -92,14 +107,11 @@ def takeover_rule(settings: Settings) -> str:
     )
 
 
-def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "pd.DataFrame":
+def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> Appointment:
     """Decides whether the night's chosen model becomes the champion.
 
     Writes champion_decisions, segment_identity and, if the model takes over, its row of champions, all in one
     transaction. Running it again for the same night and model gives the same decision.
-
-    Returns:
-        The row of champion_decisions.
     """
     chosen = warehouse.night(EVALUATION_REPORT, as_of, where="chosen").iloc[0]
     scorer = _scorer_of(warehouse, chosen, as_of)
@@ -150,7 +162,8 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> "
                 connection.replace_night(SEGMENT_IDENTITY, changes, as_of)
             if decision.takes_over and not past and (newest is None or newest.model_id != challenger_id):
                 append_champion(connection, challenger)
-    return row
+    figures = {str(column): value for column, value in row.iloc[0].drop("reason").dropna().items()}
+    return Appointment(decision.outcome, decision.reason, figures)
 
 
 def _scorer_of(warehouse: Warehouse, chosen: "pd.Series", as_of: datetime.date) -> Scorer:

@@ -29,12 +29,14 @@ def assets_of(shop: Shop) -> Room:
         kinds={"python"},
     )
     def appointed_champion(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        import pandas as pd
+
         warehouse, as_of = shop.warehouse(context), night_of(context)
         settings = shop.settings_of(context)
-        decision = appoint(warehouse, settings, as_of)
+        appointment = appoint(warehouse, settings, as_of)
         overview = champions_overview(warehouse)
-        outcome = {"decision": decision["decision"].iloc[0], "reason": decision["reason"].iloc[0]}
-        figures = decision.dropna(axis=1).drop(columns=["reason"]).T.reset_index().set_axis(["figure", "value"], axis=1)
+        outcome = {"decision": appointment.outcome, "reason": appointment.reason}
+        figures = pd.DataFrame(appointment.figures.items(), columns=["figure", "value"])
         yield dg.MaterializeResult(
             asset_key=shop.key(CHAMPIONS),
             metadata={"dagster/row_count": len(overview), **outcome, "champions": table_of(overview)},

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import seg_pipeline.features
-from seg_pipeline.features.buyers import GRID_PLACE, sampled
-from seg_pipeline.features.tables import GRID_CELLS, IS_BUYER
+from seg_pipeline.features.buyers import grid_place, sampled
+from seg_pipeline.features.tables import IS_BUYER
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse
 
@@ -72,14 +72,15 @@ def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings
 def _read(warehouse: Warehouse, cutoff: datetime.date, as_of: datetime.date, features: Sequence[str]) -> "pd.DataFrame":
     # The features come from the SQL of the night's own features, run as of the cutoff. DuckDB computes only the columns
     # that are selected.
+    place, names = grid_place()
     buyers = (
-        f"SELECT customer_id, {', '.join(features)}, {GRID_PLACE}"
+        f"SELECT customer_id, {', '.join(features)}, {place}"
         f" FROM ({FEATURES_SQL.read_text(encoding='utf-8')}) AS features WHERE {IS_BUYER}"
     )
     sample = sampled(buyers, warehouse.most_customers)
     with (
         warehouse.get_connection() as connection,
-        connection.temporary(sample, {"as_of": cutoff, "names": list(GRID_CELLS)}) as features_at_cutoff,
+        connection.temporary(sample, {"as_of": cutoff, **names}) as features_at_cutoff,
     ):
         return connection.execute(
             OUTCOMES_SQL, {"cutoff": cutoff, "as_of": as_of, "features_at_cutoff": features_at_cutoff}

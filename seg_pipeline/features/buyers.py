@@ -4,14 +4,11 @@ import datetime
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seg_pipeline.features.tables import IS_BUYER, RFM_FEATURES
+from seg_pipeline.features.tables import GRID_CELLS, IS_BUYER, RFM_FEATURES
 from seg_pipeline.warehouse import Parameters, Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
-
-# The place of rfm_segment in the list of the grid's names, which is bound as `$names`.
-GRID_PLACE = "list_position($names, rfm_segment) - 1 AS grid_place"
 
 
 def read_buyers(
@@ -26,7 +23,7 @@ def read_buyers(
         parameters: Values that the expressions bind.
 
     Returns:
-        A row per customer, in the order of customer_id.
+        One row per customer, ordered by customer_id, with only the named columns.
     """
     buyers = f"SELECT customer_id, {', '.join(columns)} FROM {RFM_FEATURES.name} WHERE as_of = $as_of AND {IS_BUYER}"
     with warehouse.get_connection() as connection:
@@ -37,10 +34,16 @@ def read_buyers(
         ).df()
 
 
+def grid_place() -> tuple[str, Parameters]:
+    """Returns the column grid_place, which is the place of rfm_segment in GRID_CELLS, and the parameters it binds."""
+    return "list_position($names, rfm_segment) - 1 AS grid_place", {"names": list(GRID_CELLS)}
+
+
 def sampled(query: str, most_customers: int | None) -> str:
     """Returns a query of customers limited to at most `most_customers` of them; unchanged if that is None.
 
-    It keeps the customers whose ids have the smallest hashes: a random sample that is the same every time.
+    It keeps the customers whose ids have the smallest hashes: a random sample that is the same every time with one
+    version of DuckDB.
     """
     if most_customers is None:
         return query

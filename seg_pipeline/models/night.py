@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg_pipeline.features.buyers import GRID_PLACE, read_buyers
+from seg_pipeline.features.buyers import grid_place, read_buyers
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, GRID_CELLS, IS_BUYER, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, summarise
@@ -26,7 +26,8 @@ def coreset_of_night(warehouse: Warehouse, as_of: datetime.date, max_cells: int)
     every buyer in them.
     """
     transforms = warehouse.night(FEATURE_TRANSFORMS, as_of)
-    buyers = read_buyers(warehouse, as_of, (*transforms["feature"], GRID_PLACE), {"names": list(GRID_CELLS)})
+    place, names = grid_place()
+    buyers = read_buyers(warehouse, as_of, (*transforms["feature"], place), names)
     coreset, cell_of_buyer = summarise(apply_transforms(buyers, transforms), max_cells)
     # Buyers (cells, places) in each cell and place of the grid.
     in_places = np.bincount(
@@ -62,11 +63,12 @@ def recount(
     types = {"cell": "INTEGER", "grid_place": "INTEGER", "customers": "BIGINT", **dict.fromkeys(sums, "DOUBLE")}
     # A sum of decimals does not depend on the order in which the parts arrive.
     exact_sums = ", ".join(f"CAST(sum(CAST({name} AS DECIMAL(38, 12))) AS DOUBLE) AS {name}" for name in sums)
+    place, names = grid_place()
     with connection.apply_in_batches(
         partial(_sums, sample.points, transforms),
-        f"SELECT {', '.join(transforms['feature'])}, {GRID_PLACE} FROM {RFM_FEATURES.name}"
+        f"SELECT {', '.join(transforms['feature'])}, {place} FROM {RFM_FEATURES.name}"
         f" WHERE as_of = $as_of AND {IS_BUYER}",
-        {"as_of": as_of, "names": list(GRID_CELLS)},
+        {"as_of": as_of, **names},
         types,
     ) as parts:
         totals = connection.execute(

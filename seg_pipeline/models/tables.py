@@ -92,6 +92,20 @@ METRICS = (
     number("fit_seconds", "Duration of the fit, in seconds", min_value=0),
 )
 
+# Columns of a model, which candidates and champions have alike.
+MODEL_COLUMNS = (
+    Column("centers", "DOUBLE[][]", "Cluster means in transformed units"),
+    Column("weights", "DOUBLE[]", "Share of customers in each cluster; for a mixture, the weight of the component"),
+    Column("covariances", "DOUBLE[][][]", "Covariance matrices, for mixtures only", nullable=True),
+)
+CELL_LABELS = Column("cell_labels", "INTEGER[]", "Cluster of each cell of the coreset")
+NOISE_CLUSTER = Column(
+    "noise_cluster",
+    "INTEGER",
+    "Cluster of noise points (customers HDBSCAN put in no dense cluster)",
+    nullable=True,
+    min_value=0,
+)
 
 CANDIDATE_COLUMNS = (
     AS_OF,
@@ -107,17 +121,9 @@ CANDIDATE_COLUMNS = (
     flag("eligible", "Whether the candidate passes the gates of the selection settings"),
     text("ineligible_because", "First gate that the candidate fails", nullable=True),
     number("log_likelihood", "Mean log-likelihood per customer, for mixtures only", nullable=True),
-    Column("centers", "DOUBLE[][]", "Cluster means in transformed units"),
-    Column("weights", "DOUBLE[]", "Share of customers in each cluster; for a mixture, the weight of the component"),
-    Column("covariances", "DOUBLE[][][]", "Covariance matrices, for mixtures only", nullable=True),
-    Column("cell_labels", "INTEGER[]", "Cluster of each cell of the coreset"),
-    Column(
-        "noise_cluster",
-        "INTEGER",
-        "Cluster of noise points (customers HDBSCAN put in no dense cluster)",
-        nullable=True,
-        min_value=0,
-    ),
+    *MODEL_COLUMNS,
+    CELL_LABELS,
+    NOISE_CLUSTER,
 )
 
 
@@ -171,18 +177,11 @@ CHAMPIONS = Table(
         Column("k", "INTEGER", "Number of clusters", min_value=1),
         count("customers", "Buyers that the model was fitted on", min_value=1),
         number("stability", "Stability when the model was fitted, see evaluation_report", nullable=True, min_value=-1),
-        Column("centers", "DOUBLE[][]", "Cluster means in transformed units"),
-        Column("weights", "DOUBLE[]", "Share of customers in each cluster; for a mixture, the weight of the component"),
-        Column("covariances", "DOUBLE[][][]", "Covariance matrices, for mixtures only", nullable=True),
-        Column(
-            "noise_cluster",
-            "INTEGER",
-            "Cluster of noise points (customers HDBSCAN put in no dense cluster)",
-            nullable=True,
-        ),
+        *MODEL_COLUMNS,
+        NOISE_CLUSTER,
         Column("cell_points", "DOUBLE[][]", "Cells of its coreset in transformed units"),
         Column("cell_customers", "BIGINT[]", "Customers in each cell"),
-        Column("cell_labels", "INTEGER[]", "Cluster of each cell"),
+        CELL_LABELS,
         Column(
             "transforms",
             'STRUCT(position INTEGER, feature VARCHAR, fill DOUBLE, transform VARCHAR, "lambda" DOUBLE, center DOUBLE,'

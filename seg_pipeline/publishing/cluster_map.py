@@ -16,8 +16,8 @@ def principal_plane(
 ) -> tuple[FloatArray, tuple[str, str]]:
     """Projects weighted points onto their first two principal components.
 
-    Uses principal component analysis (Pearson 1901): the eigenvectors of the weighted covariance matrix. The largest
-    loading of each axis is positive, so the map does not flip from night to night.
+    Uses principal component analysis (Pearson 1901): the eigenvectors of the weighted covariance matrix. The loading of
+    largest magnitude on each axis is positive, so the map does not flip from night to night.
 
     Args:
         points: The cells, (cells, features), in the units of the model.
@@ -37,7 +37,8 @@ def principal_plane(
     total = variances.sum()
     labels = [
         f"{' '.join(f'{loading:+.2f} {name}' for name, loading in zip(features, axes[:, axis], strict=True))}"
-        f" ({variances[order[axis]] / total if total > 0 else 0:.0%} of variance)"
+        # Rounding can make the variance of a flat axis slightly negative.
+        f" ({max(0.0, variances[order[axis]] / total) if total > 0 else 0:.0%} of variance)"
         for axis in range(axes.shape[1])
     ]
     if len(labels) == 1:

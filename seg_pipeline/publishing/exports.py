@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from seg_pipeline.errors import MachineError
 from seg_pipeline.publishing.views import View
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Connection, Warehouse, literal, quoted
+from seg_pipeline.warehouse import Connection, DamagedError, Warehouse, literal, quoted
 
 DATABASE = "segments.duckdb"
 # DuckDB names a warehouse after its file. A file name has no slash, so no warehouse can have this name.
@@ -85,7 +85,8 @@ def content_digest(file: Path) -> str:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        MachineError: The file cannot be read.
+        DamagedError: The file is not a whole database that this version of DuckDB can read.
+        MachineError: The memory does not suffice.
     """
     # A disk that holds the file has room for a copy; the temporary folder of the system may not.
     with file.open("rb") as original, tempfile.TemporaryFile(dir=file.resolve().parent.parent) as copy:
@@ -101,7 +102,9 @@ def content_digest(file: Path) -> str:
                     "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY view_name"
                 ).fetchall()
         except duckdb.Error as error:
-            raise MachineError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
+            # A missing file or a full disk would have failed before, when the file was copied.
+            kind = MachineError if isinstance(error, duckdb.OutOfMemoryException) else DamagedError
+            raise kind(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
     return hashlib.sha256(repr(content).encode()).hexdigest()
 
 

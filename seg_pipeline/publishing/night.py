@@ -106,7 +106,7 @@ def publish_night(
     """
     from seg_pipeline.publishing.report import render
 
-    folder, is_latest = publish(
+    latest = publish(
         warehouse,
         PUBLISHED_TABLES,
         {REPORT_PAGE: render(report), **pages},
@@ -116,5 +116,7 @@ def publish_night(
         output_hash_key(settings.output),
         VIEWS,
     )
-    deleted = delete_old_nights(warehouse, champion, report.as_of, settings.retention.nights) if is_latest else 0
-    return Published(folder, is_latest, deleted)
+    deleted = (
+        delete_old_nights(warehouse, champion, report.as_of, settings.retention.nights) if latest.is_of_night else 0
+    )
+    return Published(latest.folder, latest.is_of_night, deleted)

@@ -1,25 +1,27 @@
 """Publishes one set of files beside the warehouse, and switches readers to it as a whole.
 
-A set is written to a folder of its own; then the link `latest` is moved to it in one step. A reader sees either the old
-set or the new one, and a killed run leaves the old one. A set is named after its night and its content, so publishing
-the same night twice gives the same set.
+A new set is written to a folder of its own; then the link `latest` is moved to it in one step. A reader sees either the
+old set or the new one, and a killed run leaves the old one. A set is named after its night and its content, so
+publishing the same night twice gives the same set. If that set exists already, its pages, its manifest and its damaged
+files are replaced one by one in place, so a reader may see some of them before the others.
 """
 
 import datetime
 import hashlib
-import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from seg_pipeline.errors import MachineError
 from seg_pipeline.publishing.exports import DATABASE, content_digest, export_night
 from seg_pipeline.publishing.views import View
 from seg_pipeline.tables import Table
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import DamagedError, Warehouse
 
 LATEST = "latest"
 REPORT_PAGE = "report.html"
@@ -33,6 +35,33 @@ MANIFEST = "manifest.json"
 SETS_KEPT = 2
 
 
+class Manifest(BaseModel, frozen=True):
+    """The content of manifest.json, which describes a set.
+
+    Attributes:
+        as_of: The night of the set.
+        model_id: The model that the segments come from.
+        files: Maps the name of each data file to its number of rows (`rows`) and its digest.
+    """
+
+    as_of: datetime.date
+    model_id: str
+    files: dict[str, dict[str, int | str]]
+
+
+@dataclass(frozen=True, slots=True)
+class LatestSet:
+    """The latest set after a night was to be published.
+
+    Attributes:
+        folder: The path of the latest set.
+        is_of_night: Whether it is the set of that night; if not, a later night is published.
+    """
+
+    folder: Path
+    is_of_night: bool
+
+
 def publish(
     warehouse: Warehouse,
     tables: Sequence[Table],
@@ -42,8 +71,10 @@ def publish(
     folder: Path,
     hash_key: SecretStr | None = None,
     views: Sequence[View] = (),
-) -> tuple[Path, bool]:
+) -> LatestSet:
     """Writes the set of a night and makes it the latest one, unless a later night is published already.
+
+    A latest set whose manifest is damaged counts as not published.
 
     Args:
         warehouse: The warehouse that holds the tables.
@@ -55,56 +86,99 @@ def publish(
         hash_key: The key to hash customer ids with; None leaves them plain.
         views: The views of the DuckDB file, over these tables.
 
-    Returns:
-        The path of the latest set, and whether it is the one of this night.
-
     Raises:
-        MachineError: The folder cannot be written.
+        MachineError: The folder cannot be read or written.
     """
-    try:
-        published = published_as_of(folder)
-        if published is not None and published > as_of:
-            return folder / LATEST, False
+    with _translate_os_errors(folder, "cannot publish"):
+        latest = _read_manifest(folder / LATEST)
+        if latest is not None and latest.as_of > as_of:
+            return LatestSet(folder / LATEST, is_of_night=False)
         sets = folder / SETS
         # On the same file system, renaming the folder is one step.
         unfinished = sets / f"{UNFINISHED}{os.getpid()}"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
         rows = export_night(warehouse, tables, views, as_of, unfinished, hash_key)
-        data = {name: {"rows": count, **_fingerprint(unfinished / name)} for name, count in rows.items()}
-        for name, text in pages.items():
-            (unfinished / name).write_text(text, encoding="utf-8")
-        manifest = json.dumps({"as_of": as_of.isoformat(), "model_id": model_id, "files": data}, indent=2) + "\n"
-        (unfinished / MANIFEST).write_text(manifest, encoding="utf-8")
-        name = f"{as_of}-{hashlib.sha256(manifest.encode()).hexdigest()[:8]}"
-        _put(unfinished, sets / name, data)
+        name = _write_set(unfinished, rows, pages, as_of, model_id)
         _switch(folder, name)
         _delete_old_sets(sets, name)
-    except OSError as error:
-        raise MachineError(f"{error.filename or folder}: cannot publish: {error.strerror}") from error
-    return folder / LATEST, True
+    return LatestSet(folder / LATEST, is_of_night=True)
 
 
 def published_as_of(folder: Path) -> datetime.date | None:
-    """Returns the night of the latest set; None if nothing is published."""
-    try:
-        manifest = json.loads((folder / LATEST / MANIFEST).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return datetime.date.fromisoformat(manifest["as_of"])
+    """Returns the night of the latest set; None if nothing is published, or its manifest is damaged.
+
+    Raises:
+        MachineError: The folder cannot be read.
+    """
+    with _translate_os_errors(folder, "cannot read what is published"):
+        manifest = _read_manifest(folder / LATEST)
+    return None if manifest is None else manifest.as_of
 
 
 def damaged_files(folder: Path) -> list[str]:
     """Returns the files of the latest set that are missing or differ from its manifest.
 
+    If the manifest itself is damaged, returns only its name.
+
     Raises:
         MachineError: Nothing is published, or the folder cannot be read.
     """
+    failure = "cannot check what is published"
     latest = folder / LATEST
+    with _translate_os_errors(folder, failure):
+        manifest = _read_manifest(latest)
+        if manifest is not None:
+            return _damaged(latest, manifest.files)
+        if (latest / MANIFEST).exists():
+            return [MANIFEST]
+    raise MachineError(f"{latest / MANIFEST}: {failure}: the file does not exist")
+
+
+@contextmanager
+def _translate_os_errors(folder: Path, failure: str) -> Iterator[None]:
+    """Turns an OSError into a MachineError that names the file, or else the folder, and what failed."""
     try:
-        return _damaged(latest, json.loads((latest / MANIFEST).read_text(encoding="utf-8"))["files"])
+        yield
     except OSError as error:
-        raise MachineError(f"{error.filename or folder}: cannot check what is published: {error.strerror}") from error
+        raise MachineError(f"{error.filename or folder}: {failure}: {error.strerror or error}") from error
+
+
+def _read_manifest(folder: Path) -> Manifest | None:
+    """Returns the manifest of a set; None if it does not exist or cannot be parsed.
+
+    Raises:
+        OSError: The file exists but cannot be read.
+    """
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _write_set(
+    unfinished: Path, rows: Mapping[str, int], pages: Mapping[str, str], as_of: datetime.date, model_id: str
+) -> str:
+    """Adds the pages and the manifest to a folder of exported files, and gives the folder its name as a set.
+
+    Args:
+        unfinished: The folder, among the sets.
+        rows: Maps the name of each exported file to its number of rows.
+        pages: The texts of further files by their names.
+        as_of: The night.
+        model_id: The model that the segments come from.
+
+    Returns:
+        The name of the set.
+    """
+    files = {name: {"rows": count, **_fingerprint(unfinished / name)} for name, count in rows.items()}
+    for name, text in pages.items():
+        (unfinished / name).write_text(text, encoding="utf-8")
+    manifest = Manifest(as_of=as_of, model_id=model_id, files=files).model_dump_json(indent=2) + "\n"
+    (unfinished / MANIFEST).write_text(manifest, encoding="utf-8")
+    name = f"{as_of}-{hashlib.sha256(manifest.encode()).hexdigest()[:8]}"
+    _put(unfinished, unfinished.parent / name, files)
+    return name
 
 
 def _damaged(folder: Path, files: Mapping[str, Mapping[str, object]]) -> list[str]:
@@ -112,10 +186,14 @@ def _damaged(folder: Path, files: Mapping[str, Mapping[str, object]]) -> list[st
 
 
 def _is_whole(file: Path, entry: Mapping[str, object]) -> bool:
-    """Returns whether a file is what its entry in the manifest says."""
+    """Returns whether a file is what its entry in the manifest says.
+
+    Raises:
+        MachineError: The memory does not suffice to read the database.
+    """
     try:
         return entry.items() >= _fingerprint(file).items()
-    except (FileNotFoundError, MachineError):
+    except (FileNotFoundError, DamagedError):
         return False
 
 
@@ -131,7 +209,7 @@ def _fingerprint(file: Path) -> dict[str, str]:
 
 
 def _put(unfinished: Path, target: Path, data: Mapping[str, Mapping[str, object]]) -> None:
-    """Moves a set to its name. If the set exists already, replaces only its pages and damaged files."""
+    """Moves a set to its name. If the set exists already, replaces its files but the undamaged data."""
     if not target.exists():
         os.replace(unfinished, target)
         return
@@ -155,5 +233,5 @@ def _delete_old_sets(sets: Path, current: str) -> None:
     whole = [path for path in others if (path / MANIFEST).exists() and not path.name.startswith(UNFINISHED)]
     whole.sort(key=lambda path: (path / MANIFEST).stat().st_mtime)
     abandoned = [path for path in others if path.name.startswith(UNFINISHED)]
-    for path in [*whole[: -(SETS_KEPT - 1)], *abandoned]:
+    for path in [*whole[: len(whole) - (SETS_KEPT - 1)], *abandoned]:
         shutil.rmtree(path, ignore_errors=True)

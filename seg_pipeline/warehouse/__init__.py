@@ -9,7 +9,7 @@ dialect.py translates statements for Spark.
 """
 
 from seg_pipeline.warehouse.connection import Connection, Parameters, Relation, literal, quoted, sql_name
-from seg_pipeline.warehouse.duckdb_errors import DAMAGE
+from seg_pipeline.warehouse.duckdb_errors import DAMAGE, DamagedError
 from seg_pipeline.warehouse.duckdb_file import GRACE_SECONDS, Warehouse
 from seg_pipeline.warehouse.spark import MEMORY_BESIDE_SPARK, SparkWarehouse
 
@@ -18,6 +18,7 @@ __all__ = [
     "GRACE_SECONDS",
     "MEMORY_BESIDE_SPARK",
     "Connection",
+    "DamagedError",
     "Parameters",
     "Relation",
     "SparkWarehouse",

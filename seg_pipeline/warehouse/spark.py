@@ -1,7 +1,7 @@
 """The warehouse whose large tables are made by Spark, and the Spark session that makes them.
 
 The large tables are folders of Parquet beside the DuckDB file, which has views of them (spark_tables.py). The next run
-deletes folders that no view names. PySpark is imported late, in this package and nowhere else.
+deletes folders of a large table that its view does not read. PySpark is imported late, and only in this package.
 """
 
 import logging
@@ -9,14 +9,16 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import duckdb
+
 from seg_pipeline import interrupts
-from seg_pipeline.errors import UsageError
+from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.warehouse import delta
 from seg_pipeline.warehouse.connection import Connection
 from seg_pipeline.warehouse.duckdb_errors import first_line
@@ -66,7 +68,7 @@ class SparkWarehouse(Warehouse):
         config: Further settings of Spark.
     """
 
-    folder: str = ""
+    folder: Path = field(kw_only=True)
     master: str = "local[*]"
     remote: str | None = None
     format: Literal["parquet", "delta"] = "parquet"
@@ -79,7 +81,7 @@ class SparkWarehouse(Warehouse):
             if self._is_read_only:
                 yield Connection(duckdb_connection)
                 return
-            connection = SparkConnection(duckdb_connection, Path(self.folder), self.session)
+            connection = SparkConnection(duckdb_connection, self.folder, self.session)
             try:
                 yield connection
             finally:
@@ -101,26 +103,30 @@ class SparkWarehouse(Warehouse):
         self._clean_up()
 
     def _clean_up(self) -> None:
-        """Deletes folders that no view names; updates the Delta logs, or deletes them if the format is not delta."""
-        folder = Path(self.folder)
+        """Brings the Delta logs up to date; deletes temporary tables and folders that no large table's view reads."""
         with self._duckdb_connection() as connection:
             tables = large_tables(connection)
-            if self.format == "delta":
-                delta.check_installed()
-                LargeTables(connection, folder, self.session).update_delta_logs(tables)
-            else:
-                for table in tables:
-                    delta.delete_log(folder / table)
+            self._sync_delta_logs(connection, tables)
         for table, used in (*tables.items(), (TEMPORARY, [])):
-            for table_folder in folders_in(folder / table):
-                if str(table_folder.relative_to(folder)) not in used:
+            for table_folder in folders_in(self.folder / table):
+                if str(table_folder.relative_to(self.folder)) not in used:
                     shutil.rmtree(table_folder)
+
+    def _sync_delta_logs(self, connection: duckdb.DuckDBPyConnection, tables: Mapping[str, Sequence[str]]) -> None:
+        """Updates the Delta logs of the large tables, or deletes them if the format is not delta."""
+        if self.format == "delta":
+            delta.check_installed()
+            LargeTables(connection, self.folder, self.session).update_delta_logs(tables)
+        else:
+            for table in tables:
+                delta.delete_log(self.folder / table)
 
     def session(self) -> "SparkSession":
         """Returns the Spark session of the process, and starts it if there is none.
 
         Raises:
             UsageError: PySpark is not installed, or Spark does not start as the settings say.
+            MachineError: The folder of the large tables cannot be created.
         """
         try:
             from pyspark.sql import SparkSession
@@ -134,16 +140,19 @@ class SparkWarehouse(Warehouse):
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL + 1)
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         # The catalog stays empty; without this setting Spark would create its folder wherever the run was started.
-        catalog = {"spark.sql.warehouse.dir": str(Path(self.folder) / CATALOG)}
+        catalog = {"spark.sql.warehouse.dir": str(self.folder / CATALOG)}
         builder = SparkSession.builder.config(map=CONFIG | catalog | self._local_config() | dict(self.config))
         builder = builder.remote(self.remote) if self.remote else builder.master(self.master)
+        log = self.folder / "spark.log"
         try:
-            with interrupts.defer_interrupts(), _stderr_to(Path(self.folder) / "spark.log"):
+            log.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(f"{log.parent}: cannot be created: {error.strerror or error}") from error
+        try:
+            with interrupts.defer_interrupts(), _stderr_to(log):
                 return builder.getOrCreate()
         except Exception as error:
-            raise UsageError(
-                f"spark: does not start ({first_line(error)}); see {Path(self.folder) / 'spark.log'}"
-            ) from error
+            raise UsageError(f"spark: does not start ({first_line(error)}); see {log}") from error
 
     def _local_config(self) -> dict[str, str]:
         """Returns the settings of a session on this machine; the executors of local-cluster have their own memory."""
@@ -153,7 +162,7 @@ class SparkWarehouse(Warehouse):
 
 
 def _heap() -> dict[str, str]:
-    """Returns the setting of Java's heap on this machine."""
+    """Returns the setting of Java's heap on this machine; spark.config.spark.driver.memory overrides it."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     heap = min(max(int(memory * LOCAL_HEAP_SHARE), MIN_HEAP), MAX_HEAP)
     return {"spark.driver.memory": f"{heap >> 20}m"}
@@ -161,8 +170,7 @@ def _heap() -> dict[str, str]:
 
 @contextmanager
 def _stderr_to(file: Path) -> Iterator[None]:
-    """Redirects the standard error of processes that are started in the block to a file: Spark's write a lot."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """Redirects standard error, of this process and those it starts, to a file while the block runs."""
     sys.stderr.flush()
     stderr = os.dup(2)
     with file.open("wb") as log:

@@ -41,7 +41,9 @@ class WarehouseResource(dg.ConfigurableResource[Warehouse]):
             "wait_seconds": self.wait_seconds,
             "most_customers": self.most_customers,
         }
-        return Warehouse(**file) if self.spark is None else SparkWarehouse(**file, **self.spark)
+        if self.spark is None:
+            return Warehouse(**file)
+        return SparkWarehouse(**file, **{**self.spark, "folder": Path(self.spark["folder"])})
 
     @contextmanager
     def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator[Warehouse]:

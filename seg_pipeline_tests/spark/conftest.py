@@ -44,7 +44,7 @@ def rows_of(warehouse, table):
 
 def rows_by_delta(warehouse, table, version=None):
     """A table as a reader of Delta finds it."""
-    log = DeltaTable(Path(warehouse.folder) / table, version=version)
+    log = DeltaTable(warehouse.folder / table, version=version)
     with duckdb.connect() as connection:
         connection.register("found", log.to_pyarrow_table())
         return connection.execute(ROWS.format("found")).df()

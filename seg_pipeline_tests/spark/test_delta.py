@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import duckdb
 import pytest
@@ -38,7 +37,7 @@ def warehouse(tmp_path):
 
 
 def table_of(warehouse):
-    return Path(warehouse.folder) / CLEAN_ORDERS.name
+    return warehouse.folder / CLEAN_ORDERS.name
 
 
 def log_of(warehouse):

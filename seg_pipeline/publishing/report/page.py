@@ -24,7 +24,10 @@ HERE = Path(__file__).parent
 
 
 def render(report: Report) -> str:
-    """Returns the page. All data is escaped, and the same report gives the same text."""
+    """Renders the report as one HTML page. All data is escaped, and the same report gives the same text.
+
+    The template of a section has the name of the function that prepares it: `sections/NAME.html.j2`.
+    """
     environment = _environment(report)
     bodies = {}
     for part in PARTS:
@@ -52,7 +55,7 @@ def render(report: Report) -> str:
 
 
 def _environment(report: Report) -> jinja2.Environment:
-    """Returns the templates, with filters that write values in the notation of the report."""
+    """Returns the jinja2 environment with filters that write values in the notation of the report."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,

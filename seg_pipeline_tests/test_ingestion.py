@@ -8,7 +8,10 @@ import pytest
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.raw.ingestion import ingest, read_ledger
+from seg_pipeline.raw.tables import RULES
 from seg_pipeline.settings import load_settings
+from seg_pipeline.usecases.erase import erase
+from seg_pipeline.usecases.execution import Progress
 from seg_pipeline.warehouse import Warehouse
 
 HEADER = "order_id,customer_id,date,sku,qty,price\n"
@@ -49,6 +52,10 @@ class Shop:
 
     def statuses(self):
         return {name: entry.status for name, entry in self.ledger().items()}
+
+    def shapes(self):
+        """Returns the rows that the rule columns_as_before finds."""
+        return self.read((RULES / "columns_as_before.sql").read_text().replace("{batch}", "raw.deliveries"))
 
     def tables(self):
         """Returns all rows of the tables after a night, without the folder in their file names."""
@@ -214,9 +221,38 @@ def test_a_file_without_a_column_that_the_others_have_is_set_aside_where_numbers
     shop.deliver("b.csv", "A,2024-01-01,1\n", header="customer_id,date,price\n")
     shop.night()
     assert shop.ledger()["b.csv"].reason == (
-        f"{shop.folder / 'b.csv'}: no column for order_id, which {shop.folder / 'a.csv'} has as 'order_id';"
-        " the file has customer_id, date, price; name it with --set source.columns.order_id=COLUMN"
+        f"{shop.folder / 'b.csv'}: no column for order_id among customer_id, date, price, but"
+        f" {shop.folder / 'a.csv'} has 'order_id'; name it with --set source.columns.order_id=COLUMN"
     )
+
+
+def test_a_column_that_any_earlier_file_has_is_required(shop):
+    shop.deliver("a.csv", "1,A,2024-01-01,1\n", header="order_id,customer_id,date,price\n")
+    shop.night()
+    shop.deliver("b.csv", "2,A,2024-01-02,P,1,1.50\n")
+    shop.night()
+    shop.deliver("c.csv", "3,A,2024-01-03,1\n", header="order_id,customer_id,date,price\n")
+    shop.night()
+    assert shop.statuses() == {"a.csv": "loaded", "b.csv": "loaded", "c.csv": "set_aside"}
+    reason = f"order_id, customer_id, date, price, but {shop.folder / 'b.csv'} has 'qty'"
+    assert f"no column for quantity among {reason}" in shop.ledger()["c.csv"].reason
+
+
+def test_a_file_that_never_had_lines_is_not_dropped(shop):
+    shop.deliver("a.csv", LINE)
+    shop.deliver("b.csv", "", header="what\n")
+    shop.night()
+    shop.deliver("b.csv", "", header="what else\n")
+    assert shop.night() == [[], []]
+
+
+def test_the_columns_of_an_expired_file_are_not_compared(shop):
+    shop.deliver("old.csv", LINE)
+    shop.deliver("new.csv", "3,B,2024-03-01,1,1\n", header="order_id,customer_id,date,qty,price\n")
+    shop.night()
+    assert len(shop.shapes()) == 2
+    shop.night("retention.deliveries_days=30")
+    assert shop.shapes() == []
 
 
 def test_columns_that_come_go_and_move_are_matched_by_name_and_recorded(shop):
@@ -470,6 +506,39 @@ def test_rows_behind_the_cursor_are_reported(pulls):
     assert [row[0] for row in shop.read("SELECT reason FROM raw.deliveries")] == [
         "1 rows of postgresql:web.lines came behind the cursor line_id, and are not loaded"
     ]
+
+
+def test_erased_rows_are_not_counted_as_rows_behind_the_cursor(pulls, shop, tmp_path):
+    pulls("1, 'a', 'A', '2024-01-01', 1, 1", "2, 'b', 'B', '2024-01-02', 1, 1")
+    options = [f"warehouse.path={shop.warehouse.database}", f"output.path={tmp_path / 'output'}"]
+    erase(load_settings(options, environment={}), Progress(print, print, print, print), ["A"])
+    pulls()
+    assert [(entry.lines, entry.reason) for entry in shop.ledger().values()] == [(1, None)]
+    pulls("3, 'c', 'A', '2024-01-03', 1, 1", "4, 'd', 'D', '2024-01-03', 1, 1")
+    pulls()
+    assert [(entry.lines, entry.reason) for entry in shop.ledger().values()] == [(1, None), (1, None)]
+
+
+def test_the_report_of_rows_behind_the_cursor_ends_once_they_are_gone(pulls, postgres):
+    pulls("5, 'a', 'A', '2024-01-01', 1, 1")
+    pulls("3, 'b', 'B', '2024-01-02', 1, 2")
+    postgres.run("DELETE FROM web.lines WHERE line_id = 3")
+    assert [entry.reason for entry in pulls().ledger().values()] == [None]
+
+
+def test_rows_pulled_by_an_older_version_are_counted_by_their_lines(pulls, shop):
+    pulls("1, 'a', 'A', '2024-01-01', 1, 1")
+    with shop.warehouse.get_connection() as connection:
+        connection.execute("ALTER TABLE raw.deliveries DROP COLUMN pulled_rows")
+    pulls()
+    assert [(entry.pulled_rows, entry.reason) for entry in shop.ledger().values()] == [(1, None)]
+
+
+def test_a_table_that_loses_a_column_is_not_pulled(pulls, postgres):
+    pulls("1, 'a', 'A', '2024-01-01', 2, 1")
+    postgres.run("ALTER TABLE web.lines RENAME COLUMN qty TO pieces_sold")
+    with pytest.raises(DataError, match=r"^postgresql:web\.lines: no column for quantity among .* has 'qty'; name it"):
+        pulls("2, 'b', 'B', '2024-01-02', 2, 1")
 
 
 def test_another_cursor_pulls_all_rows_anew(pulls):

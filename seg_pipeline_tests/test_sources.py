@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.ingestion import ingest
-from seg_pipeline.raw.sources import find_files
+from seg_pipeline.raw.sources import deliveries, find_files
 from seg_pipeline.raw.sources.object_storage import ObjectStorage
 from seg_pipeline.raw.sources.places import PLACES, Disk, place_of
+from seg_pipeline.raw.sources.text import Text
 from seg_pipeline.settings import SourceSettings
 from seg_pipeline.warehouse import Warehouse
 
@@ -255,6 +256,13 @@ def test_an_open_quote_is_told_however_many_files_are_read_together(load_orders,
     assert set(raw.raw("source_file")) == {str(tmp_path / "0.csv")}
     reasons = raw.connection.execute("SELECT reason FROM raw.deliveries WHERE status = 'set_aside'").fetchall()
     assert reasons == [(f"{tmp_path / 'bad.csv'}: CSV Error on Line: 4 Value with unterminated quote found.",)]
+
+
+def test_a_file_from_which_no_line_was_read_is_refused_even_if_its_first_value_is_very_long(tmp_path):
+    (tmp_path / "a.csv").write_text("customer_id,date,price\n" + "A" * 2 * csv.field_size_limit() + ",2024-01-01,1\n")
+    [delivery] = deliveries([str(tmp_path / "a.csv")], SourceSettings()).deliveries
+    with pytest.raises(DataError, match="none of its lines can be read"):
+        Text().refuse_unread(delivery, str(tmp_path / "a.csv"))
 
 
 def test_a_file_with_a_header_only_has_no_lines(load_orders, tmp_path):

@@ -74,8 +74,11 @@ def _context() -> EphemeralDataContext:
 
 
 @contextmanager
-def _configurations_made_once() -> Iterator[None]:
-    """Makes the configuration of each expectation once within the block, instead of some eighty times."""
+def _cached_configurations() -> Iterator[None]:
+    """Makes the configuration of each expectation once within the block, instead of some eighty times.
+
+    It replaces a property of Great Expectations' class, so it is not thread-safe.
+    """
     # The key is the object's id, which stays unique because the dict keeps the object alive.
     configurations: dict[int, tuple[Expectation, Any]] = {}
     expectation_class: Any = Expectation
@@ -133,15 +136,17 @@ def validate(
     Returns:
         The result of each expectation, in the order of the expectations.
     """
-    elsewhere = connection.engine_rows(query)
-    rows = nullcontext(_spark_batch(elsewhere, expectations)) if elsewhere else _duckdb_batch(connection, query)
+    # Numbers and translated queries are set on copies, so that the caller's expectations stay as they are.
+    expectations = [expectation.copy() for expectation in expectations]
+    spark_rows = connection.engine_rows(query)
+    rows = nullcontext(_spark_batch(spark_rows, expectations)) if spark_rows else _duckdb_batch(connection, query)
 
     def results(numbers: Sequence[int], result_format: dict[str, object]) -> "dict[int, ExpectationValidationResult]":
         # Great Expectations returns results in an order of its own, so each expectation carries its number.
         for number in numbers:
             expectations[number].meta = {"number": number}
         suite = gx.ExpectationSuite(name="suite", expectations=[expectations[number] for number in numbers])
-        with _configurations_made_once():
+        with _cached_configurations():
             validated = batch.validate(suite, result_format=result_format).results
         return {result.expectation_config.meta["number"]: result for result in validated if result.expectation_config}
 

@@ -7,7 +7,7 @@ where its last load ended. Ledger and lines change in one transaction.
 
 import datetime
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 
 from seg_pipeline.errors import DataError, SegPipelineError
@@ -30,7 +30,7 @@ from seg_pipeline.settings import SourceSettings
 from seg_pipeline.warehouse import Connection
 
 # Without one of these a line can still be read but means something else: one unit, or one order per customer and day.
-NEVER_DROPPED = ("order_id", "quantity")
+REQUIRED_ONCE_SEEN = ("order_id", "quantity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Entry:
     status: str
     reason: str | None = None
     lines: int = 0
+    pulled_rows: int | None = None
     columns: str | None = None
     unused: str | None = None
     content_hash: str | None = None
@@ -72,24 +73,35 @@ class _Plan:
     """The work of a load, by the names of deliveries.
 
     Attributes:
-        keep: Entries of the ledger for which nothing is loaded.
+        unchanged: Entries whose files need not be loaded again.
         load: The files to load, as they are now.
         drop: The files whose lines are deleted.
     """
 
-    keep: dict[str, Entry]
+    unchanged: dict[str, Entry]
     load: dict[str, Entry]
     drop: set[str]
 
 
-def ingest(connection: Connection, source: SourceSettings, deliveries_days: int | None = None) -> Ingestion:
+class _LoadError(DataError):
+    """The error of a delivery that could not be loaded."""
+
+    def __init__(self, delivery: Delivery, error: DataError):
+        super().__init__(str(error))
+        self.delivery = delivery
+
+
+def ingest(connection: Connection, source: SourceSettings, retention_days: int | None = None) -> Ingestion:
     """Brings raw_orders and deliveries up to date with the source.
 
     Args:
         connection: The connection to the warehouse.
         source: The settings that say where the orders are and how they are read.
-        deliveries_days: A delivery expires when its last order is this many days older than the newest order; None if
-            none expires.
+        retention_days: A delivery expires when its last order is more than this many days older than the newest order;
+            None if none expires.
+
+    Returns:
+        The deliveries that were loaded, and those whose lines were deleted.
 
     Raises:
         UsageError: There is no such path, preset or table, or no file to read.
@@ -100,38 +112,66 @@ def ingest(connection: Connection, source: SourceSettings, deliveries_days: int 
         connection.create(table, or_replace=False)
     ledger = {entry.source_file: entry for entry in read_ledger(connection)}
     plan = _plan(ledger, source)
-    for name in _expired(connection, deliveries_days) & plan.keep.keys():
-        plan.keep[name] = replace(plan.keep[name], status="expired", lines=0)
+    for name in _expired(connection, retention_days) & plan.unchanged.keys():
+        plan.unchanged[name] = replace(plan.unchanged[name], status="expired", lines=0)
         plan.drop.add(name)
     discovery = deliveries(plan.load, source)
-    refused = dict(discovery.refused)
-    to_load = _refuse_lost_columns(discovery.deliveries, plan.keep.values(), refused)
+    to_load, without_columns = _refuse_lost_columns(discovery.deliveries, plan.unchanged.values())
+    refused = discovery.refused | without_columns
     while True:
-        files = [file for delivery in to_load for file in delivery.files]
-        set_aside = {file for file in refused if not _keeps_old_lines(ledger.get(file), plan.load[file])}
-        if set_aside == plan.load.keys() and set_aside and not any(entry.is_loaded for entry in plan.keep.values()):
-            raise refused[min(refused)]
-        current: Delivery | None = None
         try:
-            with connection.transaction():
-                # A file that is loaded replaces its old lines; if its new version cannot be read, they stay.
-                dropped = plan.drop | (ledger.keys() & (set_aside | set(files)))
-                if any(entry.is_loaded for name, entry in ledger.items() if name not in dropped):
-                    _delete_lines(connection, dropped)
-                else:
-                    connection.create(RAW_ORDERS)
-                for current in to_load:
-                    current.load(connection, RAW_ORDERS)
-                current = None
-                pulled = [name for table in tables_of(source) for name in _pull(connection, plan, source, table)]
-                _delete_erased(connection, [*files, *pulled])
-                _write_ledger(connection, _entries(connection, plan, ledger, to_load, refused))
-            return Ingestion([*files, *pulled], sorted(dropped - set(files)))
-        except DataError:
-            if current is None or not (unreadable := _unreadable(connection, current)):
+            return _load_once(connection, source, plan, ledger, to_load, refused)
+        except _LoadError as error:
+            unreadable = _unreadable(connection, error.delivery)
+            if not unreadable:
                 raise
             refused |= unreadable
             to_load = [rest for delivery in to_load if (rest := _without(delivery, refused)).files]
+
+
+def _load_once(
+    connection: Connection,
+    source: SourceSettings,
+    plan: _Plan,
+    ledger: Mapping[str, Entry],
+    to_load: Sequence[Delivery],
+    refused: Mapping[str, SegPipelineError],
+) -> Ingestion:
+    """Carries out a plan in one transaction.
+
+    Args:
+        connection: The connection to the warehouse.
+        source: The settings of the source.
+        plan: The plan, to which the pulls of tables are added.
+        ledger: The entries before the load.
+        to_load: The deliveries to load.
+        refused: The files that are not loaded, with their errors.
+
+    Raises:
+        _LoadError: A delivery cannot be loaded; nothing has changed.
+        SegPipelineError: None of the files can be read, or a table cannot.
+    """
+    files = [file for delivery in to_load for file in delivery.files]
+    set_aside = {file for file in refused if not _keeps_old_lines(ledger.get(file), plan.load[file])}
+    if set_aside == plan.load.keys() and set_aside and not any(entry.is_loaded for entry in plan.unchanged.values()):
+        raise refused[min(refused)]
+    # A file that is loaded replaces its old lines; if its new version cannot be read, they stay.
+    loaded_before = {name for name, entry in ledger.items() if entry.is_loaded}
+    dropped = loaded_before & (plan.drop | set_aside | set(files))
+    with connection.transaction():
+        if loaded_before - dropped:
+            _delete_lines(connection, dropped)
+        else:
+            connection.create(RAW_ORDERS)
+        for delivery in to_load:
+            try:
+                delivery.load(connection, RAW_ORDERS)
+            except DataError as error:
+                raise _LoadError(delivery, error) from error
+        pulled = [name for table in tables_of(source) for name in _pull(connection, plan, source, table)]
+        _delete_erased(connection, [*files, *pulled])
+        _write_ledger(connection, _entries(connection, plan, ledger, to_load, refused))
+    return Ingestion([*files, *pulled], sorted(dropped - set(files)))
 
 
 def sample(connection: Connection, source: SourceSettings, lines: int) -> Discovery:
@@ -171,31 +211,31 @@ def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> _Plan:
     present = {name: _current_entry(name, ledger.get(name), read_with) for name in files_of(source, ledger.keys())}
     # Entries of other settings count for nothing: their files are read again.
     same_settings = {name: entry for name, entry in ledger.items() if entry.read_with == read_with}
-    keep = {
+    unchanged = {
         name: kept
         for name, entry in same_settings.items()
         if (kept := _kept_entry(entry, present.get(name), source)) is not None
     }
-    by_content = {entry.content_hash: name for name, entry in keep.items()}
+    by_content = {entry.content_hash: name for name, entry in unchanged.items()}
     load: dict[str, Entry] = {}
     for name, now in present.items():
-        if name in keep:
+        if name in unchanged:
             continue
         first = by_content.setdefault(now.seen_hash or name, name)
         before = same_settings.get(name)
         if first != name:
-            keep[name] = replace(_without_lines(now), status="repeated", reason=f"the same content as {first}")
-            if first not in present and first in keep:
-                keep[first] = replace(keep[first], reason=f"now {name}", seen_hash=now.seen_hash)
+            unchanged[name] = replace(_without_lines(now), status="repeated", reason=f"the same content as {first}")
+            if first not in present and first in unchanged:
+                unchanged[first] = replace(unchanged[first], reason=f"now {name}", seen_hash=now.seen_hash)
         elif (
             before and before.status == "set_aside" and now.seen_hash is not None and now.seen_hash == before.seen_hash
         ):
-            keep[name] = before
+            unchanged[name] = before
         else:
             load[name] = now
     loaded_before = {name for name, entry in ledger.items() if entry.is_loaded}
-    still_loaded = {name for name, entry in keep.items() if entry.is_loaded}
-    return _Plan(keep, load, loaded_before - still_loaded - load.keys())
+    still_loaded = {name for name, entry in unchanged.items() if entry.is_loaded}
+    return _Plan(unchanged, load, loaded_before - still_loaded - load.keys())
 
 
 def _kept_entry(entry: Entry, now: Entry | None, source: SourceSettings) -> Entry | None:
@@ -237,42 +277,54 @@ def _current_entry(name: str, before: Entry | None, read_with: str) -> Entry:
 
 
 def _refuse_lost_columns(
-    candidates: list[Delivery], kept: Iterable[Entry], refused: dict[str, SegPipelineError]
-) -> list[Delivery]:
-    """Refuses deliveries that lack a column of NEVER_DROPPED which earlier deliveries have.
+    candidates: Sequence[Delivery], earlier: Iterable[Entry]
+) -> tuple[list[Delivery], dict[str, SegPipelineError]]:
+    """Refuses deliveries that lack a column of REQUIRED_ONCE_SEEN which an earlier delivery has.
 
     In a first load, the shape that most files have takes the place of earlier deliveries.
 
     Args:
         candidates: The deliveries to load.
-        kept: The entries of earlier deliveries.
-        refused: Is given the error of each file that is refused.
+        earlier: The entries of earlier deliveries.
 
     Returns:
-        The other deliveries.
+        The accepted deliveries, and the error of each file that is refused.
     """
-    earlier = [(entry.source_file, json.loads(entry.columns)) for entry in kept if entry.is_loaded and entry.columns]
-    if not earlier and candidates:
+    seen = _columns_seen(earlier)
+    if not seen and candidates:
         largest = max(candidates, key=lambda delivery: len(delivery.files))
-        earlier = [(largest.files[0], largest.columns)]
-    accepted = []
+        seen = [(largest.files[0], largest.columns)]
+    accepted: list[Delivery] = []
+    refused: dict[str, SegPipelineError] = {}
     for delivery in candidates:
-        lost = [
-            (column, file, columns[column])
-            for column in NEVER_DROPPED
-            for file, columns in earlier[:1]
-            if column in columns and column not in delivery.columns
-        ]
-        if not lost:
+        errors = {file: error for file in delivery.files if (error := _lost_column(file, delivery, seen))}
+        refused |= errors
+        if not errors:
             accepted.append(delivery)
-            continue
-        column, earlier_file, name = lost[0]
-        for file in delivery.files:
-            refused[file] = DataError(
-                f"{file}: no column for {column}, which {earlier_file} has as {name!r}; the file has"
-                f" {', '.join(delivery.header)}; name it with --set source.columns.{column}=COLUMN"
+    return accepted, refused
+
+
+def _columns_seen(entries: Iterable[Entry]) -> list[tuple[str, dict[str, str]]]:
+    """Returns the names of the loaded deliveries, each with its column for each column of raw_orders."""
+    return [(entry.source_file, json.loads(entry.columns)) for entry in entries if entry.is_loaded and entry.columns]
+
+
+def _lost_column(name: str, delivery: Delivery, seen: Sequence[tuple[str, Mapping[str, str]]]) -> DataError | None:
+    """Returns the error of a file or table that lacks a column of REQUIRED_ONCE_SEEN; None if it lacks none.
+
+    Args:
+        name: The file or table.
+        delivery: The delivery that it belongs to.
+        seen: The names and columns of earlier deliveries, as from `_columns_seen`.
+    """
+    for column in REQUIRED_ONCE_SEEN:
+        earlier = next(((other, columns[column]) for other, columns in seen if column in columns), None)
+        if earlier and column not in delivery.columns:
+            return DataError(
+                f"{name}: no column for {column} among {', '.join(delivery.header)}, but {earlier[0]} has"
+                f" {earlier[1]!r}; name it with --set source.columns.{column}=COLUMN"
             )
-    return accepted
+    return None
 
 
 def _keeps_old_lines(before: Entry | None, now: Entry) -> bool:
@@ -297,7 +349,12 @@ def _unreadable(connection: Connection, delivery: Delivery) -> dict[str, SegPipe
 
 
 def _expired(connection: Connection, days: int | None) -> set[str]:
-    """Returns the deliveries whose last clean order is more than `days` days older than the newest of all."""
+    """Returns the deliveries whose last clean order is too old.
+
+    Args:
+        connection: The connection to the warehouse.
+        days: How many days it may be older than the newest clean order of any delivery; None if no delivery expires.
+    """
     if days is None or "prepared.clean_orders" not in connection.tables_with("source_file"):
         return set()
     last_orders = connection.execute(
@@ -317,24 +374,40 @@ def _pull(connection: Connection, plan: _Plan, source: SourceSettings, table: st
 
     Returns:
         The name of the delivery; none if there are no new rows.
+
+    Raises:
+        DataError: The table lacks a column of REQUIRED_ONCE_SEEN that it had before, or a row cannot be read.
     """
-    earlier = sorted(name for name in plan.keep if name.startswith(_prefix(table)))
+    # The reason is found again in each load, and older versions did not record how many rows they pulled.
+    earlier = {
+        name: replace(entry, reason=None, pulled_rows=_pulled_rows(entry))
+        for name, entry in sorted(plan.unchanged.items())
+        if name.startswith(_prefix(table))
+    }
+    last = max(earlier, default=None)
     name = f"{_prefix(table)}{len(earlier) + 1:06}"
-    delivery = continuation(table, name, plan.keep[earlier[-1]].content_hash if earlier else None, source)
+    delivery = continuation(table, name, earlier[last].content_hash if last else None, source)
+    if error := _lost_column(table, delivery, _columns_seen(earlier.values())):
+        raise error
     pull = delivery.load(connection, RAW_ORDERS)
     assert pull is not None  # loading from a table always returns a Pull
-    rows_before = sum(plan.keep[one].lines for one in earlier)
-    # The ledger does not know the number of rows of an expired delivery.
-    if earlier and pull.behind > rows_before and all(plan.keep[one].is_loaded for one in earlier):
-        late = pull.behind - rows_before
+    rows = [entry.pulled_rows for entry in earlier.values() if entry.pulled_rows is not None]
+    late = pull.behind - sum(rows)
+    if last and late > 0 and len(rows) == len(earlier):
         reason = f"{late:,} rows of {table} came behind the cursor {source.cursor}, and are not loaded"
-        plan.keep[earlier[-1]] = replace(plan.keep[earlier[-1]], reason=reason)
+        earlier[last] = replace(earlier[last], reason=reason)
+    plan.unchanged |= earlier
     if not pull.lines:
         return []
     read_with = digest_of_settings(source)
     entry = _loaded(Entry(name, "loaded", seen_hash=pull.last_cursor, read_with=read_with), delivery)
-    plan.keep[name] = replace(entry, lines=pull.lines)
+    plan.unchanged[name] = replace(entry, pulled_rows=pull.lines)
     return [name]
+
+
+def _pulled_rows(entry: Entry) -> int | None:
+    """Returns how many rows an earlier pull loaded; None if an older version loaded them and they have expired."""
+    return entry.lines if entry.pulled_rows is None and entry.is_loaded else entry.pulled_rows
 
 
 def _delete_erased(connection: Connection, names: Iterable[str]) -> None:
@@ -375,7 +448,7 @@ def _entries(
     lines = dict(
         connection.execute(f"SELECT source_file, count(*) FROM {RAW_ORDERS.name} GROUP BY source_file").fetchall()
     )
-    after = dict(plan.keep)
+    after = dict(plan.unchanged)
     after |= {file: _loaded(plan.load[file], delivery) for delivery in loaded for file in delivery.files}
     for file, error in refused.items():
         now, before = plan.load[file], ledger.get(file)

@@ -60,6 +60,7 @@ DELIVERIES = Table(
         text("status", "; ".join(f"{name}: {meaning}" for name, meaning in STATUSES.items()), values=tuple(STATUSES)),
         text("reason", "Why the delivery is not simply loaded", nullable=True),
         count("lines", "Its lines in raw_orders"),
+        count("pulled_rows", "Rows that the pull took from its table, also of customers erased since", nullable=True),
         text("columns", "The delivery's column for each column of raw_orders, as JSON", nullable=True),
         text("unused", "Its other columns", nullable=True),
         text(

@@ -54,14 +54,15 @@ def pin_champion(settings: Settings, model_id: str, start: datetime.date | None)
     Args:
         settings: The settings that name the warehouse.
         model_id: The champion.
-        start: The first night that it scores; the last night scored if None.
+        start: The first night that it scores; if None, the last night scored, or today if none is.
 
     Raises:
-        UsageError: There is no warehouse, or no such champion.
+        UsageError: There is no warehouse or no such champion, or `start` is before the night from which the champion of
+            today is in force.
     """
     warehouse = existing_warehouse(settings)
     with warehouse.held():
-        pin(warehouse, model_id, start or _last_night(warehouse))
+        pin(warehouse, model_id, start or _last_scored_or_today(warehouse))
 
 
 def unpin_champion(settings: Settings, start: datetime.date | None) -> None:
@@ -69,15 +70,17 @@ def unpin_champion(settings: Settings, start: datetime.date | None) -> None:
 
     Args:
         settings: The settings that name the warehouse.
-        start: The night from which they may; the last night scored if None.
+        start: The night from which they may; if None, the last night scored, or today if none is.
 
     Raises:
-        UsageError: There is no warehouse.
+        UsageError: There is no warehouse, the champion of today is not pinned, or `start` is before the night from
+            which it is in force.
     """
     warehouse = existing_warehouse(settings)
     with warehouse.held():
-        unpin(warehouse, start or _last_night(warehouse))
+        unpin(warehouse, start or _last_scored_or_today(warehouse))
 
 
-def _last_night(warehouse: Warehouse) -> datetime.date:
+def _last_scored_or_today(warehouse: Warehouse) -> datetime.date:
+    """Returns the last night scored; today's date in UTC if none is."""
     return last_scored(warehouse) or datetime.datetime.now(datetime.UTC).date()

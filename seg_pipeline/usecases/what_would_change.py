@@ -99,27 +99,38 @@ def _nearest_change(
     trials = np.unique(np.round(values * steps_per_unit).astype(np.int64))
     elsewhere = segments_at(trials) != own
     borders = []
-    # Upwards, then downwards, each starting at the nearest value.
-    for places, nearest in (
+    # Upwards, then downwards.
+    for places, start in (
         (np.flatnonzero(trials > at), math.floor(at)),
         (np.flatnonzero(trials < at)[::-1], math.ceil(at)),
     ):
         first = next((number for number, place in enumerate(places) if elsewhere[place]), None)
         if first is None:
             continue
-        near = int(trials[places[first - 1]]) if first else nearest
+        near = int(trials[places[first - 1]]) if first else start
         far = int(trials[places[first]])
-        while abs(far - near) > 1:
-            middle = (near + far) // 2
-            if segments_at(np.array([middle]))[0] == own:
-                near = middle
-            else:
-                far = middle
-        borders.append(far)
+        borders.append(_border(near, far, lambda step: bool(segments_at(np.array([step]))[0] != own)))
     if not borders:
         return None
     best = min(borders, key=lambda border: abs(border - at))
     return round(best / steps_per_unit, decimals), int(segments_at(np.array([best]))[0])
+
+
+def _border(near: int, far: int, moves: Callable[[int], bool]) -> int:
+    """Finds by bisection a step that moves the customer while the step before it does not.
+
+    Args:
+        near: A step that does not move the customer.
+        far: A step that does, above or below `near`.
+        moves: Returns whether a step moves the customer.
+    """
+    while abs(far - near) > 1:
+        middle = (near + far) // 2
+        if moves(middle):
+            far = middle
+        else:
+            near = middle
+    return far
 
 
 def _decimals(name: str, values: FloatArray) -> int:

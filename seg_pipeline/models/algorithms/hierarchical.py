@@ -47,10 +47,10 @@ class WardAlgorithm(NearestCell):
 def _consolidated(labels: IntArray, coreset: Coreset) -> IntArray:
     """Returns the labels (cells,) after one move of each cell to its nearest centre.
 
-    The labels stay as they are if the moves would empty a cluster. Which of many nearly equal merges comes first
-    decides where a tree cuts through a cloud, and that depends on the cells of the summary. The sum of squares can then
-    be several per cent above or below that of the tree of all customers. One step of Lloyd's algorithm brings it below,
-    as consolidation does in Husson, Josse & Pages (2010); the price is that clusters of different k are not nested.
+    The labels stay as they are if the moves would empty a cluster. When merges are nearly equal, small
+    differences between coresets change their order, and so where the tree cuts. The sum of squares can then be several
+    per cent above or below that of the tree of all customers. One step of Lloyd's algorithm brings it below, as
+    consolidation does in Husson, Josse & Pages (2010); the price is that clusters of different k are not nested.
     """
     moved = nearest_centers(coreset.points, group_means(labels, coreset.weights, coreset.points)[1])
     return moved if len(np.unique(moved)) == len(np.unique(labels)) else labels

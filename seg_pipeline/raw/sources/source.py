@@ -142,5 +142,5 @@ class SourceKind(Protocol):
 
         Raises:
             DataError: A file or row cannot be read; the error line names it.
-            MachineError: The source cannot be reached.
+            MachineError: The source cannot be reached, or the disk is full.
         """

@@ -111,7 +111,23 @@ class Text(FileKind):
     ) -> None:
         # Rows are numbered after they were inserted (DuckDB keeps their order); until then their source_row is 0.
         # Numbering them while reading would restrict DuckDB to one thread.
-        table, lines = sql_name(into), 0
+        self._insert(connection, delivery, paths, into, limit)
+        if _shape_of(delivery).encoding in COPIED:
+            _restore_names(connection, paths, into)
+        if not limit:
+            self._refuse_files_without_lines(connection, delivery, into)
+        _number_rows(connection, into)
+
+    def _insert(
+        self,
+        connection: Connection,
+        delivery: Delivery,
+        paths: Mapping[str, str],
+        into: Table | Relation,
+        limit: int | None,
+    ) -> None:
+        """Appends the lines of a delivery, with source_row 0."""
+        lines = 0
         for files in _batches(connection, list(paths)):
             lines += connection.insert(
                 into,
@@ -120,22 +136,13 @@ class Text(FileKind):
             )
             if limit and lines >= limit:
                 break
-        if _shape_of(delivery).encoding in COPIED:
-            connection.execute(
-                f"UPDATE {table} SET source_file = delivered"
-                " FROM (SELECT unnest($paths) AS path, unnest($delivered) AS delivered)"
-                " WHERE source_row = 0 AND source_file = path",
-                {"paths": list(paths), "delivered": list(paths.values())},
-            )
-        firsts = f"SELECT source_file, min(rowid) AS first_row FROM {table} WHERE source_row = 0 GROUP BY source_file"
-        files_with_lines = {name for name, _ in connection.execute(firsts).fetchall()}
-        for file in () if limit else delivery.files:
+
+    def _refuse_files_without_lines(self, connection: Connection, delivery: Delivery, table: Table | Relation) -> None:
+        """Raises DataError if a file has lines but none of them was inserted."""
+        files_with_lines = {name for name, _ in connection.execute(_first_rows_of_files(table)).fetchall()}
+        for file in delivery.files:
             if file not in files_with_lines:
                 self.refuse_unread(delivery, file)
-        connection.execute(
-            f"UPDATE {table} AS lines SET source_row = lines.rowid - first_row + 1 FROM ({firsts}) AS firsts"
-            " WHERE source_row = 0 AND lines.source_file = firsts.source_file"
-        )
 
     def refuse_unread(self, delivery: Delivery, file: str) -> None:
         if _has_lines(file, _shape_of(delivery)):
@@ -152,6 +159,32 @@ class Text(FileKind):
 
 def _shape_of(delivery: Delivery) -> TextShape:
     return cast(TextShape, delivery.shape)
+
+
+def _restore_names(connection: Connection, paths: Mapping[str, str], table: Table | Relation) -> None:
+    """Replaces the paths of copies in the rows just inserted with the names of the delivered files."""
+    connection.execute(
+        f"UPDATE {sql_name(table)} SET source_file = delivered"
+        " FROM (SELECT unnest($paths) AS path, unnest($delivered) AS delivered)"
+        " WHERE source_row = 0 AND source_file = path",
+        {"paths": list(paths), "delivered": list(paths.values())},
+    )
+
+
+def _number_rows(connection: Connection, table: Table | Relation) -> None:
+    """Numbers the rows just inserted from 1 within each file."""
+    connection.execute(
+        f"UPDATE {sql_name(table)} AS lines SET source_row = lines.rowid - first_row + 1"
+        f" FROM ({_first_rows_of_files(table)}) AS firsts"
+        " WHERE source_row = 0 AND lines.source_file = firsts.source_file"
+    )
+
+
+def _first_rows_of_files(table: Table | Relation) -> str:
+    """Returns a query of each file just inserted, with the id of its first row."""
+    return (
+        f"SELECT source_file, min(rowid) AS first_row FROM {sql_name(table)} WHERE source_row = 0 GROUP BY source_file"
+    )
 
 
 def _batches(connection: Connection, files: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -172,7 +205,10 @@ def _has_lines(file: str, shape: TextShape) -> bool:
         return any(line.strip() for line in start.splitlines()[1:])
     lines = csv.reader(io.StringIO(start, newline=""), delimiter=shape.delimiter)
     next(lines)
-    return any(lines)
+    try:
+        return any(lines)
+    except csv.Error:
+        return True  # a line that csv cannot read is not blank
 
 
 @contextmanager
@@ -281,7 +317,7 @@ def _encoding(start: bytes, setting: str) -> str:
         return marked
     if setting != "utf-16":
         return setting
-    # A header begins with a letter of one byte.
+    # Without a byte order mark, assume an ASCII first character: its high byte is zero.
     return marked or ("utf-16-be" if start.startswith(b"\0") else "utf-16-le")
 
 

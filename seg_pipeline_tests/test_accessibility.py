@@ -37,7 +37,7 @@ def test_tables_are_sorted_by_their_headings_with_a_script_and_are_readable_with
     plain.goto(report)
     first = "table tbody tr >> nth=0"
     assert page.locator(first).inner_text() == plain.locator(first).inner_text()
-    customers = page.locator("table").first.get_by_role("button", name="Customers")
+    customers = page.locator("table").first.get_by_role("button", name="Customers", exact=True)
     customers.click()
     header = page.locator("table").first.locator("th[aria-sort]")
     assert header.inner_text().startswith("Customers")

@@ -335,15 +335,20 @@ def test_a_handful_of_customers_still_gets_segments(run_pipeline, tmp_path, cust
 
 def test_a_busy_warehouse_is_one_clear_line_and_status_3(run_pipeline, tmp_path, capsys):
     source = orders_file(tmp_path / "orders.csv", some_orders())
-    holder = subprocess.Popen(
-        [sys.executable, "-c", "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print(1, flush=True); input()",
-         str(tmp_path / "warehouse.duckdb")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    with holder:
+    # A process that has written nothing for a second would be left its file, and the run would go on with a copy.
+    program = """if True:
+        import duckdb, sys, time
+        connection = duckdb.connect(sys.argv[1])
+        connection.execute("CREATE TABLE numbers (number INTEGER)")
+        print("open", flush=True)
+        while True:
+            connection.execute("INSERT INTO numbers VALUES (1)")
+            time.sleep(0.05)"""
+    command = [sys.executable, "-c", program, str(tmp_path / "warehouse.duckdb")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
         run = run_pipeline(tmp_path, source, "--set", "warehouse.wait_seconds=0")
-        holder.communicate(b"\n")
+        holder.kill()
 
     assert run.status == 3
     assert f"is busy: process {holder.pid} has it open" in capsys.readouterr().err

@@ -68,6 +68,15 @@ def test_a_number_a_name_or_a_row_that_differs_is_shown_and_fails(results, capsy
     assert any("DIFFERS  published/profiles.csv" in line for line in lines)
 
 
+@pytest.mark.parametrize(("column", "status"), [("pulled_rows", 0), ("share_2", 1)])
+def test_a_column_on_one_side_alone_fails_unless_it_is_listed(results, capsys, column, status):
+    this = results("b")
+    with duckdb.connect(this / "demo" / "w.duckdb") as connection:
+        connection.execute(f"ALTER TABLE segments.profiles ADD COLUMN {column} DOUBLE")
+
+    assert compared(results("a"), this, capsys)[0] == status
+
+
 @pytest.mark.parametrize(
     ("page", "expected"),
     [

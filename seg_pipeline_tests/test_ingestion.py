@@ -447,6 +447,21 @@ def test_a_return_that_comes_later_takes_its_purchase_out_as_all_at_once_does(sh
     assert shop.read("SELECT order_id FROM prepared.clean_orders") == [("3",)]
 
 
+@pytest.mark.parametrize("order_id", ["1", "2", " "])
+def test_an_order_id_that_another_customer_has_too_leaves_a_return_with_its_purchase(shop, new_shop, order_id):
+    files = {
+        "a.csv": f"1,B,2024-01-01,P,1,5\n2,B,2024-01-02,P,-1,5\n{order_id},B,2024-01-01,R,1,5\n",
+        "b.csv": f"{order_id},A,2024-01-03,Q,1,7\n",
+    }
+    once = new_shop("once")
+    for name, text in files.items():
+        shop.deliver(name, text)
+        shop.night("returns=match")
+        once.deliver(name, text)
+    once.night("returns=match")
+    assert shop.tables() == once.tables()
+
+
 def test_deliveries_older_than_the_retention_leave_every_table_and_do_not_come_back(shop):
     shop.deliver("old.csv", LINE + "2,A,soon,P,1,1\n")
     shop.deliver("new.csv", "3,B,2024-03-01,P,1,1\n")

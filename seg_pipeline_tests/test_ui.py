@@ -1,6 +1,6 @@
 """What a data engineer sees and does in the Dagster UI of `make dev`, in a real browser.
 
-A screenshot of every page is left in the test's temporary folder, and what `make dev` printed beside the warehouse.
+Each test leaves a screenshot in its temporary folder; what `make dev` printed is beside the warehouse.
 """
 
 import datetime
@@ -32,14 +32,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(browser: Browser, folder: Path) -> Iterator[str]:
     source = folder / "small_shop"
     demo_shop.write_days(source, SHOP_SINCE, SHOP_UNTIL)
-    # So that one check fails, and shows how that reads.
+    # A strict limit makes one check fail, so that a test can read its message.
     with ui.make_dev(folder, source, {"quality.rejected_share_warning": "0.001"}) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def run_id(browser: Browser, address: str, folder: Path) -> str:
-    """The run of "Materialize all" for the latest night, at its end."""
+    """Runs "Materialize all" for the latest night; returns the run's id once it has succeeded."""
     with ui.page_of(browser, folder / "materialize_all.png") as page:
         run_id = ui.materialize_latest_night(page, address)
     ui.wait_until_succeeded(address, run_id)
@@ -48,7 +48,7 @@ def run_id(browser: Browser, address: str, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def three_nights(browser: Browser, address: str, run_id: str, folder: Path) -> list[str]:
-    """The two nights before, each backfilled by a click; the days of all three."""
+    """Backfills the two nights before from the UI; returns the days of all three."""
     today = datetime.datetime.now(datetime.UTC).date()
     days = [str(today - datetime.timedelta(days=n)) for n in (2, 1, 0)]
     with ui.page_of(browser, folder / "backfill.png") as page:
@@ -169,8 +169,7 @@ def test_the_schedule_is_switched_on_and_off(page, address):
 
 
 def test_the_terminal_shows_no_warning_and_no_question_about_telemetry(address, run_id, folder):
-    # Lines of the run itself are events; what matters is what the services say. That a new home has no history yet is
-    # no fault.
+    # Not the run's own events, nor the "No cursor" line that a new Dagster home always prints.
     said = [
         line
         for line in (folder / "terminal.txt").read_text().splitlines()

@@ -8,7 +8,7 @@ from seg_pipeline.models.tables import FEATURE_DRIFT
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse
 
-# A champion that has just beaten a challenger is not challenged again because of the same drift.
+# A champion that was just fitted, or has just beaten a challenger, is not challenged because of drift.
 DAYS_BETWEEN_CHALLENGES = 7
 # The table of a later room, by name only, because this room must not import it. A night is scored if it has rows here.
 ASSIGNMENTS = "segments.segment_assignments"
@@ -30,7 +30,8 @@ def refit_due(warehouse: Warehouse, settings: Settings, as_of: datetime.date) ->
 
     A fit is due if there is no champion, or if a champion that is not pinned was fitted with other settings, was fitted
     or last challenged champions.refit_every_days ago, or had a feature that drifted beyond drift.psi_warning on the
-    last night. A past night is only scored.
+    last night. Drift does not count in the DAYS_BETWEEN_CHALLENGES days after the fit or the last challenge. A past
+    night is only scored.
     """
     champion = newest_champion(warehouse)
     if champion is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seg_pipeline.champions.identity import match_clusters
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import NO_PURCHASES_ID, RFM_FEATURES
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.scoring import NO_CLUSTER, label_customers
 from seg_pipeline.models.stability import adjusted_rand
@@ -86,7 +86,8 @@ def count_contingency(
             f"SELECT now.cluster, segments.segment_id, count(*) AS customers FROM {labelled} AS now"
             f" JOIN {before} AS before USING (customer_id)"
             f" JOIN {segments} AS segments ON segments.cluster = before.cluster"
-            f" WHERE now.cluster != {NO_CLUSTER} GROUP BY ALL ORDER BY ALL"
+            " WHERE now.cluster != $none GROUP BY ALL ORDER BY ALL",
+            {"none": NO_CLUSTER},
         ).df()
     shared = pairs.pivot_table(index="cluster", columns="segment_id", values="customers", aggfunc="sum", fill_value=0)
     return Contingency(clusters, [int(segment_id) for segment_id in shared.columns], shared.to_numpy(dtype=np.int64))
@@ -112,7 +113,7 @@ def identity_rows(
     now = _names(challenger)
     before = {} if incumbent is None else _names(incumbent)
     rows = []
-    for segment_id in sorted({*now, *before} - {0}):
+    for segment_id in sorted({*now, *before} - {NO_PURCHASES_ID}):
         name, previous_name = now.get(segment_id), before.get(segment_id)
         change = "dissolved" if name is None else "new" if previous_name is None else "kept"
         rows.append(

@@ -28,8 +28,8 @@ LEVELS = {
 LAPSED_AFTER = 3
 LAPSED_R_SCORE = 2
 
-# A name is kept until the scores are this far outside its part of the grid, or the absence is past the limit of lapsed
-# by more than this share of it. Otherwise a segment on a border would change its name from refit to refit.
+# A name is kept until the scores are this far outside its part of the grid, or the absence is beyond the limit of
+# lapsed by more than this fraction of it. Otherwise a segment on a border would change its name from refit to refit.
 KEPT_WITHIN = 0.25
 
 NO_PURCHASES_REASON = "These customers made no purchase before the night, only returns."
@@ -125,7 +125,7 @@ def _still_fits(profile: Mapping[Hashable, Any], grid_name: str, *, by_rhythm: b
 
 
 def _by_grid(profile: Mapping[Hashable, Any], *, by_rhythm: bool) -> tuple[str, str]:
-    """Returns the name of the grid that fits a segment, and why."""
+    """Returns the name of the grid cell that a segment lies in, and why."""
     if profile["segment_id"] == 0:
         return NO_PURCHASES, NO_PURCHASES_REASON
     r, f = _rounded(profile["mean_r_score"]), _rounded(profile["mean_f_score"])
@@ -133,7 +133,7 @@ def _by_grid(profile: Mapping[Hashable, Any], *, by_rhythm: bool) -> tuple[str, 
         profile[f"median_{name}"] for name in ("recency_days", "days_between_orders", "frequency")
     )
     lapsed = ""
-    # The rhythm is NaN if most customers bought once: they have no rhythm to lose.
+    # The rhythm is the median of those who bought on two days or more; NaN if there are none.
     if by_rhythm and r > LAPSED_R_SCORE and recency > LAPSED_AFTER * rhythm:
         r = LAPSED_R_SCORE
         lapsed = f", with R lowered to {r} because these customers used to buy every {rhythm:.0f} days,"

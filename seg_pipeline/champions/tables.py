@@ -26,7 +26,7 @@ CHAMPION_DECISIONS = Table(
             values=("first", "replaced", "kept", "past"),
         ),
         text("reason", "Why"),
-        number("challenger_score", "Weighted mean as in the choice, without value, on the night's customers"),
+        number("challenger_score", "Selection score without its value term, on the night's customers"),
         number("incumbent_score", "The champion's score on the same customers", nullable=True),
         number("challenger_silhouette", "Silhouette on the night's customers", nullable=True),
         number("incumbent_silhouette", "The champion's silhouette on the same customers", nullable=True),
@@ -36,7 +36,7 @@ CHAMPION_DECISIONS = Table(
         share("kept_share", "Share of customers who have the same segment id in both models", nullable=True),
         share(
             "kept_share_unmatched",
-            "What that share would be if the new segments were numbered by spend instead of matched",
+            "kept_share if the new segments were numbered by spend instead of matched to the old ones",
             nullable=True,
         ),
     ),

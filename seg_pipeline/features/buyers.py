@@ -35,7 +35,7 @@ def read_buyers(
 
 
 def grid_place() -> tuple[str, Parameters]:
-    """Returns the column grid_place, which is the place of rfm_segment in GRID_CELLS, and the parameters it binds."""
+    """Returns SQL for the column grid_place (the index of rfm_segment in GRID_CELLS) and its parameters."""
     return "list_position($names, rfm_segment) - 1 AS grid_place", {"names": list(GRID_CELLS)}
 
 
@@ -43,7 +43,7 @@ def sampled(query: str, most_customers: int | None) -> str:
     """Returns a query of customers limited to at most `most_customers` of them; unchanged if that is None.
 
     It keeps the customers whose ids have the smallest hashes: a random sample that is the same every time with one
-    version of DuckDB.
+    version of one engine.
     """
     if most_customers is None:
         return query

@@ -55,7 +55,7 @@ measured AS MATERIALIZED (
         CASE WHEN purchased > 0 THEN purchased_lately / purchased END AS recent_share
     FROM customers
 ),
--- The values that divide the buyers into fifths. Only DuckDB's quantile_disc takes a list.
+-- The values that divide the buyers into fifths. A list of shares is DuckDB's own syntax.
 cuts AS (
     SELECT
         quantile_disc(recency_days, [0.2, 0.4, 0.6, 0.8]) AS recency_days,

@@ -28,8 +28,11 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> l
     this process does everything itself.
 
     Args:
-        function: Called in any of the processes, so it must be picklable.
+        function: Called in any of the processes, so it and its results must be picklable.
         items: Picklable arguments.
+
+    Raises:
+        Exception: What the function raised for an item.
     """
     from concurrent.futures.process import BrokenProcessPool
 

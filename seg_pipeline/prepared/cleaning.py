@@ -244,8 +244,8 @@ def _touched_lines(
 ) -> AbstractContextManager[Relation]:
     """Yields a temporary table of the lines that new, changed and dropped files can change.
 
-    Includes the lines of new files and every line of an order that occurs in a changed file. With returns=match, also
-    every line of those customers.
+    A line can change its order's other lines, as duplicates; with returns=match, any line of its customer. Lines of
+    different customers never change each other, even in one order.
 
     Args:
         connection: The connection to the warehouse.
@@ -253,17 +253,19 @@ def _touched_lines(
         added_files: The new and changed files.
         removed_files: The changed and dropped files, whose lines were cleaned before.
     """
-    # With NULL as customer no line matches by customer.
-    customer = CUSTOMER_TEXT if settings.returns == "match" else "CAST(NULL AS VARCHAR)"
-    ids = f"source_file, trim(order_id) AS order_text, {customer} AS customer_text"
+    clean_key, delivered_key = "order_id", "trim(order_id)"
+    if settings.returns == "match":
+        clean_key, delivered_key = "customer_id", CUSTOMER_TEXT
+    delivered = f"source_file, nullif({delivered_key}, '') AS key"
     return connection.temporary(
         SQL_FOLDER / "touched_lines.sql",
         {
             "added_files": added_files,
             "removed_files": removed_files,
             **CUSTOMER_ID,
-            "raw_lines": Relation(f"(SELECT rowid AS line, source_row, {ids} FROM raw.raw_orders)"),
-            "rejected_lines": Relation(f"(SELECT {ids} FROM prepared.rejected_orders)"),
+            "raw_lines": Relation(f"(SELECT rowid AS line, source_row, {delivered} FROM raw.raw_orders)"),
+            "clean_lines": Relation(f"(SELECT source_file, {clean_key} AS key FROM prepared.clean_orders)"),
+            "rejected_lines": Relation(f"(SELECT {delivered} FROM prepared.rejected_orders)"),
         },
     )
 

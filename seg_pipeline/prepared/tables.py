@@ -28,11 +28,20 @@ REASONS = {
     "non_positive_price": "the price is negative, or it is zero and zero_prices=reject",
 }
 
-# Names what is wrong most often if too many lines are rejected.
-COMMONEST_REASON = (
-    f"SELECT reason, lines, first_line FROM ({(RULES / 'commonest_reason.sql').read_text(encoding='utf-8')})"
-    " WHERE (SELECT count(*) FROM raw.raw_orders) - (SELECT count(*) FROM {batch})"
-)
+
+def commonest_reason(limit: str) -> str:
+    """Returns a query of the most common reason, which has no row unless the share of rejected lines is above a limit.
+
+    Args:
+        limit: The setting that is the limit.
+    """
+    reasons = (RULES / "commonest_reason.sql").read_text(encoding="utf-8")
+    return (
+        f"SELECT reason, lines, first_line FROM ({reasons})"
+        " WHERE (SELECT count(*) FROM raw.raw_orders) - (SELECT count(*) FROM {batch})"
+        f" > :{limit} * (SELECT count(*) FROM raw.raw_orders)"
+    )
+
 
 CLEAN_ORDERS = Table(
     "prepared.clean_orders",
@@ -71,12 +80,12 @@ CLEAN_ORDERS = Table(
         Rule(
             "rejected_share_bearable",
             "The share of rejected lines is at most quality.rejected_share_critical.",
-            COMMONEST_REASON + " > :quality.rejected_share_critical * (SELECT count(*) FROM raw.raw_orders)",
+            commonest_reason("quality.rejected_share_critical"),
         ),
         Rule(
             "rejected_share_usual",
             "The share of rejected lines is at most quality.rejected_share_warning.",
-            COMMONEST_REASON + " > :quality.rejected_share_warning * (SELECT count(*) FROM raw.raw_orders)",
+            commonest_reason("quality.rejected_share_warning"),
             "warning",
         ),
     ),

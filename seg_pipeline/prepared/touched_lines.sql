@@ -1,16 +1,16 @@
--- The lines that new, changed and dropped files can change: the lines of new files, and all lines of the orders and
--- customers that occur in these files. The ids of raw and rejected lines have already been cleaned.
+-- The lines of new files, and those whose key occurs in a new, changed or dropped file. Lines affect each other only if
+-- they have the same key.
 WITH
-touched_ids AS (
-    SELECT order_text, customer_text
+touched_keys AS (
+    SELECT key
     FROM {raw_lines}
     WHERE source_file IN (SELECT unnest($added_files))
     UNION
-    SELECT order_id, customer_id
-    FROM prepared.clean_orders
+    SELECT key
+    FROM {clean_lines}
     WHERE source_file IN (SELECT unnest($removed_files))
     UNION
-    SELECT order_text, customer_text
+    SELECT key
     FROM {rejected_lines}
     WHERE source_file IN (SELECT unnest($removed_files))
 )
@@ -18,5 +18,4 @@ SELECT line, source_file, source_row
 FROM {raw_lines}
 WHERE
     source_file IN (SELECT unnest($added_files))
-    OR order_text IN (SELECT order_text FROM touched_ids)
-    OR customer_text IN (SELECT customer_text FROM touched_ids)
+    OR key IN (SELECT key FROM touched_keys)

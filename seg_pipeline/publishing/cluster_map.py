@@ -17,7 +17,7 @@ def principal_plane(
     """Projects weighted points onto their first two principal components.
 
     Uses principal component analysis (Pearson 1901): the eigenvectors of the weighted covariance matrix. The loading of
-    largest magnitude on each axis is positive, so the map does not flip from night to night.
+    largest magnitude on each axis is positive, so that a refit seldom mirrors the map.
 
     Args:
         points: The cells, (cells, features), in the units of the model.

@@ -75,7 +75,7 @@ def _context() -> EphemeralDataContext:
 
 @contextmanager
 def _cached_configurations() -> Iterator[None]:
-    """Makes the configuration of each expectation once within the block, instead of some eighty times.
+    """Makes each expectation's configuration once per block; Great Expectations would make it anew at each use.
 
     It replaces a property of Great Expectations' class, so it is not thread-safe.
     """

@@ -1,4 +1,4 @@
-"""Preset files, which have the column names of an export and the settings that suit it."""
+"""Reads preset files: the column names of an export and the settings that suit it."""
 
 import tomllib
 from pathlib import Path

@@ -35,6 +35,7 @@ class GaussianMixtureAlgorithm(Clustering):
     """Fits mixtures by EM from several KMeans clusterings and keeps the likeliest."""
 
     name = "gaussian_mixture"
+    kind = "numpy"
     title = "Gaussian mixture"
     refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 2, "cells": 1000}
     has_gap = False

@@ -15,7 +15,7 @@ import numpy as np
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray
 from seg_pipeline.models.model import ClusterModel, NearestCell, model_from_labels, single_threaded
 
-# A cluster has at least this share of the customers, and this many.
+# A dense cluster has at least this share of the customers, and at least this many; the noise may be smaller.
 _SMALLEST_SHARE = 0.02
 _SMALLEST_CLUSTER = 5
 # The number of neighbours to look at first, and of distances in memory at once.
@@ -31,6 +31,7 @@ class HDBSCANAlgorithm(NearestCell):
     """
 
     name = "hdbscan"
+    kind = "numpy"
     title = "HDBSCAN"
     refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1, "cells": 2000}
     has_gap = False

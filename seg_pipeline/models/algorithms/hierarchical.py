@@ -26,6 +26,7 @@ class WardAlgorithm(NearestCell):
     """Builds one Ward tree and cuts it at every k; the clusters are consolidated if the coreset is not exact."""
 
     name = "hierarchical"
+    kind = "numpy"
     title = "Hierarchical (Ward)"
     refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 1}
     has_gap = True
@@ -49,8 +50,8 @@ def _consolidated(labels: IntArray, coreset: Coreset) -> IntArray:
 
     The labels stay as they are if the moves would empty a cluster. When merges are nearly equal, small
     differences between coresets change their order, and so where the tree cuts. The sum of squares can then be several
-    per cent above or below that of the tree of all customers. One step of Lloyd's algorithm brings it below, as
-    consolidation does in Husson, Josse & Pages (2010); the price is that clusters of different k are not nested.
+    per cent above or below that of the tree of all customers. One step of Lloyd's algorithm never raises it (the
+    consolidation of Husson, Josse & Pages 2010); the price is that clusters of different k are not nested.
     """
     moved = nearest_centers(coreset.points, group_means(labels, coreset.weights, coreset.points)[1])
     return moved if len(np.unique(moved)) == len(np.unique(labels)) else labels
@@ -65,8 +66,8 @@ class WeightedWard:
     Of equally near neighbours the chain takes its previous link, else the first.
 
     Attributes:
-        heights_: Square root (points - 1,) of twice the rise in the sum of squares, ascending: scikit-learn's
-            `distances_`.
+        heights_: Merge heights (points - 1,), ascending: the square root of twice the rise in the sum of squares, which
+            is scikit-learn's `distances_`.
     """
 
     heights_: FloatArray

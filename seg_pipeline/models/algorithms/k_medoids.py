@@ -31,6 +31,7 @@ class KMedoidsAlgorithm(FitsEachK, NearestCenter):
     """Fits k-medoids from a few starts and keeps the best; the centres of the model are the medoids."""
 
     name = "k_medoids"
+    kind = "numpy"
     title = "K-medoids"
     refit_options: ClassVar[Mapping[str, Any]] = {"n_init": 3}
     has_gap = True
@@ -46,8 +47,8 @@ class KMedoidsAlgorithm(FitsEachK, NearestCenter):
 class WeightedKMedoids:
     """K-medoids over weighted points: reduces the weighted sum of distances to the nearest medoid.
 
-    In turns, points go to their nearest medoid, and each cluster's medoid becomes the point with the least sum of
-    distances in the cluster (Park & Jun 2009). Starts are those of k-means++. Memory is linear in the points.
+    Two steps alternate: points go to their nearest medoid, and each cluster's medoid becomes the point with the least
+    sum of distances in the cluster (Park & Jun 2009). Starts are those of k-means++. Memory is linear in the points.
 
     Args:
         n_clusters: Number of clusters.

@@ -29,7 +29,8 @@ import duckdb
 
 from seg_pipeline.errors import SegPipelineError
 from seg_pipeline.prepared.cleaning import clean
-from seg_pipeline.raw.ingestion import ingest, read_ledger
+from seg_pipeline.raw.ingestion import ingest
+from seg_pipeline.raw.ledger import read_ledger
 from seg_pipeline.raw.tables import STATUSES
 from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import Connection

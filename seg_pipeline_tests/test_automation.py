@@ -34,6 +34,16 @@ def pipeline(*overrides):
     return definitions_of(Shop(load_settings(overrides, environment={}))).get_repository_def()
 
 
+@pytest.mark.parametrize(
+    "overrides", [(), ("warehouse.engine=spark",), ("warehouse.engine=spark", "spark.remote=sc://localhost:15002")]
+)
+def test_dagster_accepts_the_resources_of_each_engine_for_every_job(overrides):
+    jobs = pipeline(*overrides).get_all_jobs()
+    assert {job.name for job in jobs} >= {"night", "nightly", "ingest", "refit"}
+    for job in jobs:
+        dg.validate_run_config(job)
+
+
 def scheduled(database, at, *overrides):
     """The schedule, and the one run that it asks for at a time."""
     repository = pipeline(f"warehouse.path={database}", *overrides)

@@ -7,7 +7,8 @@ import pytest
 
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.prepared.cleaning import clean
-from seg_pipeline.raw.ingestion import ingest, read_ledger
+from seg_pipeline.raw.ingestion import ingest
+from seg_pipeline.raw.ledger import read_ledger
 from seg_pipeline.raw.tables import RULES
 from seg_pipeline.settings import load_settings
 from seg_pipeline.usecases.erase import erase

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from seg_pipeline import preloading
-from seg_pipeline.raw.ingestion import Entry, ingest, read_ledger
+from seg_pipeline.raw.ingestion import ingest
+from seg_pipeline.raw.ledger import Entry, read_ledger
 from seg_pipeline.raw.profile import profile_query
 from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
 from seg_pipeline.ui import table_of

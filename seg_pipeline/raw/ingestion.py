@@ -8,10 +8,11 @@ where its last load ended. Ledger and lines change in one transaction.
 import datetime
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 from seg_pipeline.errors import DataError, SegPipelineError
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
+from seg_pipeline.raw.ledger import Entry, read_ledger, without_lines, write_ledger
 from seg_pipeline.raw.sources import (
     Delivery,
     Discovery,
@@ -31,28 +32,6 @@ from seg_pipeline.warehouse import Connection
 
 # Without one of these a line can still be read but means something else: one unit, or one order per customer and day.
 REQUIRED_ONCE_SEEN = ("order_id", "quantity")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A row of raw.deliveries; tables.py describes the columns."""
-
-    source_file: str
-    status: str
-    reason: str | None = None
-    lines: int = 0
-    pulled_rows: int | None = None
-    columns: str | None = None
-    unused: str | None = None
-    content_hash: str | None = None
-    read_with: str | None = None
-    seen_hash: str | None = None
-    seen_bytes: int | None = None
-    seen_modified_ns: int | None = None
-
-    @property
-    def is_loaded(self) -> bool:
-        return self.status in ("loaded", "kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +149,7 @@ def _load_once(
                 raise _LoadError(delivery, error) from error
         pulled = [name for table in tables_of(source) for name in _pull(connection, plan, source, table)]
         _delete_erased(connection, [*files, *pulled])
-        _write_ledger(connection, _entries(connection, plan, ledger, to_load, refused))
+        write_ledger(connection, _entries(connection, plan, ledger, to_load, refused))
     return Ingestion([*files, *pulled], sorted(dropped - set(files)))
 
 
@@ -192,17 +171,8 @@ def sample(connection: Connection, source: SourceSettings, lines: int) -> Discov
     for delivery in discovery.deliveries:
         delivery.load(connection, RAW_ORDERS, limit=lines)
     entries = [_loaded(Entry(file, "loaded"), delivery) for delivery in discovery.deliveries for file in delivery.files]
-    _write_ledger(connection, entries)
+    write_ledger(connection, entries)
     return discovery
-
-
-def read_ledger(connection: Connection) -> list[Entry]:
-    """Returns the rows of raw.deliveries."""
-    names = ", ".join(f'"{field.name}"' for field in fields(Entry))
-    return [
-        Entry(*row)
-        for row in connection.execute(f"SELECT {names} FROM {DELIVERIES.name} ORDER BY source_file").fetchall()
-    ]
 
 
 def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> _Plan:
@@ -224,7 +194,7 @@ def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> _Plan:
         first = by_content.setdefault(now.seen_hash or name, name)
         before = same_settings.get(name)
         if first != name:
-            unchanged[name] = replace(_without_lines(now), status="repeated", reason=f"the same content as {first}")
+            unchanged[name] = replace(without_lines(now), status="repeated", reason=f"the same content as {first}")
             if first not in present and first in unchanged:
                 unchanged[first] = replace(unchanged[first], reason=f"now {name}", seen_hash=now.seen_hash)
         elif (
@@ -260,11 +230,6 @@ def _kept_entry(entry: Entry, now: Entry | None, source: SourceSettings) -> Entr
     # The previous load already failed to read this new version.
     has_failed = now.seen_hash is not None and now.seen_hash == entry.seen_hash
     return entry if entry.is_loaded and has_failed else None
-
-
-def _without_lines(entry: Entry) -> Entry:
-    """Returns an entry without the fields that describe loaded lines."""
-    return replace(entry, lines=0, columns=None, unused=None, content_hash=None)
 
 
 def _current_entry(name: str, before: Entry | None, read_with: str) -> Entry:
@@ -456,7 +421,7 @@ def _entries(
         if _keeps_old_lines(before, now):
             after[file] = replace(now, status="kept", reason=f"its new version cannot be read: {reason}")
         else:
-            after[file] = replace(_without_lines(now), status="set_aside", reason=reason)
+            after[file] = replace(without_lines(now), status="set_aside", reason=reason)
     for name, entry in after.items():
         yield replace(entry, lines=lines.get(name, 0) if entry.is_loaded else 0)
 
@@ -471,18 +436,3 @@ def _loaded(entry: Entry, delivery: Delivery) -> Entry:
         unused=json.dumps(sorted(set(delivery.header) - set(delivery.columns.values()))),
         content_hash=entry.seen_hash,
     )
-
-
-def _write_ledger(connection: Connection, entries: Iterable[Entry]) -> None:
-    names = [field.name for field in fields(Entry)]
-    types = {column.name: column.type for column in DELIVERIES.columns}
-    connection.execute(f"DELETE FROM {DELIVERIES.name}")
-    rows = [
-        dict(zip(names, astuple(entry), strict=True)) for entry in sorted(entries, key=lambda entry: entry.source_file)
-    ]
-    if rows:
-        connection.execute(
-            f"INSERT INTO {DELIVERIES.name} BY NAME SELECT unnest(from_json($rows, '[{json.dumps(types)}]'),"
-            " max_depth := 2)",
-            {"rows": json.dumps(rows)},
-        )

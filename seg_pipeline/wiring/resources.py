@@ -62,19 +62,21 @@ def warehouse_resource(settings: Settings) -> WarehouseResource:
         duckdb = DuckDBResource(database=str(file.path), connection_config=connection_config)
         return WarehouseResource(duckdb=duckdb, wait_seconds=file.wait_seconds)
     folder = (spark.warehouse or Path(f"{file.path}.spark")).absolute()
+    place = {
+        "folder": str(folder),
+        "format": spark.format,
+        "master": spark.master,
+        "remote": spark.remote,
+        "config": spark.config,
+    }
     return WarehouseResource(
         duckdb=DuckDBResource(
             database=str(file.path), connection_config={"memory_limit": MEMORY_BESIDE_SPARK} | connection_config
         ),
         wait_seconds=file.wait_seconds,
         most_customers=spark.sample,
-        spark={
-            "folder": str(folder),
-            "format": spark.format,
-            "master": spark.master,
-            "remote": spark.remote,
-            "config": spark.config,
-        },
+        # Dagster accepts no None inside a mapping.
+        spark={name: value for name, value in place.items() if value is not None},
     )
 
 

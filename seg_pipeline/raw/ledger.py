@@ -1,0 +1,60 @@
+"""The ledger of all deliveries, raw.deliveries, as records."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, fields, replace
+
+from seg_pipeline.raw.tables import DELIVERIES
+from seg_pipeline.warehouse import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of raw.deliveries; tables.py describes the columns."""
+
+    source_file: str
+    status: str
+    reason: str | None = None
+    lines: int = 0
+    pulled_rows: int | None = None
+    columns: str | None = None
+    unused: str | None = None
+    content_hash: str | None = None
+    read_with: str | None = None
+    seen_hash: str | None = None
+    seen_bytes: int | None = None
+    seen_modified_ns: int | None = None
+
+    @property
+    def is_loaded(self) -> bool:
+        return self.status in ("loaded", "kept")
+
+
+def read_ledger(connection: Connection) -> list[Entry]:
+    """Returns the rows of raw.deliveries."""
+    names = ", ".join(f'"{field.name}"' for field in fields(Entry))
+    return [
+        Entry(*row)
+        for row in connection.execute(f"SELECT {names} FROM {DELIVERIES.name} ORDER BY source_file").fetchall()
+    ]
+
+
+def write_ledger(connection: Connection, entries: Iterable[Entry]) -> None:
+    """Replaces all rows of raw.deliveries."""
+    names = [field.name for field in fields(Entry)]
+    types = {column.name: column.type for column in DELIVERIES.columns}
+    connection.execute(f"DELETE FROM {DELIVERIES.name}")
+    rows = [
+        dict(zip(names, astuple(entry), strict=True)) for entry in sorted(entries, key=lambda entry: entry.source_file)
+    ]
+    if rows:
+        connection.execute(
+            f"INSERT INTO {DELIVERIES.name} BY NAME SELECT unnest(from_json($rows, '[{json.dumps(types)}]'),"
+            " max_depth := 2)",
+            {"rows": json.dumps(rows)},
+        )
+
+
+def without_lines(entry: Entry) -> Entry:
+    """Returns an entry without the fields that describe loaded lines."""
+    return replace(entry, lines=0, columns=None, unused=None, content_hash=None)

@@ -21,7 +21,7 @@ SOURCES = HOUSE / "raw" / "sources"
 TESTS = Path(__file__).parent
 TOOLS = [*sorted((TESTS / "bench").glob("*.py")), TESTS / "reference.py", TESTS / "samples.py"]
 ROOMS = ("raw", "prepared", "features", "models", "evaluation", "champions", "segments", "publishing")
-# From the ground floor up; whoever is on one floor imports only what is below it, or on it.
+# From the ground floor up. A module may import from its own floor and from the floors below.
 FLOORS = (
     {"errors", "nights", "tables", "interrupts", "settings", "preloading", "plotting"},
     {"warehouse"},

@@ -362,7 +362,7 @@ def center_margin(
         own = np.take_along_axis(distances, own_column, axis=1)[:, 0]
         np.put_along_axis(distances, own_column, np.inf, axis=1)
         other = distances.min(axis=1)
-        # Coinciding centres cannot be told apart: own / other counts as 1 there.
+        # If the two nearest centres are the same point, the ratio is 1, so the confidence is 0.
         ratio = np.divide(own, other, out=np.ones_like(own), where=other > 0)
         confidence[rows] = np.clip(1.0 - ratio, 0.0, 1.0)
     return clusters, confidence

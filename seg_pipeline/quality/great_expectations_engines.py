@@ -75,7 +75,7 @@ def _context() -> EphemeralDataContext:
 
 @contextmanager
 def _cached_configurations() -> Iterator[None]:
-    """Makes each expectation's configuration once per block; Great Expectations would make it anew at each use.
+    """Caches each expectation's configuration in the block; Great Expectations would build it again at each use.
 
     It replaces a property of Great Expectations' class, so it is not thread-safe.
     """

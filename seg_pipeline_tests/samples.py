@@ -30,7 +30,10 @@ def online_retail_rfm() -> FloatArray:
         SELECT date_diff('day', max(InvoiceDate::DATE), DATE '2011-12-10') AS recency_days,
                count(DISTINCT InvoiceNo) AS frequency,
                sum(Quantity * UnitPrice) AS monetary
-        FROM read_csv('{ONLINE_RETAIL}/*.csv', types = {{'InvoiceNo': 'VARCHAR', 'StockCode': 'VARCHAR'}})
+        FROM read_csv('{ONLINE_RETAIL}/*.csv', header = true, auto_detect = false, columns = {{
+            'InvoiceNo': 'VARCHAR', 'StockCode': 'VARCHAR', 'Description': 'VARCHAR', 'Quantity': 'INTEGER',
+            'InvoiceDate': 'TIMESTAMP', 'UnitPrice': 'DOUBLE', 'CustomerID': 'VARCHAR', 'Country': 'VARCHAR'
+        }})
         WHERE CustomerID IS NOT NULL AND Quantity > 0 AND UnitPrice > 0
         GROUP BY CustomerID
         ORDER BY CustomerID

@@ -157,13 +157,14 @@ def test_refused_credentials_are_one_line_without_them(storage, connection):
 
 def test_a_storage_that_does_not_answer_is_one_line(storage):
     code = """if True:
+        from s3fs import S3FileSystem
         from seg_pipeline.raw.sources.object_storage import ObjectStorage
-        storage = ObjectStorage()
+        storage, S3FileSystem.retries = ObjectStorage(), 1
         try:
             storage.translate_errors_of("s3://shop/a.csv", lambda: storage.path("s3://shop/a.csv").open("rb").read())
         except Exception as error:
             print(type(error).__name__, error)"""
-    environment = {**os.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}
+    environment = {**os.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_MAX_ATTEMPTS": "1"}
 
     ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
 

@@ -44,7 +44,7 @@ def test_results_come_in_the_order_of_the_items():
 
 
 def test_this_process_and_the_workers_share_the_work():
-    assert len({*parallel_map(process_of, [0.2] * 40)}) > 1
+    assert len({*parallel_map(process_of, [0.1] * 30)}) > 1
 
 
 def test_an_error_in_a_worker_is_raised():

@@ -14,8 +14,8 @@ import pytest
 
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Warehouse, versions
-from seg_pipeline.warehouse.sharing import QUIET_SECONDS, SharedFile
+from seg_pipeline.warehouse import Warehouse, sharing, versions
+from seg_pipeline.warehouse.sharing import SharedFile
 
 NUMBERS = Table("raw.numbers", "Numbers.", (Column("a", "INTEGER", "A"), Column("b", "INTEGER", "B")), key=("a",))
 NIGHTLY = Table(
@@ -37,8 +37,9 @@ os._exit(0)
 KILLED_BEFORE = """
 import os, sys
 from pathlib import Path
-from seg_pipeline.warehouse.sharing import SharedFile
-shared = SharedFile(sys.argv[1], Path(sys.argv[1]).resolve())
+from seg_pipeline.warehouse import sharing
+sharing.QUIET_SECONDS = 0
+shared = sharing.SharedFile(sys.argv[1], Path(sys.argv[1]).resolve())
 {step} = lambda *_: os._exit(9)
 shared.fork_from_writer()
 """
@@ -70,6 +71,12 @@ class Analyst:
         with self.process:
             self.process.stdin.close()
         return self.process.returncode
+
+
+@pytest.fixture(autouse=True)
+def soon_quiet(monkeypatch):
+    """Takes a writer as idle sooner than in real life, so that no test waits for seconds."""
+    monkeypatch.setattr(sharing, "QUIET_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -314,8 +321,8 @@ def test_a_run_that_is_killed_beside_a_reader_keeps_its_commits_when_the_reader_
 
 @pytest.fixture
 def patient(empty_warehouse):
-    """A warehouse whose runs wait longer than the second for which a writer must be quiet."""
-    return Warehouse(database=empty_warehouse.database, wait_seconds=3)
+    """A warehouse whose runs wait longer than a writer must be quiet."""
+    return Warehouse(database=empty_warehouse.database, wait_seconds=0.6)
 
 
 def left_to(writer, warehouse, number):
@@ -368,7 +375,7 @@ def test_what_a_run_left_of_a_copy_for_a_writer_when_it_was_killed_is_removed(pa
 
 
 def test_a_full_disk_beside_a_writer_leaves_no_log_for_the_next_copy_to_replay(small_disk, analyst):
-    warehouse = Warehouse(database=str(small_disk / "w.duckdb"), wait_seconds=3)
+    warehouse = Warehouse(database=str(small_disk / "w.duckdb"), wait_seconds=0.6)
     replace(warehouse, "SELECT range AS a, 1 AS b FROM range(1000)")
     writer = analyst("write", warehouse)
     writer.does("INSERT INTO raw.numbers SELECT range, (hash(range) % 2_000_000_000)::INTEGER FROM range(500_000)")
@@ -376,7 +383,6 @@ def test_a_full_disk_beside_a_writer_leaves_no_log_for_the_next_copy_to_replay(s
     free = shutil.disk_usage(small_disk).free
     # There is room for the database, but not for all of its log.
     (small_disk / "ballast").write_bytes(bytes(free - file_of(warehouse).stat().st_size - log.stat().st_size // 2))
-    time.sleep(1)
 
     with pytest.raises(MachineError, match="cannot be replaced with a copy: No space left on device"):
         run_saying(warehouse)
@@ -408,7 +414,7 @@ def test_a_log_that_a_killed_run_copied_is_not_replayed_beside_a_new_copy(patien
     writer = analyst("write")
     shared = SharedFile(patient.database, file_of(patient))
     Path(f"{patient.database}.2.wal").write_bytes(stale)
-    time.sleep(QUIET_SECONDS)
+    time.sleep(sharing.QUIET_SECONDS)
 
     assert shared.fork_from_writer() == Path(f"{patient.database}.1")
 
@@ -436,7 +442,6 @@ def test_a_run_that_is_killed_during_the_swap_leaves_the_old_file_and_nothing_el
     writer = analyst("write")
     if rows == 2:
         writer.does("INSERT INTO raw.numbers VALUES (5, 5)")
-    time.sleep(QUIET_SECONDS)
     killed = subprocess.run([sys.executable, "-c", KILLED_BEFORE.format(step=step), patient.database], check=False)
     assert killed.returncode == 9
     assert list(file_of(patient).parent.glob("*.2*"))
@@ -449,10 +454,10 @@ def test_a_run_that_is_killed_during_the_swap_leaves_the_old_file_and_nothing_el
     ]
 
 
-def test_a_process_that_goes_on_writing_is_waited_for_and_then_named(empty_warehouse, analyst):
+def test_a_process_that_goes_on_writing_is_waited_for_and_then_named(empty_warehouse, analyst, monkeypatch):
+    monkeypatch.setattr(sharing, "QUIET_SECONDS", 60)
     writer = analyst("write")
     writer.does("INSERT INTO raw.numbers VALUES (5, 5)")
-    # It waits for less than the second that a writer has to be quiet.
     with pytest.raises(MachineError) as refused, empty_warehouse.held():
         pass
     assert str(refused.value) == (

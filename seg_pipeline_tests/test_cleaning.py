@@ -330,12 +330,22 @@ def match_by_hand(lines):
     return left
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(st.tuples(st.integers(1, 5), st.sampled_from([1, 2, -1, -1, -2])), max_size=12))
-def test_a_return_and_the_purchase_it_cancels_both_leave(clean_lines, steps):
-    lines = [f"{place} A 2024-01-0{day} P1 {units} 2" for place, (day, units) in enumerate(steps, 1)]
-    other = ["98 B 2024-01-01 P1 1 2", "99 A 2024-01-01 P2 1 2", "97 A 2024-01-01 P1 1 3"]
+steps_of_a_customer = st.lists(st.tuples(st.integers(1, 5), st.sampled_from([1, 2, -1, -1, -2])), max_size=12)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(customers=st.lists(steps_of_a_customer, max_size=10))
+def test_a_return_and_the_purchase_it_cancels_both_leave(clean_lines, customers):
+    steps = [(customer, *step) for customer, own in enumerate(customers) for step in own]
+    lines = [
+        f"{place} A{customer} 2024-01-0{day} P1 {units} 2" for place, (customer, day, units) in enumerate(steps, 1)
+    ]
+    other = [f"{customer} A{customer} 2024-01-01 {rest}" for customer in range(10) for rest in ("P2 1 2", "P1 1 3")]
     cleaned = clean_lines(HEADER, *lines, *other, settings=["returns=match", "source.date_format=iso"])
-    expected = match_by_hand([(day, units, place) for place, (day, units) in enumerate(steps, 1)])
+    places = range(1, len(steps) + 1)
+    expected = set().union(
+        *(match_by_hand([(*steps[place - 1][1:], place) for place in places if steps[place - 1][0] == customer])
+          for customer in range(10))
+    )  # fmt: skip
     reasons = {False: "cancelled_purchase", True: "matched_return"}
-    assert cleaned.rejected() == [(place, reasons[steps[place - 1][1] < 0]) for place in sorted(expected)]
+    assert cleaned.rejected() == [(place, reasons[steps[place - 1][2] < 0]) for place in sorted(expected)]

@@ -12,7 +12,7 @@ from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.fuzz import Endings, run, run_command, source
 
-INPUTS = 100
+INPUTS = 50
 SEED = 1
 PLACES = "parse_filename(source_file) AS file, * EXCLUDE (source_file)"
 DELIVERED = "parse_filename(source_file) AS file, status, lines, columns, unused, content_hash"

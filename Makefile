@@ -5,6 +5,8 @@ DEMO := data/demo_shop
 DEMO_RUN := demo
 DAGSTER_HOME := $(CURDIR)/.dagster_home
 PORT ?= 3000
+# Where a container forbids Python its cache of compiled files, every process of a test would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install demo dev test test-unit test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency compare lock clean
 help:

@@ -8,7 +8,7 @@ import importlib
 import threading
 
 # In the order in which a run needs them.
-MODULES = ("seg_pipeline.quality.great_expectations_engines", "sklearn.cluster", "kneed", "matplotlib.figure")
+MODULES = ("seg_pipeline.quality.judging", "sklearn.cluster", "kneed", "matplotlib.figure")
 _threads: list[threading.Thread] = []
 
 

@@ -1,6 +1,7 @@
 """Suites made from what is known of a table, evaluated in DuckDB, and what they do to a run."""
 
 import datetime
+from dataclasses import replace
 
 import dagster as dg
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 
 from seg_pipeline.models.tables import CHAMPIONS
 from seg_pipeline.quality.evaluation import evaluate
+from seg_pipeline.quality.judging import validate
 from seg_pipeline.quality.suites import PLACEHOLDER, query_of, suite_of
 from seg_pipeline.settings import load_settings
 from seg_pipeline.tables import Column, Rule, Table
@@ -230,3 +232,83 @@ def test_a_segment_id_has_one_name_and_a_name_has_one_id(empty_warehouse, segmen
     champions = Relation(f"(SELECT 7 AS number, [{pairs}] AS segments)")
     with empty_warehouse.get_connection() as connection:
         assert connection.execute(rule.query, {"batch": champions}).fetchall() == numbers
+
+
+def test_a_rule_that_fails_while_it_runs_fails_alone(tmp_path):
+    wrong = Rule(
+        "odd", "Customers are numbers.", "SELECT * FROM {batch} WHERE CAST(customer_id AS INTEGER) < 0", "warning"
+    )
+    table = replace(TABLE, rules=(wrong, *TABLE.rules))
+
+    found = failures(tmp_path, [("a", 1, "good"), ("b", 9, "bad")], table=table)
+
+    assert found == {
+        "values_in_range": "In range: score 1 to 5. Violations: 1, for example score 9",
+        "bad_score_low": "A bad note goes with a low score. Violations: 1, for example customer_id b, score 9",
+        "odd": (
+            "Customers are numbers. Could not be evaluated: Could not convert string 'a' to INT32 when casting from"
+            " source column customer_id"
+        ),
+    }
+
+
+@pytest.mark.parametrize(
+    "query", ["SELECT number FROM {batch}", "SELECT rows FROM {batch}", "SELECT value FROM {batch}"]
+)
+def test_a_rule_sees_no_column_but_its_own(tmp_path, query):
+    table = replace(TABLE, rules=(Rule("odd", "Odd.", query),))
+
+    assert list(failures(tmp_path, [("a", 1, "good")], table=table)) == ["odd"]
+
+
+def test_a_kind_of_expectation_of_which_nothing_is_counted_is_an_error(empty_warehouse):
+    from great_expectations.expectations import ExpectColumnValuesToBeNull
+
+    with empty_warehouse.get_connection() as connection, pytest.raises(TypeError, match="ExpectColumnValuesToBeNull"):
+        validate(connection, "SELECT 1 AS a", [ExpectColumnValuesToBeNull(column="a")], max_examples=1)
+
+
+A_FRAME = pd.DataFrame(
+    {"id": ["a", "a", "b", None, None], "number": [1, 1, 7, None, 3], "word": ["x", "x", "y", "z", None]}
+)
+EVERY_KIND = [
+    ("ExpectTableRowCountToBeBetween", {"min_value": 1}),
+    ("ExpectTableRowCountToBeBetween", {"min_value": 9}),
+    *(("ExpectColumnValuesToNotBeNull", {"column": column}) for column in ("id", "number")),
+    *(("ExpectColumnValuesToBeUnique", {"column": column}) for column in ("id", "number", "word")),
+    *(("ExpectColumnValuesToBeBetween", {"column": "number", "min_value": low, "max_value": high})
+      for low, high in ((0, None), (None, 2), (2, 5), (1, 7))),
+    *(("ExpectColumnValuesToBeInSet", {"column": "word", "value_set": words})
+      for words in (["x"], ["x", "y", "z"], ["it's"])),
+    *(("ExpectCompoundColumnsToBeUnique", {"column_list": columns, "ignore_row_if": "any_value_is_missing"})
+      for columns in (["id", "number"], ["number", "word"])),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "given"), EVERY_KIND, ids=str)
+@pytest.mark.parametrize("rows", [5, 3, 0])
+def test_every_kind_is_judged_as_by_the_librarys_own_engine(empty_warehouse, kind, given, rows):
+    import great_expectations as gx
+
+    frame = A_FRAME.head(rows)
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = {"globally": False}
+    source = context.data_sources.add_pandas("pandas")
+    batch = (
+        source.add_dataframe_asset("rows").add_batch_definition_whole_dataframe("all").get_batch({"dataframe": frame})
+    )
+    expectation = getattr(gx.expectations, kind)(**given)
+    theirs = batch.validate(expectation)
+
+    with empty_warehouse.get_connection() as connection, connection.registered(frame) as batch_rows:
+        row_count, [ours] = validate(connection, f"SELECT * FROM {batch_rows}", [expectation], max_examples=20)
+
+    assert (row_count, ours.success) == (rows, theirs.success)
+    if not ours.success:
+        same = ("element_count", "missing_count", "unexpected_count", "unexpected_percent", "observed_value")
+        assert {name: ours.result.get(name) for name in same} == {name: theirs.result.get(name) for name in same}
+        ours_shown, theirs_shown = (
+            ours.result.get("unexpected_list", ()),
+            theirs.result.get("partial_unexpected_list", ()),
+        )
+        assert {str(one) for one in ours_shown if one} == {str(one) for one in theirs_shown if not pd.isna(one)}

@@ -2,13 +2,13 @@
 
 import datetime
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from seg_pipeline.quality.suites import Check, query_of, suite_of
+from seg_pipeline.quality.suites import Check, suite_of
 from seg_pipeline.settings import Settings
-from seg_pipeline.tables import Rule, Table
-from seg_pipeline.warehouse import Connection, Warehouse
+from seg_pipeline.tables import Table
+from seg_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
@@ -68,34 +68,22 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
         TypeError: A rule names a setting that is neither a number nor a date.
         MachineError: The warehouse cannot be read.
     """
-    from seg_pipeline.quality.great_expectations_engines import validate
+    from seg_pipeline.quality.judging import validate
 
     if table.nightly and as_of is None:
         raise ValueError(f"{table.name} is nightly, and no night to check is given")
     where = f" WHERE as_of = DATE '{as_of.isoformat()}'" if table.nightly and as_of else ""
     batch = f"SELECT * FROM {table.name}{where}"
     suite = suite_of(table)
+    expectations = [(check, expectation) for check in suite for expectation in check.build(settings, as_of)]
     with warehouse.get_connection() as connection:
-        row_count = connection.execute(f"SELECT count(*) FROM ({batch})").fetchall()[0][0]
-        expectations = [
-            (check, expectation)
-            for check in suite
-            if row_count or check.can_fail_if_empty
-            for expectation in check.build(settings, as_of)
-        ]
-        results = validate(
+        row_count, results = validate(
             connection, batch, [expectation for _, expectation in expectations], max_examples=MAX_EXAMPLES
         )
-        results_by_check: dict[str, list[ExpectationValidationResult]] = {check.name: [] for check in suite}
-        for (check, _), result in zip(expectations, results, strict=True):
-            results_by_check[check.name].append(result)
-        outcomes = [_outcome(check, results_by_check[check.name], row_count) for check in suite]
-        return [
-            replace(outcome, examples=_rows_that_break(connection, outcome.check.rule, batch, settings, as_of))
-            if outcome.check.rule and outcome.violations
-            else outcome
-            for outcome in outcomes
-        ]
+    results_by_check: dict[str, list[ExpectationValidationResult]] = {check.name: [] for check in suite}
+    for (check, _), result in zip(expectations, results, strict=True):
+        results_by_check[check.name].append(result)
+    return [_outcome(check, results_by_check[check.name], row_count) for check in suite]
 
 
 def _outcome(check: Check, results: Sequence["ExpectationValidationResult"], row_count: int) -> Outcome:
@@ -118,35 +106,17 @@ def _violations(result: "ExpectationValidationResult") -> int:
 
 
 def _examples(result: "ExpectationValidationResult") -> list[str]:
-    """Returns values that violate an expectation on a column, or `missing` in their place."""
+    """Returns some values or rows that violate an expectation, with the names of their columns."""
+    details = result.result or {}
+    rows = details["details"]["unexpected_rows"] if "details" in details else details.get("unexpected_list") or ()
     column = result.expectation_config.kwargs.get("column") if result.expectation_config else None
-    values = (result.result or {}).get("partial_unexpected_list") or ()
-    return [f"{column} {'missing' if value is None else value}" for value in values]
+    records = [row if isinstance(row, dict) else {column: "missing" if row is None else row} for row in rows]
+    return [", ".join(f"{name} {value}" for name, value in record.items()) for record in records]
 
 
 def _error(result: "ExpectationValidationResult") -> str:
-    """Returns the first line of the error if an expectation could not be evaluated; empty if it could."""
-    info = result.exception_info or {}
-    if "raised_exception" not in info:
-        # One entry per metric that could not be computed.
-        info = next(iter(info.values()), {})
-    return str(info.get("exception_message") or "").strip().split("\n")[0] if info.get("raised_exception") else ""
-
-
-def _rows_that_break(
-    connection: Connection, rule: Rule, batch: str, settings: Settings, as_of: datetime.date | None
-) -> str:
-    """Returns the first rows that break a rule, as text.
-
-    Great Expectations returns such rows only in a result format that collects every value of every other expectation
-    as well.
-    """
-    query = query_of(rule, settings, as_of).replace("{batch}", f"({batch})")
-    result = connection.duckdb.execute(f"SELECT * FROM ({query}) LIMIT {MAX_EXAMPLES}")
-    names = [column[0] for column in result.description or ()]
-    return _joined(
-        ", ".join(f"{name} {value}" for name, value in zip(names, row, strict=True)) for row in result.fetchall()
-    )
+    """Returns the error if an expectation could not be evaluated; empty if it could."""
+    return str((result.exception_info or {}).get("exception_message") or "")
 
 
 def _joined(examples: Iterable[str]) -> str:

@@ -30,16 +30,12 @@ class Check:
         description: What holds if the check passes.
         severity: Whether a failure is critical or a warning.
         build: Returns the expectations for the settings and the night: one, or one per column.
-        can_fail_if_empty: Whether the check can fail on a table without rows; if not, it is not evaluated there.
-        rule: The rule of the table that the check is made from, if it is made from one.
     """
 
     name: str
     description: str
     severity: Severity
     build: Callable[[Settings, datetime.date | None], Sequence["Expectation"]]
-    can_fail_if_empty: bool = False
-    rule: Rule | None = None
 
 
 def suite_of(table: Table) -> list[Check]:
@@ -92,7 +88,6 @@ def _has_rows() -> Check:
         description="The table has rows.",
         severity="critical",
         build=lambda *_: [_gxe().ExpectTableRowCountToBeBetween(min_value=1)],
-        can_fail_if_empty=True,
     )
 
 
@@ -156,8 +151,6 @@ def _keeps_rule(rule: Rule) -> Check:
         build=lambda settings, as_of: [
             _gxe().UnexpectedRowsExpectation(unexpected_rows_query=query_of(rule, settings, as_of))
         ],
-        can_fail_if_empty=True,
-        rule=rule,
     )
 
 

@@ -59,17 +59,6 @@ class Result(Protocol):
         """Returns all rows as a frame."""
 
 
-class EngineRows(Protocol):
-    """Rows that are not in the DuckDB file, for a library that reads them with the engine that holds them."""
-
-    @property
-    def frame(self) -> Any:
-        """The rows as the engine's own frame."""
-
-    def translated(self, query: str) -> str:
-        """Returns a query over `{batch}`, which stands for these rows, in the engine's own dialect."""
-
-
 class Connection:
     """A connection to the warehouse.
 
@@ -83,6 +72,8 @@ class Connection:
     """
 
     engine = "duckdb"
+    # What a query raises that is wrong, or that the data does not fit; not what the machine says no to.
+    query_errors: tuple[type[Exception], ...] = (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError)
 
     def __init__(self, duckdb: duckdb.DuckDBPyConnection) -> None:
         self.duckdb = duckdb
@@ -271,10 +262,6 @@ class Connection:
             Whether the rows were appended. If not, nothing was done, and the caller reads the rows with DuckDB.
         """
         return False
-
-    def engine_rows(self, query: str) -> EngineRows | None:
-        """Returns the rows of a query as another engine holds them; None if they are in the DuckDB file."""
-        return None
 
     def tables_with(self, column: str) -> list[str]:
         """Returns the names of the tables that have a column."""

@@ -9,14 +9,13 @@ PySpark is imported late, in this package and nowhere else.
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from seg_pipeline.tables import Table
-from seg_pipeline.warehouse.connection import Connection, EngineRows, Parameters, Part, Relation, Result, sql_name
+from seg_pipeline.warehouse.connection import Connection, Parameters, Part, Relation, Result, sql_name
 from seg_pipeline.warehouse.spark_errors import translate_spark_errors
 from seg_pipeline.warehouse.spark_tables import LargeTables, large_tables, schema_of
 
@@ -37,8 +36,6 @@ TEMPORARY = "temporary"
 LINE_ID = ("source_file", "source_row")
 # Statements that Spark can run: queries, and updates of a temporary table.
 SPARK_STATEMENT = re.compile(r"(\s|--[^\n]*\n)*(SELECT\b|WITH\b|FROM\b|UPDATE temporary_)", re.IGNORECASE)
-# Stands for the rows under check while a rule about them is translated.
-BATCH = "rows_to_check"
 
 
 class _SparkResult:
@@ -61,17 +58,6 @@ class _SparkResult:
         return self._connection.from_arrow(_collect(self._frame)).df()
 
 
-@dataclass(frozen=True, slots=True)
-class _SparkRows:
-    """The rows of a query as a Spark frame."""
-
-    frame: "DataFrame"
-    _connection: "SparkConnection"
-
-    def translated(self, query: str) -> str:
-        return re.sub(rf"\b{BATCH}\b", "{batch}", self._connection.translated(query.replace("{batch}", BATCH), BATCH))
-
-
 class SparkConnection(Connection):
     """A connection whose large tables, and the temporary tables made of them, are in Spark.
 
@@ -91,6 +77,12 @@ class SparkConnection(Connection):
         self._temporary: dict[str, Path] = {}
         # Temporary tables in the DuckDB file of which Spark has a view.
         self._views: set[str] = set()
+
+    @property
+    def query_errors(self) -> tuple[type[Exception], ...]:  # type: ignore[override]  # PySpark is imported late
+        from pyspark.errors import PySparkException
+
+        return (*super().query_errors, PySparkException)
 
     @property
     def _session(self) -> "SparkSession":
@@ -162,20 +154,6 @@ class SparkConnection(Connection):
             lines = numbers.mapInArrow(read_parts, schema_of(self.large.columns(name)))
             self.large.append(name, self.large.write(name, lines))
         return True
-
-    def engine_rows(self, query: str) -> EngineRows | None:
-        return _SparkRows(self._query(query, None), self) if self._reads_spark(query) else None
-
-    def translated(self, query: str, *registered: str) -> str:
-        """Returns a query in Spark's dialect, and registers with Spark the tables that it reads.
-
-        Args:
-            query: A query that binds no parameters.
-            registered: Names that the caller registers.
-        """
-        statement = _translate(query, None)
-        self._register(statement, None, registered)
-        return statement.query
 
     def close(self) -> None:
         """Drops the temporary tables."""

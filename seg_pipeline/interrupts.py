@@ -25,15 +25,56 @@ class Interruptible(Protocol):
 
 @contextmanager
 def reraise_interrupt(connection: Interruptible) -> Iterator[None]:
-    """Raises the signal handler's own exception if Ctrl-C ends a query; DuckDB wraps it in a RuntimeError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if error.__cause__ is None or isinstance(error.__cause__, Exception):
+    """Ends the running query at Ctrl-C, and raises the signal handler's own exception.
+
+    DuckDB 1.5 raises a RuntimeError that the handler's exception has caused. DuckDB 2.0 raises a RuntimeError alone,
+    and does not see every signal while a query runs.
+    """
+    with _interrupted_by_signal(connection) as was_interrupted:
+        try:
+            yield
+        except RuntimeError as error:
+            if error.__cause__ is not None and not isinstance(error.__cause__, Exception):
+                # Other threads may still be running the query, and closing the connection would wait for them.
+                connection.interrupt()
+                raise error.__cause__ from None
+            if was_interrupted():
+                signal.raise_signal(signal.SIGINT)
             raise
-        # Other threads may still be running the query, and closing the connection would wait for them.
-        connection.interrupt()
-        raise error.__cause__ from None
+
+
+@contextmanager
+def _interrupted_by_signal(connection: Interruptible) -> Iterator[Callable[[], bool]]:
+    """Stops the connection's query at Ctrl-C in the block, and yields a function that returns whether it did.
+
+    Python runs no handler while it waits for a query, but each signal writes its number to a pipe at once. Outside the
+    main thread, which receives all signals, it does nothing.
+    """
+    if not _is_main_thread():
+        yield lambda: False
+        return
+    read_descriptor, write_descriptor = os.pipe()
+    os.set_blocking(write_descriptor, False)
+    previous_descriptor = signal.set_wakeup_fd(write_descriptor, warn_on_full_buffer=False)
+    is_interrupted = threading.Event()
+
+    def pass_on() -> None:
+        while numbers := os.read(read_descriptor, PIPE_BYTES):
+            if previous_descriptor >= 0:
+                os.write(previous_descriptor, numbers)
+            if signal.SIGINT in numbers:
+                is_interrupted.set()
+                connection.interrupt()
+
+    thread = threading.Thread(target=pass_on, name="interrupts", daemon=True)
+    thread.start()
+    try:
+        yield is_interrupted.is_set
+    finally:
+        signal.set_wakeup_fd(previous_descriptor, warn_on_full_buffer=False)
+        os.close(write_descriptor)
+        thread.join()
+        os.close(read_descriptor)
 
 
 @contextmanager

@@ -25,7 +25,7 @@ def online_retail_rfm() -> FloatArray:
     """Online Retail's 4,338 customers: log1p recency, frequency, monetary, standardised. Skips where it is absent."""
     if not ONLINE_RETAIL.is_dir():
         pytest.skip(f"the Online Retail files are not at {ONLINE_RETAIL}")
-    columns = duckdb.sql(
+    columns = duckdb.execute(
         f"""
         SELECT date_diff('day', max(InvoiceDate::DATE), DATE '2011-12-10') AS recency_days,
                count(DISTINCT InvoiceNo) AS frequency,

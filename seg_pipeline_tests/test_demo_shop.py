@@ -225,7 +225,7 @@ def test_bulk_lines_are_the_same_for_any_number_of_threads(suffix: str, tmp_path
         one, two = (path.read_bytes() for path in paths)
         assert one == two
     else:
-        rows_of_one, rows_of_two = (duckdb.sql(f"SELECT * FROM '{path}'").fetchall() for path in paths)
+        rows_of_one, rows_of_two = (duckdb.execute(f"SELECT * FROM '{path}'").fetchall() for path in paths)
         assert rows_of_one == rows_of_two
     assert sorted(path.name for path in tmp_path.iterdir()) == [path.name for path in paths]
 
@@ -240,30 +240,30 @@ def test_bulk_lines_depend_on_the_seed(tmp_path: Path) -> None:
 def test_bulk_has_the_lines_and_customers_asked_for(lines: int, customers: int, tmp_path: Path) -> None:
     path = tmp_path / "orders.parquet"
     demo_shop.write_bulk(path, lines, customers, SINCE, UNTIL)
-    columns = [name for name, *_ in duckdb.sql(f"DESCRIBE SELECT * FROM '{path}'").fetchall()]
+    columns = [name for name, *_ in duckdb.execute(f"DESCRIBE SELECT * FROM '{path}'").fetchall()]
     assert columns == list(demo_shop.COLUMNS)
-    found = duckdb.sql(
+    found = duckdb.execute(
         f"SELECT count(*), count(DISTINCT customer_id), min(order_date)::DATE, max(order_date)::DATE FROM '{path}'"
-    ).fetchone()
+    ).fetchall()[0]
     assert found == (lines, customers, SINCE, UNTIL)
 
 
 def test_bulk_has_dirt_and_customers_who_differ(tmp_path: Path) -> None:
     path = tmp_path / "orders.parquet"
     demo_shop.write_bulk(path, 200_000, 10_000, SINCE, UNTIL)
-    missing, returned, free, copies = duckdb.sql(
+    missing, returned, free, copies = duckdb.execute(
         f"""
         WITH lines AS (FROM '{path}')
         SELECT avg((customer_id IS NULL)::INTEGER), avg((order_id LIKE 'C%' AND quantity < 0)::INTEGER),
             avg((unit_price = 0)::INTEGER), 1 - (SELECT count(*) FROM (SELECT DISTINCT * FROM lines)) / count(*)
         FROM lines
         """
-    ).fetchone() or (0, 0, 0, 0)
+    ).fetchall()[0] or (0, 0, 0, 0)
     assert 0.02 < missing < 0.06
     assert 0.01 < returned < 0.03
     assert 0.001 < free < 0.005
     assert 0.003 < copies < 0.01
-    typical, heavy, lapsed = duckdb.sql(
+    typical, heavy, lapsed = duckdb.execute(
         f"""
         SELECT quantile_disc(orders, 0.5), quantile_disc(orders, 0.99), avg((last_day < DATE '{UNTIL}' - 180)::INTEGER)
         FROM (
@@ -271,6 +271,6 @@ def test_bulk_has_dirt_and_customers_who_differ(tmp_path: Path) -> None:
             FROM '{path}' WHERE customer_id IS NOT NULL GROUP BY customer_id
         )
         """
-    ).fetchone() or (0, 0, 0)
+    ).fetchall()[0] or (0, 0, 0)
     assert heavy >= 5 * typical
     assert 0.2 < lapsed < 0.7

@@ -561,9 +561,9 @@ def test_customers_whose_ids_are_formulas_stay_in_the_order_of_their_ids(tmp_pat
     assert found["parquet"] == found["duckdb"] == [("(1",), ("-3",), ("=2",), ("a",)]
 
 
-def test_a_killed_look_at_the_published_database_leaves_nothing(tmp_path):
-    out = tmp_path / "out"
-    published(warehouse_with(tmp_path, AS_OF, ["a"]), out)
+def test_the_copy_that_a_killed_look_at_the_published_database_left_goes_with_the_next_night(tmp_path):
+    out, warehouse = tmp_path / "out", warehouse_with(tmp_path, AS_OF, ["a"])
+    published(warehouse, out)
     files = sorted(out.rglob("*"))
     killed = (
         "import os, sys, duckdb; from pathlib import Path; from seg_pipeline.publishing.exports import content_digest;"
@@ -573,4 +573,6 @@ def test_a_killed_look_at_the_published_database_leaves_nothing(tmp_path):
     done = subprocess.run([sys.executable, "-c", killed, out / "latest" / "segments.duckdb"], check=False)
 
     assert done.returncode == 9
+    assert sorted(out.rglob("*")) != files
+    published(warehouse, out)
     assert sorted(out.rglob("*")) == files

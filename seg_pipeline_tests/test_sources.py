@@ -399,8 +399,7 @@ def test_a_bad_file_is_told_in_one_clear_line(load_orders, tmp_path, name, conte
          " text"),
         ("'A' || chr(0) AS customer_id", "damaged: a NUL byte in customer_id"),
         ("7 AS file_row_number, 'A' AS customer_id",
-         'damaged: Failed to read Parquet file "a.parquet": Using file_row_number option on file with column named'
-         " file_row_number is not supported"),
+         "column 'file_row_number' has the name under which DuckDB numbers rows; rename it"),
         ("'\\xFF'::BLOB AS customer_id",
          "damaged: Invalid string encoding found in Parquet file \"a.parquet\": value \"\\xFF\" is not valid UTF8!"),
     ],

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_pipeline.errors import DataError, UsageError
-from seg_pipeline.prepared.dates import FAMILIES, OFFSET, Reading, count_read, date_reading
+from seg_pipeline.prepared.dates import FAMILIES, OFFSET, WORD_AFTER_TIME, Reading, count_read, date_reading
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REJECTED_ORDERS
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
 from seg_pipeline.settings import Settings
@@ -217,6 +217,7 @@ def _parsed_lines(connection: Connection, settings: Settings, reading: Reading, 
     """
     parameters = _sql_parameters(settings) | {
         "is_iso": reading.is_iso,
+        "word_after_time": WORD_AFTER_TIME,
         "date_formats": reading.formats,
         "lines_to_clean": lines,
     }

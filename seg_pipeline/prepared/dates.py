@@ -38,6 +38,8 @@ MIN_ISO_SHARE = 0.5
 
 # A time with a time zone: Z, UTC, GMT, +02:00, +0200 or +02.
 OFFSET = r"(:\d\d(?:\.\d+)?)\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)\z"
+# A time with a word behind it, such as CET or PM. From DuckDB 2 on, a cast to TIMESTAMP overlooks any such word.
+WORD_AFTER_TIME = r":\d\d(\.\d+)?\s+[A-Za-z]"
 # How many characters of a value an error line shows.
 SHOWN_CHARACTERS = 60
 FILLED = "trim(ordered_at) != ''"
@@ -171,7 +173,10 @@ def _fitting(connection: Connection, family: str, shapes: list[str]) -> list[str
 def count_read(connection: Connection, lines: Relation, reading: Reading) -> tuple[int, int]:
     """Returns how many lines have a date, and how many of these the reading can read."""
     # DuckDB would read 31-12-24 as a day in the year 31.
-    iso = "nullif(try_cast(written AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false)"
+    iso = (
+        f"CASE WHEN NOT regexp_matches(written, '{WORD_AFTER_TIME}')"
+        " THEN nullif(try_cast(written AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false) END"
+    )
     count = f"count({iso if reading.is_iso else 'try_strptime(written, $formats)'})"
     row = connection.execute(
         f"SELECT count(*), {count} FROM (SELECT {WRITTEN} AS written FROM {lines} WHERE {FILLED})",

@@ -64,6 +64,7 @@ parsed AS (
         END AS customer_text,
         -- Only DuckDB's try_strptime takes a list of formats.
         CASE
+            WHEN $is_iso AND regexp_matches(date_text, $word_after_time) THEN NULL
             WHEN $is_iso THEN try_cast(date_text AS TIMESTAMP)
             -- 2024111 could be 1 November or 11 January.
             WHEN starts_with($date_formats[1], '%Y%m%d') AND NOT regexp_full_match(date_text, '[0-9]{8}([^0-9].*)?') THEN NULL

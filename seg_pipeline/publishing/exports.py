@@ -4,10 +4,12 @@ The other files are written from the database, so customer ids are hashed in one
 """
 
 import datetime
+import fcntl
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -19,6 +21,8 @@ from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Connection, DamagedError, Warehouse, literal, quoted
 
 DATABASE = "segments.duckdb"
+# Prefix of the copy of it that is read while a digest is made.
+COPY = ".copy-"
 # DuckDB names a warehouse after its file. A file name has no slash, so no warehouse can have this name.
 NIGHT = '"published/night"'
 CUSTOMER = "customer_id"
@@ -81,19 +85,16 @@ def content_digest(file: Path) -> str:
     """Returns a digest of the tables, rows and views of a DuckDB file; its bytes differ each time it is written.
 
     Reads a copy of the file, because a client that has opened the file for writing, as many do only to read, keeps it
-    locked. The copy has no name, so it vanishes with the process, and no clean-up of another run can delete it.
+    locked.
 
     Raises:
         FileNotFoundError: The file does not exist.
         DamagedError: The file is not a whole database that this version of DuckDB can read.
         MachineError: The memory does not suffice.
     """
-    # A disk that holds the file has room for a copy; the temporary folder of the system may not.
-    with file.open("rb") as original, tempfile.TemporaryFile(dir=file.resolve().parent.parent) as copy:
-        shutil.copyfileobj(original, copy)
-        copy.flush()
+    with _copied(file) as copy:
         try:
-            with duckdb.connect(f"/dev/fd/{copy.fileno()}", read_only=True) as connection:
+            with duckdb.connect(str(copy), read_only=True) as connection:
                 names = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY table_name").fetchall()
                 # XOR ignores the order of the rows. Two equal rows would cancel each other, but tables have keys.
                 rows = "SELECT count(*), bit_xor(md5_number(CAST(whole_row AS VARCHAR))) FROM {} AS whole_row"
@@ -106,6 +107,31 @@ def content_digest(file: Path) -> str:
             kind = MachineError if isinstance(error, duckdb.OutOfMemoryException) else DamagedError
             raise kind(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
     return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+def delete_abandoned_copies(folder: Path) -> None:
+    """Deletes the copies that `content_digest` left in a folder of sets when its process was killed."""
+    for copy in folder.glob(f"{COPY}*"):
+        with suppress(OSError), copy.open("r+b") as opened:
+            # Fails while the process that made the copy reads it. A copy is empty until that process has locked it.
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if copy.stat().st_size:
+                copy.unlink()
+
+
+@contextmanager
+def _copied(file: Path) -> Iterator[Path]:
+    """Yields a copy of a file of a set, in the folder of the sets, and deletes it after the block.
+
+    It is locked meanwhile, so that the clean-up of a run that publishes lets it be.
+    """
+    # A disk that holds the file has room for a copy; the temporary folder of the system may not.
+    sets = file.resolve().parent.parent
+    with file.open("rb") as original, tempfile.NamedTemporaryFile(dir=sets, prefix=COPY) as copy:
+        fcntl.flock(copy, fcntl.LOCK_SH)
+        shutil.copyfileobj(original, copy)
+        copy.flush()
+        yield Path(copy.name)
 
 
 def hmac_blocks(key: str) -> dict[str, bytes]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from seg_pipeline.errors import MachineError
-from seg_pipeline.publishing.exports import DATABASE, content_digest, export_night
+from seg_pipeline.publishing.exports import DATABASE, content_digest, delete_abandoned_copies, export_night
 from seg_pipeline.publishing.views import View
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import DamagedError, Warehouse
@@ -229,6 +229,7 @@ def _switch(folder: Path, name: str) -> None:
 
 def _delete_old_sets(sets: Path, current: str) -> None:
     """Deletes what killed runs left unfinished, and all sets but the current one and the one before it."""
+    delete_abandoned_copies(sets)
     others = [path for path in sets.iterdir() if path.name != current]
     whole = [path for path in others if (path / MANIFEST).exists() and not path.name.startswith(UNFINISHED)]
     whole.sort(key=lambda path: (path / MANIFEST).stat().st_mtime)

@@ -154,7 +154,9 @@ class Connection:
         try:
             yield relation
         finally:
-            self.duckdb.unregister(relation.sql)
+            # In a transaction that has failed DuckDB 2 drops nothing; the end of the connection does.
+            with suppress(duckdb.TransactionException):
+                self.duckdb.unregister(relation.sql)
 
     @contextmanager
     def temporary(self, rows: "str | Path | pd.DataFrame", parameters: Parameters | None = None) -> Iterator[Relation]:

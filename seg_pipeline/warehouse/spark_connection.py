@@ -314,7 +314,7 @@ def _cast_function(cast: "Cast") -> Any:
             connections.append(duckdb.connect(config={"threads": 1}))
         connections[0].register("lines", pyarrow.table({"value": texts}))
         query = f"SELECT {expression} AS read FROM lines"
-        values = connections[0].execute(query, {"formats": formats} if formats else {}).to_arrow_table()
+        values: Any = connections[0].execute(query, {"formats": formats} if formats else {}).to_arrow_table()
         return values.column("read").combine_chunks()
 
     read.__annotations__ = {}

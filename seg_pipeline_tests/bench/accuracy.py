@@ -82,7 +82,7 @@ def skewed(count: int, features: int) -> FloatArray:
 
 def rfm(folder: Path, lines: str, as_of: str) -> FloatArray:
     """log1p of recency, frequency and monetary, standardised, of a shop's orders before `as_of`."""
-    columns = duckdb.sql(RFM.format(lines=lines.format(folder=folder), as_of=as_of)).fetchnumpy().values()
+    columns = duckdb.execute(RFM.format(lines=lines.format(folder=folder), as_of=as_of)).fetchnumpy().values()
     return standardised(np.log1p(np.column_stack([np.asarray(column, dtype=float) for column in columns])))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
@@ -169,7 +169,7 @@ def read_lines(part: Part) -> "Iterator[pa.RecordBatch]":
         duckdb.connect(config={"threads": 1}) as connection,
     ):
         place_of(file).register_with(connection)
-        batches = connection.execute(
+        batches: Any = connection.execute(
             f"SELECT {values}, $delivered AS source_file, source_row FROM ({lines})",
             {"delivered": file, **kind.parameters(delivery, paths)},
         ).to_arrow_reader(LINES_PER_BATCH)

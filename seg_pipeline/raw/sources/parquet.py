@@ -13,6 +13,7 @@ from seg_pipeline.warehouse import Connection, quoted
 
 # Bytes are read as text even if the file does not declare them as text.
 OPTIONS = "binary_as_string = true"
+ROW_NUMBER = "file_row_number"
 # How many rows of a file one Spark worker reads.
 LINES_IN_A_PART = 1_000_000
 
@@ -31,13 +32,15 @@ class Parquet(FileKind):
                 ).fetchall()
         except duckdb.Error as error:
             raise DataError(f"{name}: not a Parquet file, or a damaged one: {message_of(error)}") from None
+        if ROW_NUMBER in (column[0] for column in columns):
+            raise DataError(f"{name}: column {ROW_NUMBER!r} has the name under which DuckDB numbers rows; rename it")
         return Shape(tuple(column[0] for column in columns), tuple(column[1] for column in columns))
 
     def query(self, delivery: Delivery) -> str:
         values = values_of(delivery, lambda name: f"nullif(CAST({quoted(name)} AS VARCHAR), '')")
         return (
-            f"SELECT {values}, source_file, file_row_number + 1 AS source_row"
-            f" FROM read_parquet($files, filename = 'source_file', file_row_number = true, {OPTIONS})"
+            f"SELECT {values}, source_file, {ROW_NUMBER} + 1 AS source_row"
+            f" FROM read_parquet($files, filename = 'source_file', {ROW_NUMBER} = true, {OPTIONS})"
         )
 
     def parts(self, connection: Connection, delivery: Delivery) -> list[Part]:
@@ -45,7 +48,7 @@ class Parquet(FileKind):
             query = "SELECT file_name, num_rows FROM parquet_file_metadata($files)"
             rows = dict(connection.execute(query, files_parameter(delivery.files)).fetchall())
         return [
-            self.part(delivery, file, f"file_row_number >= {first} AND file_row_number < {first + LINES_IN_A_PART}")
+            self.part(delivery, file, f"{ROW_NUMBER} >= {first} AND {ROW_NUMBER} < {first + LINES_IN_A_PART}")
             for file in delivery.files
             for first in range(0, rows[file], LINES_IN_A_PART)
         ]

@@ -270,7 +270,8 @@ class _Server:
         values = None
         if parameters:
             placeholders = ", ".join("?::VARCHAR" for _ in parameters)
-            values = self._reader.sql(f"SELECT {placeholders}", params=list(parameters))
+            # On a cursor of its own: from DuckDB 2 on, a connection runs no query while rows of another are being read.
+            values = self._reader.cursor().sql(f"SELECT {placeholders}", params=list(parameters))
         # Read as a whole, so that an error has its SQLSTATE, which an error in the middle of a stream lacks.
         with closing(self._connection.cursor(adbc_stmt_kwargs={"adbc.postgresql.use_copy": "false"})) as cursor:
             cursor.execute(query, values)

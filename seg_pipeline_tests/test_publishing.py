@@ -576,3 +576,14 @@ def test_the_copy_that_a_killed_look_at_the_published_database_left_goes_with_th
     assert sorted(out.rglob("*")) != files
     published(warehouse, out)
     assert sorted(out.rglob("*")) == files
+
+
+def test_the_database_can_be_read_by_older_clients(tmp_path):
+    out = tmp_path / "out"
+    published(warehouse_with(tmp_path, AS_OF, ["a"]), out)
+
+    with duckdb.connect() as connection:
+        connection.execute(f"ATTACH '{out / 'latest' / 'segments.duckdb'}' AS night (READ_ONLY)")
+        [(tags,)] = connection.execute("SELECT tags FROM duckdb_databases() WHERE database_name = 'night'").fetchall()
+
+    assert tags["storage_version"].startswith("v1.0.0")

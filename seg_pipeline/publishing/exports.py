@@ -21,6 +21,8 @@ from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Connection, DamagedError, Warehouse, literal, quoted
 
 DATABASE = "segments.duckdb"
+# The oldest DuckDB that can read it, for the tools of others.
+READABLE_FROM = "v1.0.0"
 # Prefix of the copy of it that is read while a digest is made.
 COPY = ".copy-"
 # DuckDB names a warehouse after its file. A file name has no slash, so no warehouse can have this name.
@@ -60,7 +62,8 @@ def export_night(
     rows = {}
     with warehouse.get_connection() as connection:
         # The path is absolute because DuckDB reads the text before a colon as the name of another database system.
-        connection.execute(f"ATTACH {literal(str((folder / DATABASE).absolute()))} AS {NIGHT}")
+        database = literal(str((folder / DATABASE).absolute()))
+        connection.execute(f"ATTACH {database} AS {NIGHT} (STORAGE_VERSION '{READABLE_FROM}')")
         try:
             for table in tables:
                 name = table.short_name

@@ -286,7 +286,7 @@ class Warehouse:
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")
                 # Tables of order lines are written in a quarter less time, and the file is only some 4 % larger:
                 # dictionaries compress text nearly as well as these methods.
-                connection.execute("SET GLOBAL disabled_compression_methods = 'fsst,dict_fsst,zstd'")
+                connection.execute("SET GLOBAL disabled_compression_methods = 'fsst,zstd'")
                 return connection
         except (duckdb.InvalidInputException, duckdb.ParserException, duckdb.SyntaxException) as error:
             raise UsageError(f"warehouse: DuckDB refuses a setting: {first_line(error)}") from None

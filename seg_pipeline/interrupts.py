@@ -14,6 +14,8 @@ from typing import Protocol
 
 # How many bytes are read at once; each signal is one byte.
 PIPE_BYTES = 4096
+# How long a signal may take from its arrival until it has been passed on.
+SIGNAL_SECONDS = 1.0
 
 
 class Interruptible(Protocol):
@@ -38,20 +40,21 @@ def reraise_interrupt(connection: Interruptible) -> Iterator[None]:
                 # Other threads may still be running the query, and closing the connection would wait for them.
                 connection.interrupt()
                 raise error.__cause__ from None
-            if was_interrupted():
+            # DuckDB may end the query by itself before the signal has been passed on.
+            if "interrupted" in str(error) and was_interrupted(timeout=SIGNAL_SECONDS):
                 signal.raise_signal(signal.SIGINT)
             raise
 
 
 @contextmanager
-def _interrupted_by_signal(connection: Interruptible) -> Iterator[Callable[[], bool]]:
-    """Stops the connection's query at Ctrl-C in the block, and yields a function that returns whether it did.
+def _interrupted_by_signal(connection: Interruptible) -> Iterator[Callable[..., bool]]:
+    """Stops the connection's query at Ctrl-C in the block, and yields a function that waits for it and says if it came.
 
     Python runs no handler while it waits for a query, but each signal writes its number to a pipe at once. Outside the
     main thread, which receives all signals, it does nothing.
     """
     if not _is_main_thread():
-        yield lambda: False
+        yield lambda timeout: False
         return
     read_descriptor, write_descriptor = os.pipe()
     os.set_blocking(write_descriptor, False)
@@ -69,7 +72,7 @@ def _interrupted_by_signal(connection: Interruptible) -> Iterator[Callable[[], b
     thread = threading.Thread(target=pass_on, name="interrupts", daemon=True)
     thread.start()
     try:
-        yield is_interrupted.is_set
+        yield is_interrupted.wait
     finally:
         signal.set_wakeup_fd(previous_descriptor, warn_on_full_buffer=False)
         os.close(write_descriptor)

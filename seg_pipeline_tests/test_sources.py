@@ -575,3 +575,21 @@ def test_whatever_is_written_is_what_is_read(tmp_path, rows, line_end):
             f"SELECT {', '.join(ORDER_COLUMNS)} FROM raw.raw_orders ORDER BY source_row"
         ).fetchall()
     assert read == [tuple(value or None for value in row) for row in rows]
+
+
+@pytest.mark.parametrize("files", [1, 40])
+@pytest.mark.parametrize("last", ['2,"b,2024-01-02,1\n', '2,b",2024-01-02,1\n3,c"",2024-01-02,1\n4,"d,2024-01-02,1\n'])
+def test_a_quote_that_is_never_closed_is_told_however_many_files_there_are(load_orders, tmp_path, files, last):
+    header = "order_id,customer_id,ordered_at,amount\n"
+    for number in range(files):
+        (tmp_path / f"{number:02}.csv").write_text(f'{header}1,"a",2024-01-01,1\n')
+    (tmp_path / "broken.csv").write_text(header + last)
+
+    with pytest.raises(DataError, match=r"broken\.csv"):
+        load_orders(tmp_path / "broken.csv")
+    cleaned, _ = load_orders(tmp_path)
+
+    assert cleaned.raw("customer_id") == ["a"] * files
+    assert cleaned.connection.execute(
+        "SELECT parse_filename(source_file) FROM raw.deliveries WHERE status != 'loaded'"
+    ).fetchall() == [("broken.csv",)]

@@ -28,8 +28,8 @@ Part = TypeVar("Part")
 
 # How many of DuckDB's vectors (2,048 rows each) are handed to Python at once; this bounds memory.
 VECTORS_PER_BATCH = 128
-# How a large table is stored in the DuckDB file, by engine.
-TABLE_TYPES = {"duckdb": "BASE TABLE", "spark": "VIEW"}
+# Where DuckDB lists the large tables of an engine, and the column of their names there.
+LISTED_IN = {"duckdb": ("duckdb_tables()", "table_name"), "spark": ("duckdb_views()", "view_name")}
 # The comment on the view of a large table begins with this; the folders of its files follow.
 LARGE_TABLE = "large table: "
 # Numbers the names of temporary relations, so that two that exist at once never share a name.
@@ -312,8 +312,10 @@ class Connection:
             return
         self.duckdb.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({table.ddl})")
         # A warehouse that an older version made keeps its nights; columns that were added since are NULL in them.
+        existing = {name for name, *_ in self.duckdb.execute(f"FROM {table.name} LIMIT 0").description or ()}
         for column in table.columns:
-            self.duckdb.execute(f'ALTER TABLE {table.name} ADD COLUMN IF NOT EXISTS "{column.name}" {column.type}')
+            if column.name not in existing:
+                self.duckdb.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
 
     def _create_temporary(self, relation: Relation, query: str, values: Parameters | None) -> None:
         self.duckdb.execute(f"CREATE TEMP TABLE {relation} AS {query}", values)
@@ -344,12 +346,9 @@ class Connection:
 
     def _refuse_other_engines(self, table: Table) -> None:
         """Raises UsageError if a large table was made with another engine than the one that runs."""
-        rows = self.duckdb.execute(
-            "SELECT table_type FROM information_schema.tables WHERE table_schema || '.' || table_name = $name",
-            {"name": table.name},
-        ).fetchall()
-        for other, type_ in TABLE_TYPES.items():
-            if other != self.engine and (type_,) in rows:
+        for other, (catalog, name) in LISTED_IN.items():
+            found = f"SELECT 1 FROM {catalog} WHERE schema_name || '.' || {name} = $name"
+            if other != self.engine and self.duckdb.execute(found, {"name": table.name}).fetchall():
                 raise UsageError(
                     f"warehouse.engine={self.engine}: {table.name} was made with {other}; set that, or name another"
                     " file with warehouse.path, and it is built from the source"

@@ -23,12 +23,14 @@ def version_of(connection: duckdb.DuckDBPyConnection) -> int | None:
         # All rows are fetched: a result that is only partly read keeps its transaction open, here for the whole run.
         return connection.execute(query, values).fetchall()
 
-    if not rows("FROM duckdb_views() WHERE database_name = current_database() AND view_name = 'warehouse_version'"):
+    try:
+        [(version,)] = rows("SELECT version FROM main.warehouse_version")
+    except duckdb.CatalogException:
         schemas = rows(
             "FROM duckdb_schemas() WHERE database_name = current_database() AND schema_name IN ?", SCHEMAS_OF_VERSION_1
         )
         return 1 if schemas else None
-    return int(rows("SELECT version FROM main.warehouse_version")[0][0])
+    return int(version)
 
 
 def migrate(connection: duckdb.DuckDBPyConnection, version: int | None, database: str) -> None:

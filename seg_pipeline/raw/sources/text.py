@@ -38,6 +38,8 @@ MARK = "\ufeff"
 # The first bytes of a text with a byte order mark, and those of files that are not text.
 MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 OTHER_FILES = {b"PAR1": "parquet", b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip archive or a spreadsheet"}
+# How many small files one statement reads.
+MAX_FILES = 1_000
 ENCODINGS = "set source.encoding to utf-8, utf-16, latin-1 or windows-1252"
 NONE_READ = "{}: none of its lines can be read; its quotes or line ends are of an unknown kind"
 
@@ -51,12 +53,14 @@ class TextShape(Shape):
         compression: `none` or `gzip`.
         encoding: `utf-8`, `latin-1` or one of COPIED.
         line_end: The line end, if DuckDB would take a line break within the header for one; otherwise empty.
+        closes_quotes: Whether the file is small, and closes each quote that it opens.
     """
 
     delimiter: str = ","
     compression: str = "none"
     encoding: str = "utf-8"
     line_end: str = ""
+    closes_quotes: bool = False
 
     @property
     def detected(self) -> Mapping[str, str]:
@@ -69,12 +73,12 @@ class Text(FileKind):
     endings = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 
     def shape(self, name: str, source: SourceSettings) -> TextShape:
-        encoding, start = _read_start(name, source.encoding)
+        encoding, start, is_whole = _read_start(name, source.encoding)
         # DuckDB recognises the ending only in lower case; it would read other files as plain text.
         compression = "gzip" if name.lower().endswith(".gz") else "none"
         delimiter = source.delimiter
         if delimiter == "whitespace":
-            header, line_end = tuple(_first_line(start).split()), ""
+            header, line_end, closes_quotes = tuple(_first_line(start).split()), "", True
         else:
             # Delimiters and line breaks within quotes belong to a name.
             unquoted = re.sub('"[^"]*"', "", start)
@@ -83,9 +87,10 @@ class Text(FileKind):
             header = _header(name, start, delimiter)
             end = re.search(LINE_END, unquoted)
             line_end = end[0] if end and any(re.search(LINE_END, column) for column in header) else ""
+            closes_quotes = is_whole and _closes_quotes(start, delimiter)
         if encoding == "utf-8-sig" and not line_end:
             encoding = "utf-8"
-        return TextShape(header, (), delimiter, compression, encoding, line_end)
+        return TextShape(header, (), delimiter, compression, encoding, line_end, closes_quotes)
 
     def query(self, delivery: Delivery) -> str:
         return f"SELECT *, row_number() OVER () AS source_row FROM ({_lines(delivery)})"
@@ -128,7 +133,7 @@ class Text(FileKind):
     ) -> None:
         """Appends the lines of a delivery, with source_row 0."""
         lines = 0
-        for files in _batches(connection, list(paths)):
+        for files in _batches(connection, delivery, list(paths)):
             lines += connection.insert(
                 into,
                 f"SELECT *, 0 AS source_row FROM ({_lines(delivery)})" + first_rows(limit and limit - lines),
@@ -187,20 +192,23 @@ def _first_rows_of_files(table: Table | Relation) -> str:
     )
 
 
-def _batches(connection: Connection, files: Sequence[str]) -> Iterator[Sequence[str]]:
+def _batches(connection: Connection, delivery: Delivery, files: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yields the files in batches that are small enough for DuckDB to detect a quote that is never closed.
 
     With more than two files per thread, DuckDB reads each file in one piece, and silently drops everything that follows
     such a quote.
     """
-    size = 2 * connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
+    if _shape_of(delivery).closes_quotes:
+        size = MAX_FILES
+    else:
+        size = 2 * connection.execute("SELECT current_setting('threads')").fetchall()[0][0]
     for first in range(0, len(files), size):
         yield files[first : first + size]
 
 
 def _has_lines(file: str, shape: TextShape) -> bool:
     """Returns whether anything but blank lines follows the header."""
-    _, start = _read_start(file, shape.encoding)
+    _, start, _ = _read_start(file, shape.encoding)
     if shape.delimiter == "whitespace":
         return any(line.strip() for line in start.splitlines()[1:])
     lines = csv.reader(io.StringIO(start, newline=""), delimiter=shape.delimiter)
@@ -279,8 +287,20 @@ def _header(file: str, start: str, delimiter: str) -> tuple[str, ...]:
         raise DataError(f"{file}: its first line is not a header: {error}") from None
 
 
-def _read_start(file: str, setting: str) -> tuple[str, str]:
-    """Returns the encoding of a text file and its first lines, without the byte order mark.
+def _closes_quotes(text: str, delimiter: str) -> bool:
+    """Returns whether a text of delimited lines closes each quote that it opens, however quotes within values count."""
+    if text.count('"') % 2:
+        return False
+    try:
+        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if '"' in text else ():
+            pass
+    except csv.Error:
+        return False
+    return True
+
+
+def _read_start(file: str, setting: str) -> tuple[str, str, bool]:
+    """Returns the encoding of a text file, its first lines without the byte order mark, and whether these are all.
 
     Raises:
         DataError: The file cannot be read, is not text, has another encoding, or begins with an empty line.
@@ -305,7 +325,7 @@ def _read_start(file: str, setting: str) -> tuple[str, str]:
         raise DataError(f"{file}: a NUL byte in line {text[: text.index(chr(0))].count(chr(10)) + 1}{unmarked}")
     if not _first_line(text).strip():
         raise DataError(f"{file}: the file or its first line is empty: a header line is needed")
-    return encoding, text
+    return encoding, text, len(start) < HEADER_BYTES
 
 
 def _encoding(start: bytes, setting: str) -> str:

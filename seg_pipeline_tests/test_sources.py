@@ -582,7 +582,7 @@ def test_whatever_is_written_is_what_is_read(tmp_path, rows, line_end):
 def test_a_quote_that_is_never_closed_is_told_however_many_files_there_are(load_orders, tmp_path, files, last):
     header = "order_id,customer_id,ordered_at,amount\n"
     for number in range(files):
-        (tmp_path / f"{number:02}.csv").write_text(f'{header}1,"a",2024-01-01,1\n')
+        (tmp_path / f"{number:02}.csv").write_text(f'{header}{number},"a",2024-01-01,1\n')
     (tmp_path / "broken.csv").write_text(header + last)
 
     with pytest.raises(DataError, match=r"broken\.csv"):

@@ -8,12 +8,13 @@ PORT ?= 3000
 # Where a container forbids Python its cache of compiled files, every process of a test would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo dev test test-unit test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency compare lock clean
+.PHONY: help install demo dev test test-unit test-lowest test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency compare lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
 	@echo "make test   install and run the tests"
 	@echo "make test-unit  those of them that make no run of the whole pipeline: two minutes at most"
+	@echo "make test-lowest  those again, on the oldest versions of the dependencies that the project allows"
 	@echo "make test-spark  the same for the Spark engine; needs Java 17 or later"
 	@echo "make check  lint, formatting and types"
 	@echo "make docs   write docs/reference.md and the counts in the docs from the code"
@@ -68,6 +69,16 @@ test: .venv/installed-dev
 test-unit: .venv/installed-dev
 	$(BIN)/pytest $(PARALLEL) -m "not whole_run"
 
+# The highest versions are those of the other requirements files.
+.venv-lowest/installed: requirements-lowest.txt pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-lowest.txt
+	.venv-lowest/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+test-lowest: .venv-lowest/installed
+	.venv-lowest/bin/pytest $(PARALLEL) -m "not whole_run"
+
 .venv/installed-spark: .venv/installed-dev requirements-spark.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-spark.txt
 	@touch $@
@@ -90,6 +101,7 @@ format: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench
+	$(BIN)/python -m seg_pipeline_tests.bench.floor
 	$(BIN)/python -m seg_pipeline_tests.bench.core
 	$(BIN)/python -m seg_pipeline_tests.bench.accuracy
 	$(BIN)/python -m seg_pipeline_tests.bench.scoring
@@ -138,6 +150,9 @@ lock:
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-annotate --no-header --no-strip-extras --extra spark --extra delta -c requirements-dev.txt pyproject.toml \
 		-o requirements-spark.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-annotate --no-header --no-strip-extras --resolution lowest-direct --extra build --extra dev --extra postgres \
+		--extra s3 pyproject.toml -o requirements-lowest.txt
 
 clean:
-	rm -rf .venv .dagster_home $(DEMO) $(DEMO_RUN)
+	rm -rf .venv .venv-lowest .dagster_home $(DEMO) $(DEMO_RUN)

@@ -13,7 +13,7 @@ from seg_pipeline.errors import DataError
 from seg_pipeline.guest import check, definitions_of
 from seg_pipeline.models.parallel import start_workers
 from seg_pipeline.settings import Settings, dagster_home
-from seg_pipeline.usecases.event_store import instance_without_events
+from seg_pipeline.usecases.event_store import instance_in_memory
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline.wiring import Shop, warehouse_of
 
@@ -145,7 +145,7 @@ def executing(settings: Settings, progress: Progress) -> Iterator[Execution]:
     warehouse = warehouse_of(settings)
     with (
         warehouse.held(),
-        dg.DagsterInstance.get() if home else instance_without_events() as instance,
+        dg.DagsterInstance.get() if home else instance_in_memory() as instance,
     ):
         start_workers()
         yield Execution(warehouse, shop, definitions, instance, progress)

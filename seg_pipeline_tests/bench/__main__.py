@@ -14,7 +14,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from seg_pipeline_tests.bench.processes import ALGORITHMS, UNTIL, Measured, generate, measure, pipeline
+from seg_pipeline_tests.bench.processes import (
+    ALGORITHMS,
+    UNTIL,
+    Measured,
+    generate,
+    measure,
+    pipeline,
+    seconds_by_stage,
+)
 
 HANDWRITTEN = Path(__file__).with_name("handwritten.py")
 RFM = """
@@ -38,7 +46,7 @@ def compare(file: Path, pairs: int, algorithms: str) -> None:
     for name, runs in (("seg-pipeline run", ours), ("hand-written script", theirs)):
         print(f"  {name:<22}{spread([run.seconds for run in runs], '.1f', ' s'):<30}{peak(runs):,.0f} MiB")
     print(f"  {'ratio, pair by pair':<22}{spread(ratios, '.2f')}; below 1.00 the pipeline is quicker")
-    print(f"  where the pipeline's time goes: {where_time_goes(ours)}", flush=True)
+    print(f"  where the pipeline's time goes: {seconds_by_stage(ours)}", flush=True)
 
 
 def spread(values: Sequence[float], form: str, unit: str = "") -> str:
@@ -47,12 +55,6 @@ def spread(values: Sequence[float], form: str, unit: str = "") -> str:
 
 def peak(runs: Sequence[Measured]) -> float:
     return max(run.peak_mib for run in runs)
-
-
-def where_time_goes(runs: Sequence[Measured]) -> str:
-    """The median of each of the pipeline's stages."""
-    stages = {stage: statistics.median(run.stages[stage] for run in runs) for stage in runs[0].stages}
-    return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items())
 
 
 def plain_query_seconds(file: Path, times: int) -> float:

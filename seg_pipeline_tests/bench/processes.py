@@ -7,6 +7,7 @@ it.
 import datetime
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -28,9 +29,10 @@ STAGE = re.compile(r"^(\w[\w ]*?) +(\d+\.\d) s", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One process: wall time from start to exit, peak resident memory, and what it printed."""
+    """One process: wall time from start to exit, CPU time, peak resident memory, and what it printed."""
 
     seconds: float
+    cpu_seconds: float
     peak_mib: float
     output: str
 
@@ -62,7 +64,13 @@ def measure(command: Sequence[str | Path]) -> Measured:
         said = output.read()
     if process.returncode:
         raise SystemExit(f"bench: {' '.join(map(str, command))} ended with {process.returncode}:\n{said[-3000:]}")
-    return Measured(seconds, usage.ru_maxrss / MAXRSS_PER_MIB, said)
+    return Measured(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / MAXRSS_PER_MIB, said)
+
+
+def seconds_by_stage(runs: Sequence[Measured]) -> str:
+    """The median of each of the pipeline's stages, as text."""
+    stages = {stage: statistics.median(run.stages[stage] for run in runs) for stage in runs[0].stages}
+    return ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in stages.items())
 
 
 def generate(file: Path, lines: int, customers: int) -> None:

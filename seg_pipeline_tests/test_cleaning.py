@@ -193,7 +193,7 @@ fitting = {"customer_id": st.sampled_from(["A", "B"]), "ordered_at": st.just("20
 lines = st.tuples(*(fitting.get(column, st.just("")) | values for column in ORDER_COLUMNS))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=st.lists(lines | lines.map(lambda line: line), max_size=8).map(lambda rows: rows + rows[:2]),
     returns=st.sampled_from(["net", "drop"]), duplicates=st.sampled_from(["drop", "keep"]),

@@ -18,7 +18,7 @@ SLEEP_THEN_DIE = """
 import os, time
 from seg_pipeline.models.parallel import parallel_map, start_workers
 start_workers()
-time.sleep(1)
+time.sleep(0.5)
 print("started", flush=True)
 time.sleep(60)
 """

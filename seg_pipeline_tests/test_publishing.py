@@ -223,7 +223,7 @@ def test_a_look_at_the_published_files_beside_a_night_that_clears_up_finds_them_
     published(warehouse, out)
 
     with ThreadPoolExecutor(1) as nights:
-        night = nights.submit(lambda: [published(warehouse, out) for _ in range(20)])
+        night = nights.submit(lambda: [published(warehouse, out) for _ in range(10)])
         looks = [damaged_files(out)]
         while not night.done():
             looks.append(damaged_files(out))

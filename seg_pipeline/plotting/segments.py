@@ -89,8 +89,8 @@ def feature_profiles(profiles: pd.DataFrame, features: Mapping[str, Column], *, 
     )
     axes = figure.subplots()
     # Both ends stay light enough for dark numbers.
-    scale = LinearSegmentedColormap.from_list("orange to blue", ["#F2B45C", "#F7F7F7", "#7DB8E0"])
-    scale = scale.with_extremes(bad="#EEEEEE")
+    colours = LinearSegmentedColormap.from_list("orange to blue", ["#F2B45C", "#F7F7F7", "#7DB8E0"])
+    scale = colours.with_extremes(bad="#EEEEEE")
     edges = (np.arange(size + 1) - 0.5 for size in reversed(shade.shape))
     axes.pcolormesh(
         *edges, np.ma.masked_invalid(shade.to_numpy()), cmap=scale, vmin=-1, vmax=1, edgecolors=PAPER, linewidth=2

@@ -12,12 +12,15 @@ from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.fuzz import Endings, run, run_command, source
 
-INPUTS = 50
+INPUTS = 40
 SEED = 1
+# pytest-xdist begins with the modules of most tests: these few, which take long, would otherwise be left to one worker.
+BESIDE_SOURCES = pytest.mark.xdist_group("sources")
 PLACES = "parse_filename(source_file) AS file, * EXCLUDE (source_file)"
 DELIVERED = "parse_filename(source_file) AS file, status, lines, columns, unused, content_hash"
 
 
+@BESIDE_SOURCES
 def test_whatever_is_delivered_is_loaded_as_another_reader_reads_it_or_refused_in_one_line():
     endings = Endings()
     for number in range(INPUTS):
@@ -37,6 +40,7 @@ def test_the_command_ends_with_a_status_of_the_data_and_one_line(tmp_path, numbe
     assert run_command(source(SEED, number, lines=400), tmp_path)[0] == status
 
 
+@BESIDE_SOURCES
 @pytest.mark.parametrize("seed", [1, 2])
 def test_nights_of_late_changed_and_repeated_files_give_what_all_at_once_gives(tmp_path, seed):
     dice = random.Random(seed)

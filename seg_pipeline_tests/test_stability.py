@@ -47,7 +47,7 @@ SCIKIT_LEARNS = {
 
 @pytest.mark.parametrize(("algorithm", "k"), [("kmeans", 4), ("kmeans", 5), ("gaussian_mixture", 4)])
 def test_the_bootstrap_figure_is_that_of_scikit_learn_on_rows_drawn_with_replacement(algorithm, k):
-    rows = rfm_like(12_000)
+    rows = rfm_like(6_000)
 
     def labels(drawn):
         with threadpool_limits(1):

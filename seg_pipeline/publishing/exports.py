@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from seg_pipeline.errors import MachineError
 from seg_pipeline.publishing.views import View
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Connection, DamagedError, Warehouse, literal, quoted
+from seg_pipeline.warehouse import Connection, DamagedError, Warehouse, literal, quoted, scratch
 
 DATABASE = "segments.duckdb"
 # The oldest DuckDB that can read it, for the tools of others.
@@ -97,13 +97,17 @@ def content_digest(file: Path) -> str:
     """
     with _copied(file) as copy:
         try:
-            with duckdb.connect(str(copy), read_only=True) as connection:
-                names = connection.execute("SELECT table_name FROM duckdb_tables() ORDER BY table_name").fetchall()
+            with scratch() as connection, _attached(connection, copy) as database:
+                listed = f"WHERE NOT internal AND database_name = {literal(database)}"
+                names = connection.execute(f"SELECT table_name FROM duckdb_tables() {listed} ORDER BY ALL").fetchall()
                 # XOR ignores the order of the rows. Two equal rows would cancel each other, but tables have keys.
-                rows = "SELECT count(*), bit_xor(md5_number(CAST(whole_row AS VARCHAR))) FROM {} AS whole_row"
-                content = [(name, connection.execute(rows.format(quoted(name))).fetchall()) for (name,) in names]
+                rows = "SELECT count(*), bit_xor(md5_number(CAST(whole_row AS VARCHAR))) FROM {}.{} AS whole_row"
+                content = [
+                    (name, connection.execute(rows.format(quoted(database), quoted(name))).fetchall())
+                    for (name,) in names
+                ]
                 content += connection.execute(
-                    "SELECT view_name, sql FROM duckdb_views() WHERE NOT internal ORDER BY view_name"
+                    f"SELECT view_name, sql FROM duckdb_views() {listed} ORDER BY view_name"
                 ).fetchall()
         except duckdb.Error as error:
             # A missing file or a full disk would have failed before, when the file was copied.
@@ -120,6 +124,18 @@ def delete_abandoned_copies(folder: Path) -> None:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if copy.stat().st_size:
                 copy.unlink()
+
+
+@contextmanager
+def _attached(connection: duckdb.DuckDBPyConnection, file: Path) -> Iterator[str]:
+    """Attaches a DuckDB file to read, under a name that is yielded, and detaches it after the block."""
+    # The copies of all threads are attached to one database.
+    name = file.name
+    connection.execute(f"ATTACH {literal(str(file))} AS {quoted(name)} (READ_ONLY)")
+    try:
+        yield name
+    finally:
+        connection.execute(f"DETACH {quoted(name)}")
 
 
 @contextmanager

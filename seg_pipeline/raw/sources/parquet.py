@@ -9,7 +9,7 @@ from seg_pipeline.raw.sources.files import FileKind, Part, files_parameter, mess
 from seg_pipeline.raw.sources.places import place_of
 from seg_pipeline.raw.sources.source import Delivery, Shape
 from seg_pipeline.settings import SourceSettings
-from seg_pipeline.warehouse import Connection, quoted
+from seg_pipeline.warehouse import Connection, quoted, scratch
 
 # Bytes are read as text even if the file does not declare them as text.
 OPTIONS = "binary_as_string = true"
@@ -25,7 +25,7 @@ class Parquet(FileKind):
 
     def shape(self, name: str, source: SourceSettings) -> Shape:
         try:
-            with duckdb.connect() as connection:
+            with scratch() as connection:
                 place_of(name).register_with(connection)
                 columns = connection.execute(
                     f"DESCRIBE SELECT * FROM read_parquet($file, {OPTIONS})", {"file": glob.escape(name)}

@@ -37,7 +37,7 @@ from seg_pipeline.errors import DataError, MachineError, SegPipelineError, Usage
 from seg_pipeline.raw.sources.source import Delivery, Pull, Shape
 from seg_pipeline.settings import SOURCE_DATABASE_VARIABLE, SourceSettings, source_database
 from seg_pipeline.tables import Table
-from seg_pipeline.warehouse import Connection, Relation, quoted
+from seg_pipeline.warehouse import Connection, Relation, quoted, scratch
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection as ServerConnection
@@ -256,7 +256,7 @@ class _Server:
 
         with ExitStack() as opened:
             connection = opened.enter_context(closing(dbapi.connect(uri.get_secret_value(), autocommit=True)))
-            server = cls(connection, opened.enter_context(duckdb.connect()))
+            server = cls(connection, opened.enter_context(scratch()))
             server.rows(SESSION)
             yield server
 

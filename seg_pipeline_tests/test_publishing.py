@@ -23,7 +23,7 @@ from seg_pipeline.publishing.views import VIEWS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_MOVES
 from seg_pipeline.settings import OUTPUT_HASH_KEY_VARIABLE, OutputSettings, flattened, load_settings, output_hash_key
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Warehouse, scratch
+from seg_pipeline.warehouse import Warehouse
 
 AS_OF = datetime.date(2024, 3, 1)
 KEY = "a key for the tests alone"
@@ -342,19 +342,14 @@ def test_a_manifest_that_cannot_be_read_is_one_clear_line(tmp_path):
         published_as_of(tmp_path / "out")
 
 
-def test_a_database_that_the_memory_does_not_suffice_for_is_not_called_damaged(tmp_path):
+def test_a_database_that_the_memory_does_not_suffice_for_is_not_called_damaged(tmp_path, monkeypatch):
     published(warehouse_with(tmp_path, AS_OF, [f"a{number}" for number in range(50_000)]), tmp_path / "out")
     limits = {"memory_limit": "300KB", "max_temp_directory_size": "0KB"}
 
-    with scratch() as connection:
-        for name, value in limits.items():
-            connection.execute(f"SET GLOBAL {name} = '{value}'")
-        try:
-            with pytest.raises(MachineError, match=r"segments\.duckdb: cannot be read: Out of Memory"):
-                damaged_files(tmp_path / "out")
-        finally:
-            for name in limits:
-                connection.execute(f"RESET GLOBAL {name}")
+    with duckdb.connect(config=limits) as small:
+        monkeypatch.setattr("seg_pipeline.warehouse.in_memory._database", lambda: small)
+        with pytest.raises(MachineError, match=r"segments\.duckdb: cannot be read: Out of Memory"):
+            damaged_files(tmp_path / "out")
 
 
 @pytest.mark.parametrize("kept", [1, 3])

@@ -2,7 +2,7 @@
 
 A table, or one night's rows of it, is replaced in one transaction: a run that is killed leaves the old or the new rows.
 
-duckdb_file.py opens the DuckDB file, and connection.py is a connection to it; scratch.py is a database in memory. With
+duckdb_file.py opens the DuckDB file, and connection.py is a connection to it; in_memory.py is a database in memory. With
 warehouse.engine=spark, Spark makes the large tables (those that grow with order lines) and stores them as Parquet
 beside the file, which has views of them: spark.py is that warehouse, spark_connection.py its connection,
 spark_tables.py the files of the large tables, and dialect.py translates statements for Spark.
@@ -11,7 +11,7 @@ spark_tables.py the files of the large tables, and dialect.py translates stateme
 from seg_pipeline.warehouse.connection import Connection, Parameters, Relation, literal, quoted, sql_name
 from seg_pipeline.warehouse.duckdb_errors import DAMAGE, DamagedError
 from seg_pipeline.warehouse.duckdb_file import GRACE_SECONDS, Warehouse
-from seg_pipeline.warehouse.scratch import scratch
+from seg_pipeline.warehouse.in_memory import scratch
 from seg_pipeline.warehouse.spark import MEMORY_BESIDE_SPARK, SparkWarehouse
 
 __all__ = [

@@ -2,8 +2,8 @@
 
 A table, or one night's rows of it, is replaced in one transaction: a run that is killed leaves the old or the new rows.
 
-duckdb_file.py opens the DuckDB file, and connection.py is a connection to it; in_memory.py is a database in memory. With
-warehouse.engine=spark, Spark makes the large tables (those that grow with order lines) and stores them as Parquet
+duckdb_file.py opens the DuckDB file, and connection.py is a connection to it; in_memory.py is a database in memory.
+With warehouse.engine=spark, Spark makes the large tables (those that grow with order lines) and stores them as Parquet
 beside the file, which has views of them: spark.py is that warehouse, spark_connection.py its connection,
 spark_tables.py the files of the large tables, and dialect.py translates statements for Spark.
 """

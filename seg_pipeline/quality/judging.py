@@ -51,8 +51,12 @@ def validate(
             continue
         result = _judged(expectation, values, YES_OR_NO)
         if not result.success:
-            shown = examples(connection, batch, counted, max_examples) if counted.examples else []
-            result = _judged(expectation, {**values, counted.examples_name: shown}, EVERYTHING)
+            try:
+                shown = examples(connection, batch, counted, max_examples) if counted.examples else []
+                result = _judged(expectation, {**values, counted.examples_name: shown}, EVERYTHING)
+            # What is shown may fail where counting did not, such as a cast of a column.
+            except connection.query_errors as failure:
+                result = _unevaluated(expectation, failure)
         results.append(result)
     return row_count, results
 

@@ -261,6 +261,15 @@ def test_a_rule_sees_no_column_but_its_own(tmp_path, query):
     assert list(failures(tmp_path, [("a", 1, "good")], table=table)) == ["odd"]
 
 
+def test_a_rule_whose_examples_fail_fails_alone(tmp_path):
+    wrong = Rule("odd", "Customers are numbers.", "SELECT CAST(customer_id AS INTEGER) AS number FROM {batch}")
+
+    found = failures(tmp_path, [("a", 9, "good")], table=replace(TABLE, rules=(wrong, *TABLE.rules)))
+
+    assert list(found) == ["values_in_range", "odd"]
+    assert "Could not be evaluated: Could not convert string 'a' to INT32" in found["odd"]
+
+
 def test_a_kind_of_expectation_of_which_nothing_is_counted_is_an_error(empty_warehouse):
     from great_expectations.expectations import ExpectColumnValuesToBeNull
 

@@ -238,7 +238,7 @@ class SparkConnection(Connection):
         from pyspark.sql import functions
 
         if folders is None:
-            frame = self._session.createDataFrame(self.duckdb.execute(f"FROM {table}").to_arrow_table())
+            frame = self._session.createDataFrame(self.duckdb.sql(f"FROM {table}").to_arrow_table())
             if "." not in table:
                 self._views.add(table)
         else:
@@ -314,7 +314,7 @@ def _cast_function(cast: "Cast") -> Any:
             connections.append(duckdb.connect(config={"threads": 1}))
         connections[0].register("lines", pyarrow.table({"value": texts}))
         query = f"SELECT {expression} AS read FROM lines"
-        values: Any = connections[0].execute(query, {"formats": formats} if formats else {}).to_arrow_table()
+        values = connections[0].sql(query, params={"formats": formats} if formats else None).to_arrow_table()
         return values.column("read").combine_chunks()
 
     read.__annotations__ = {}

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -144,7 +144,7 @@ class LargeTables:
     def update_delta_logs(self, tables: Iterable[str]) -> None:
         """Makes the Delta logs of some tables list the files that the tables consist of."""
         for table in sorted(tables):
-            no_rows: Any = self._duckdb.execute(f"FROM {table} LIMIT 0").to_arrow_table()
+            no_rows = self._duckdb.sql(f"FROM {table} LIMIT 0").to_arrow_table()
             place = self._folder / table
             files = self._files(self.folders(table) or [])
             delta.update_log(place, no_rows.schema, {str(Path(file).relative_to(place)): rows for file, rows in files})

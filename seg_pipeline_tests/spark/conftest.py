@@ -35,7 +35,7 @@ TABLES = (
     " SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE comment IS NOT NULL ORDER BY ALL"
 )
 # But for how long something took, and when it was seen.
-ROWS = "SELECT COLUMNS(name -> name NOT IN ('fit_seconds', 'seen_modified_ns')) FROM {} ORDER BY ALL"
+ROWS = "SELECT COLUMNS(lambda name: name NOT IN ('fit_seconds', 'seen_modified_ns')) FROM {} ORDER BY ALL"
 
 
 def rows_of(warehouse, table):

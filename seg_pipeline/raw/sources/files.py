@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -169,9 +169,9 @@ def read_lines(part: Part) -> "Iterator[pa.RecordBatch]":
         duckdb.connect(config={"threads": 1}) as connection,
     ):
         place_of(file).register_with(connection)
-        batches: Any = connection.execute(
+        batches = connection.sql(
             f"SELECT {values}, $delivered AS source_file, source_row FROM ({lines})",
-            {"delivered": file, **kind.parameters(delivery, paths)},
+            params={"delivered": file, **kind.parameters(delivery, paths)},
         ).to_arrow_reader(LINES_PER_BATCH)
         is_empty = True
         for batch in batches:

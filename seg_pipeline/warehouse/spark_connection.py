@@ -236,9 +236,13 @@ class SparkConnection(Connection):
             file: The expression for a further column, file_path.
         """
         from pyspark.sql import functions
+        from pyspark.sql.pandas.types import from_arrow_schema
 
         if folders is None:
-            frame = self._session.createDataFrame(self.duckdb.sql(f"FROM {table}").to_arrow_table())
+            rows = self.duckdb.sql(f"FROM {table}").to_arrow_table()
+            # Spark Connect refuses an empty table of Arrow's without a schema of its own.
+            types = None if rows.num_rows else from_arrow_schema(rows.schema, prefer_timestamp_ntz=True)
+            frame = self._session.createDataFrame(rows if rows.num_rows else [], types)
             if "." not in table:
                 self._views.add(table)
         else:

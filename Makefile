@@ -13,7 +13,7 @@ help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
 	@echo "make test   install and run the tests"
-	@echo "make test-unit  those of them that make no run of the whole pipeline: two minutes at most"
+	@echo "make test-unit  those of them that make no run of the whole pipeline: about two minutes"
 	@echo "make test-lowest  those again, on the oldest versions of the dependencies that the project allows"
 	@echo "make test-spark  the same for the Spark engine; needs Java 17 or later"
 	@echo "make check  lint, formatting and types"

@@ -473,7 +473,10 @@ def test_no_session_is_left_open(shop, pull_lines):
         pull_lines(cursor="nothing")
     gc.collect()
 
-    with shop.connect() as connection, connection.cursor() as cursor, duckdb.connect() as reader:
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+    with shop.connections["postgres"].cursor() as cursor, duckdb.connect() as reader:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND datname = current_database()"
+        )
         reader.register("sessions", cursor.fetch_arrow())
         assert reader.execute("SELECT * FROM sessions").fetchone() == (1,)

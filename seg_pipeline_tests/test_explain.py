@@ -52,7 +52,7 @@ def shop_lines(customers=60, seed=3):
 
 
 @pytest.fixture
-def scored_shop(clean_lines):
+def scored_shop(clean_lines, held):
     """A function: the shop, its night scored with a champion of an algorithm."""
 
     def scored(algorithm="kmeans", columns="recency_days,frequency,monetary", k=3):
@@ -98,6 +98,7 @@ def scored_shop(clean_lines):
         assign_night(warehouse, champion, NIGHT)
         # The customer is looked up as from a process that has the file open to read alone.
         connection.duckdb.close()
+        held.enter_context(warehouse.held(read_only=True))
         return warehouse
 
     return scored
@@ -244,8 +245,9 @@ def test_an_unknown_customer_gets_similar_ids_as_suggestions(scored_shop):
         explained(scored_shop(), "1O1")
 
 
-def test_features_that_contradict_the_stored_segment_are_an_error(scored_shop):
+def test_features_that_contradict_the_stored_segment_are_an_error(scored_shop, held):
     warehouse = scored_shop()
+    held.close()
     with warehouse.get_connection() as connection:
         connection.execute(f"UPDATE {RFM_FEATURES.name} SET frequency = 40, monetary = 90000 WHERE customer_id = '100'")
 
@@ -255,9 +257,10 @@ def test_features_that_contradict_the_stored_segment_are_an_error(scored_shop):
         explained(warehouse, "100")
 
 
-def test_consecutive_nights_in_one_segment_are_joined(scored_shop):
+def test_consecutive_nights_in_one_segment_are_joined(scored_shop, held):
     warehouse = scored_shop()
     decision = explained(warehouse, "100").decision
+    held.close()
     with warehouse.get_connection() as connection:
         for back, segment in ((1, decision.segment_id), (2, 77), (3, 77)):
             connection.execute(
@@ -278,8 +281,9 @@ def test_a_night_that_is_not_scored_and_a_missing_warehouse_are_wrong_usage(scor
         explained(Warehouse(database=str(tmp_path / "none.duckdb")), "100")
 
 
-def test_a_stored_confidence_that_does_not_follow_is_reported_as_such(scored_shop):
+def test_a_stored_confidence_that_does_not_follow_is_reported_as_such(scored_shop, held):
     warehouse = scored_shop()
+    held.close()
     with warehouse.get_connection() as connection:
         connection.execute("UPDATE segments.segment_assignments SET confidence = 0.125 WHERE customer_id = '100'")
 
@@ -288,8 +292,9 @@ def test_a_stored_confidence_that_does_not_follow_is_reported_as_such(scored_sho
 
 
 @pytest.mark.parametrize("customer", ["100", "R"])
-def test_a_stored_segment_that_the_champion_does_not_have_is_an_error(scored_shop, customer):
+def test_a_stored_segment_that_the_champion_does_not_have_is_an_error(scored_shop, held, customer):
     warehouse = scored_shop()
+    held.close()
     with warehouse.get_connection() as connection:
         connection.execute(f"UPDATE segments.segment_assignments SET segment_id = 77 WHERE customer_id = '{customer}'")
 

@@ -68,12 +68,14 @@ class Shop:
 
 
 @pytest.fixture
-def new_shop(tmp_path):
+def new_shop(tmp_path, held):
     """Returns a function that makes another folder with another warehouse."""
 
     def make(name):
         (tmp_path / name).mkdir()
-        return Shop(tmp_path / name, tmp_path / f"{name}.duckdb")
+        shop = Shop(tmp_path / name, tmp_path / f"{name}.duckdb")
+        held.enter_context(shop.warehouse.held())
+        return shop
 
     return make
 
@@ -524,9 +526,10 @@ def test_rows_behind_the_cursor_are_reported(pulls):
     ]
 
 
-def test_erased_rows_are_not_counted_as_rows_behind_the_cursor(pulls, shop, tmp_path):
+def test_erased_rows_are_not_counted_as_rows_behind_the_cursor(pulls, shop, held, tmp_path):
     pulls("1, 'a', 'A', '2024-01-01', 1, 1", "2, 'b', 'B', '2024-01-02', 1, 1")
     options = [f"warehouse.path={shop.warehouse.database}", f"output.path={tmp_path / 'output'}"]
+    held.close()
     erase(load_settings(options, environment={}), Progress(print, print, print, print), ["A"])
     pulls()
     assert [(entry.lines, entry.reason) for entry in shop.ledger().values()] == [(1, None)]

@@ -59,7 +59,8 @@ def warehouse_with(tmp_path, as_of, customers, **options):
 
 def published(warehouse, out, *tables, as_of=AS_OF, hash_key=None):
     key = SecretStr(hash_key) if hash_key else None
-    return publish(warehouse, tables or [LIST], {}, as_of, "model", out, key).folder
+    with warehouse.held():
+        return publish(warehouse, tables or [LIST], {}, as_of, "model", out, key).folder
 
 
 def rows_of(folder, table="list", columns="customer_id"):

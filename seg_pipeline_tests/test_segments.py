@@ -249,10 +249,11 @@ def test_a_budget_of_zero_is_still_split():
 
 def failed_rules(tmp_path, found, customers=1000):
     warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
-    warehouse.replace_night(SEGMENT_STRATEGIES, found, AS_OF)
-    warehouse.replace_night(SEGMENT_PROFILES, found[["segment_id"]].assign(customers=customers), AS_OF)
     rows = f"(SELECT * FROM {SEGMENT_STRATEGIES.name})"
-    return [rule.name for rule in SEGMENT_STRATEGIES.rules if len(warehouse.read(rule.query.format(batch=rows)))]
+    with warehouse.held():
+        warehouse.replace_night(SEGMENT_STRATEGIES, found, AS_OF)
+        warehouse.replace_night(SEGMENT_PROFILES, found[["segment_id"]].assign(customers=customers), AS_OF)
+        return [rule.name for rule in SEGMENT_STRATEGIES.rules if len(warehouse.read(rule.query.format(batch=rows)))]
 
 
 @pytest.mark.parametrize("settings", [{}, {"contacts": 1}, {"contact_cost": 0}, {"budget": 0}, {"budget": 123_456_789}])

@@ -69,7 +69,8 @@ def shop_lines(customers=150, seed=1):
 
 def tables_of(warehouse, *overrides, as_of=NIGHT):
     chosen = settings(*overrides)
-    return value_rows(read_outcomes(warehouse, as_of, chosen), chosen)
+    with warehouse.held():
+        return value_rows(read_outcomes(warehouse, as_of, chosen), chosen)
 
 
 def store(warehouse, rows, as_of=NIGHT):

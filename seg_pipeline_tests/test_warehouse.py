@@ -309,7 +309,7 @@ def test_a_run_that_is_killed_beside_a_reader_keeps_its_commits_when_the_reader_
 @pytest.fixture
 def patient(empty_warehouse):
     """A warehouse whose runs wait longer than a writer must be quiet."""
-    return Warehouse(database=empty_warehouse.database, wait_seconds=0.6)
+    return Warehouse(database=empty_warehouse.database, wait_seconds=0.25)
 
 
 def left_to(writer, warehouse, number):
@@ -362,7 +362,7 @@ def test_what_a_run_left_of_a_copy_for_a_writer_when_it_was_killed_is_removed(pa
 
 
 def test_a_full_disk_beside_a_writer_leaves_no_log_for_the_next_copy_to_replay(small_disk, analyst):
-    warehouse = Warehouse(database=str(small_disk / "w.duckdb"), wait_seconds=0.6)
+    warehouse = Warehouse(database=str(small_disk / "w.duckdb"), wait_seconds=0.25)
     replace(warehouse, "SELECT range AS a, 1 AS b FROM range(1000)")
     writer = analyst("write", warehouse)
     writer.does("INSERT INTO raw.numbers SELECT range, (hash(range) % 2_000_000_000)::INTEGER FROM range(500_000)")

@@ -1,6 +1,7 @@
 """The page around the sections."""
 
 import base64
+import functools
 import hashlib
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from seg_pipeline.features.tables import FEATURES, NO_PURCHASES_ID
+from seg_pipeline.plotting.notation import Notation
 from seg_pipeline.publishing.report.contents import LEGEND, Report
 from seg_pipeline.publishing.report.sections import PARTS
 from seg_pipeline.publishing.report.words import (
@@ -28,7 +30,7 @@ def render(report: Report) -> str:
 
     The template of a section has the name of the function that prepares it: `sections/NAME.html.j2`.
     """
-    environment = _environment(report)
+    environment = _environment(report.notation)
     bodies = {}
     for part in PARTS:
         contexts = {section.__name__: section(report) for section in part.sections}
@@ -54,7 +56,8 @@ def render(report: Report) -> str:
     )
 
 
-def _environment(report: Report) -> jinja2.Environment:
+@functools.cache
+def _environment(notation: Notation) -> jinja2.Environment:
     """Returns the jinja2 environment with filters that write values in the notation of the report."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -64,7 +67,6 @@ def _environment(report: Report) -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    notation = report.notation
     environment.filters |= {
         "number": notation.number,
         "share": notation.share,

@@ -1,5 +1,6 @@
 """A killed run leaves old or new tables, never a mixture; errors of the machine are one line."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -710,6 +711,22 @@ def test_no_room_for_a_copy_beside_a_reader_is_one_line(small_disk, analyst):
     assert not (small_disk / "w.duckdb.copy").exists()
     assert reader.does("SELECT count(*) FROM raw.numbers") == "[(1200000,)]"
     assert reader.leaves() == 0
+
+
+def test_duckdb_may_take_half_of_the_memory_unless_told_otherwise(empty_warehouse):
+    sizes = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+    def limit(warehouse):
+        size, unit = warehouse.value("SELECT current_setting('memory_limit')").split()
+        return float(size) * sizes[unit]
+
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    container = Path("/sys/fs/cgroup/memory.max")
+    if container.exists() and (most := container.read_text().strip()) != "max":
+        machine = min(machine, int(most))
+    assert limit(empty_warehouse) == pytest.approx(machine / 2, rel=0.05)
+    told = Warehouse(database=empty_warehouse.database, connection_config={"memory_limit": "1GiB"})
+    assert limit(told) == 2**30
 
 
 def test_too_little_memory_is_one_line_that_names_the_setting(tmp_path):

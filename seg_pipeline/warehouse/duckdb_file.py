@@ -24,6 +24,7 @@ from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import versions
 from seg_pipeline.warehouse.connection import Connection, Parameters, literal, quoted
 from seg_pipeline.warehouse.duckdb_errors import BusyError, DamagedError, first_line, translate_errors
+from seg_pipeline.warehouse.in_memory import half_of_the_memory
 from seg_pipeline.warehouse.sharing import SharedFile, sync_folder, wal_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class Warehouse:
 
     Attributes:
         database: The file's path, or `:memory:`.
-        connection_config: DuckDB's settings, such as memory_limit.
+        connection_config: DuckDB's settings; memory_limit is half of the machine's memory unless given.
         wait_seconds: How long to wait while another process has the file open.
         most_customers: The most customers that Python holds at once; a larger shop is sampled. None for no limit.
     """
@@ -281,7 +282,8 @@ class Warehouse:
             )
         try:
             with self._translate_errors():
-                connection = duckdb.connect(self.database, read_only=read_only, config=dict(self.connection_config))
+                config = {"memory_limit": half_of_the_memory(), **self.connection_config}
+                connection = duckdb.connect(self.database, read_only=read_only, config=config)
                 # How a time is read must not depend on the time zone of the machine.
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")
                 # Tables of order lines are written in a quarter less time, and the file is only some 4 % larger:

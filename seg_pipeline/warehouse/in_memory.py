@@ -18,6 +18,16 @@ def scratch() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 @cache
+def half_of_the_memory() -> str:
+    """Returns half of the machine's memory, or of what its container may use, as DuckDB writes a memory limit."""
+    with scratch() as connection:
+        [(limit,)] = connection.execute("SELECT current_setting('memory_limit')").fetchall()
+    size, unit = limit.split()
+    # DuckDB's own default is four fifths of it.
+    return f"{float(size) / 0.8 / 2:.1f} {unit}"
+
+
+@cache
 def _database() -> duckdb.DuckDBPyConnection:
     # What a file held before it was written again must not be remembered.
     return duckdb.connect(config={"enable_external_file_cache": False})

@@ -1,23 +1,29 @@
-"""Imports slow libraries in a thread while the database reads the orders.
+"""Imports slow libraries: without garbage collections, and in a thread while the database reads the orders.
 
 Two threads that import modules which depend on each other can each see the other's modules half initialised. So between
 `start` and `wait` nothing else may import a module that is not loaded yet.
 """
 
+import gc
 import importlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # In the order in which a run needs them.
-MODULES = ("seg_pipeline.quality.judging", "sklearn.cluster", "kneed", "matplotlib.figure")
+MODULES = ("seg_pipeline.quality.judging", "matplotlib.figure")
+MODULES_OF_FITS = ("sklearn.cluster", "kneed")
 _threads: list[threading.Thread] = []
 
 
-def start() -> None:
-    """Starts to import the modules in a thread.
+def start(*, fits: bool) -> None:
+    """Starts to import the modules in a thread, with those that fits need if there are to be some.
 
     The thread is not a daemon, so that the process waits for it at its end: an import cut off there stays locked.
     """
-    _threads.append(threading.Thread(target=lambda: [importlib.import_module(module) for module in MODULES]))
+    gc.disable()
+    modules = (*MODULES, *(MODULES_OF_FITS if fits else ()))
+    _threads.append(threading.Thread(target=lambda: [importlib.import_module(module) for module in modules]))
     _threads[-1].start()
 
 
@@ -25,3 +31,23 @@ def wait() -> None:
     """Waits until every import that was started has finished."""
     while _threads:
         _threads.pop().join()
+        _collect_again()
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Collects no garbage while the block imports modules.
+
+    What modules define lives to the end. Looking through it again and again takes a quarter of the time of the imports.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        _collect_again()
+
+
+def _collect_again() -> None:
+    """Turns garbage collections on, and spares them what there is by now."""
+    gc.freeze()
+    gc.enable()

@@ -1,7 +1,6 @@
 """Fixtures that several test modules share: a few lines in, the whole small tables out."""
 
 import csv
-import gc
 import os
 import signal
 from contextlib import ExitStack
@@ -10,6 +9,7 @@ from itertools import count
 
 import pytest
 
+from seg_pipeline.preloading import without_collections
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import load_settings
@@ -43,10 +43,11 @@ __all__ = [
 ]  # fmt: skip
 
 
-def pytest_collection_finish():
-    """Spares every garbage collection the objects of the modules that all tests import."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Imports the tests without garbage collections, and spares later ones what the modules define."""
+    with without_collections():
+        return (yield)
 
 
 def pytest_itemcollected(item):

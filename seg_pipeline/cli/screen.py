@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from seg_pipeline.preloading import without_collections
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -71,7 +73,8 @@ class Screen:
             status_line: Shown until the first step begins.
         """
         with self.console.status(status_line) as status:
-            from seg_pipeline.usecases.execution import Progress
+            with without_collections():
+                from seg_pipeline.usecases.execution import Progress
 
             def show_step(step: str, seconds: float) -> None:
                 if self.verbose:

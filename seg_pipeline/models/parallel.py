@@ -12,6 +12,8 @@ from functools import cache
 from multiprocessing import current_process
 from typing import TYPE_CHECKING, TypeVar
 
+from seg_pipeline.preloading import without_collections
+
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
@@ -84,4 +86,5 @@ def _end_with(parent: int) -> None:
 
 
 def _load_libraries() -> None:
-    import sklearn.cluster  # noqa: F401
+    with without_collections():
+        import sklearn.cluster  # noqa: F401

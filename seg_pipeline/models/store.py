@@ -78,6 +78,8 @@ def model_of(row: "pd.Series") -> ClusterModel:
 
 def array_of(cell: Any) -> Any:
     """Returns the array in a cell of a table, which the database returns as nested lists."""
+    if isinstance(cell, np.ndarray) and cell.dtype != object:
+        return cell.astype(np.float64)
     return np.array([array_of(part) for part in cell]) if isinstance(cell, np.ndarray | list) else float(cell)
 
 

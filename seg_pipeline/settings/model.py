@@ -163,7 +163,8 @@ class WarehouseSettings(Section):
     path: Path = Field(Path("warehouse.duckdb"), description="Path of the DuckDB file")
     memory_limit: str | None = Field(
         None,
-        description="Memory limit of DuckDB, for example 4GB; half of the machine's memory if unset, or 1GB beside Spark",
+        description="Memory limit of DuckDB, for example 4GB; half of the machine's memory if unset, or 1GB beside "
+        "Spark",
     )
     threads: int | None = Field(None, ge=1, description="Number of DuckDB's threads; one per core if unset")
     wait_seconds: float = Field(

@@ -12,12 +12,14 @@ from dagster._core.instance import InstanceType
 from dagster._core.launcher.sync_in_memory_run_launcher import SyncInMemoryRunLauncher
 from dagster._core.run_coordinator import DefaultRunCoordinator
 from dagster._core.storage.event_log import InMemoryEventLogStorage
+from dagster._core.storage.event_log.base import AssetRecord
 from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
 from dagster._core.storage.root import TemporaryLocalArtifactStorage
 from dagster._core.storage.runs import InMemoryRunStorage
 
 # What a run asks for: when its steps began and ended, and which run loaded the orders.
 KEPT = {*STEP_STATS_EVENT_TYPES, dg.DagsterEventType.ASSET_MATERIALIZATION}
+_NO_RECORDS = dg.EventRecordsResult(records=[], cursor="", has_more=False)
 
 
 class ListedEvents(InMemoryEventLogStorage):
@@ -50,6 +52,29 @@ class ListedEvents(InMemoryEventLogStorage):
         made = [event for event in self._events if event.get_dagster_event().is_step_materialization]
         newest = {event.get_dagster_event().asset_key: event for event in made}
         return {key: newest.get(key) for key in asset_keys}
+
+    # Before each step and check, Dagster looks for events of earlier runs, and there are none.
+
+    def fetch_materializations(
+        self,
+        records_filter: dg.AssetKey | dg.AssetRecordsFilter,
+        limit: int,
+        cursor: str | None = None,
+        ascending: bool = False,
+    ) -> dg.EventRecordsResult:
+        return _NO_RECORDS
+
+    def fetch_observations(
+        self,
+        records_filter: dg.AssetKey | dg.AssetRecordsFilter,
+        limit: int,
+        cursor: str | None = None,
+        ascending: bool = False,
+    ) -> dg.EventRecordsResult:
+        return _NO_RECORDS
+
+    def get_asset_records(self, asset_keys: Sequence[dg.AssetKey] | None = None) -> Sequence[AssetRecord]:
+        return ()
 
 
 def instance_in_memory() -> dg.DagsterInstance:

@@ -111,6 +111,8 @@ class Execution:
             DataError: A critical check failed; the message names it.
             KeyboardInterrupt: Ctrl-C was pressed, even if a library swallowed the exception.
         """
+        if job == "refit":
+            start_workers()
         with interrupts.watch_interrupts(dg.DagsterExecutionInterruptedError) as was_interrupted:
             self.progress.is_interrupted = was_interrupted
             try:
@@ -147,7 +149,6 @@ def executing(settings: Settings, progress: Progress) -> Iterator[Execution]:
         warehouse.held(),
         dg.DagsterInstance.get() if home else instance_in_memory() as instance,
     ):
-        start_workers()
         yield Execution(warehouse, shop, definitions, instance, progress)
 
 

@@ -11,6 +11,7 @@ from seg_pipeline.champions.cadence import refit_due
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.models.champions import champion_of, newest_champion
+from seg_pipeline.models.parallel import start_workers
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
 from seg_pipeline.publishing.sets import LATEST, published_as_of
 from seg_pipeline.raw.sources import needs_extra
@@ -78,13 +79,16 @@ def run(settings: Settings, progress: Progress, *, refit: bool = False) -> RunRe
         raise UsageError(f"as_of: {settings.as_of} is no night: nights go from {FIRST_DAY} to tomorrow (UTC)")
     with executing(settings, progress) as execution:
         warehouse = execution.warehouse
+        newest = newest_champion(warehouse)
+        will_fit = refit or newest is None
+        if will_fit:
+            start_workers()
         # From here on a thread imports modules, and nothing else may be imported, such as a source's driver.
         if not needs_extra(settings.source):
-            preloading.start()
+            preloading.start(fits=will_fit)
         execution.run("ingest")
         progress.report_stages()
         as_of = settings.as_of or _day_after_last_order(warehouse)
-        newest = newest_champion(warehouse)
         if settings.as_of is None and newest is not None and as_of < newest.in_force_from:
             progress.on_warning(
                 f"the last order is before {newest.model_id}, which is in force from {newest.in_force_from}; if"

@@ -19,6 +19,11 @@ from seg_pipeline_tests.bench.processes import DEMO_SHOP, UNTIL, Measured, measu
 
 IMPORTS = "import dagster, duckdb, pandas, sklearn.cluster, great_expectations, matplotlib.figure"
 FLOOR, FITTED, SCORED = "imports alone", "first night, fitted", "next night, scored"
+SMALL = {
+    "import dagster": ["-c", "import dagster"],
+    "the code location": ["-c", "import seg_pipeline.definitions"],
+    "seg-pipeline --help": ["-m", "seg_pipeline.cli", "--help"],
+}
 
 
 def one_round(orders: Path) -> dict[str, Measured]:
@@ -51,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             [sys.executable, DEMO_SHOP, "--until", str(UNTIL), "--out", orders], check=True, stdout=subprocess.DEVNULL
         )
         rounds = [one_round(orders) for _ in range(given.rounds)]
+    small = [
+        {name: measure([sys.executable, *words]) for name, words in SMALL.items()} for _ in range(3 * given.rounds)
+    ]
     print(f"{'medians of ' + str(given.rounds):<22}{'wall':>9}{'CPU':>9}{'wall, ratio':>13}{'CPU, ratio':>12}")
     for name in (FLOOR, FITTED, SCORED):
         wall, cpu = (median([getattr(one[name], kind) for one in rounds]) for kind in ("seconds", "cpu_seconds"))
@@ -61,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name:<22}{wall:>7.1f} s{cpu:>7.1f} s{ratios[0]:>13.2f}{ratios[1]:>12.2f}")
     for name in (FITTED, SCORED):
         print(f"{name}, by stage: {seconds_by_stage([one[name] for one in rounds])}")
+    print(f"medians of {3 * given.rounds}: ", end="")
+    print(", ".join(f"{name} {median([one[name].seconds for one in small]):.2f} s" for name in SMALL))
     return 0
 
 

@@ -93,38 +93,6 @@ valued AS (
         -- A negative delivered amount is a return, whatever the quantity and the price are.
         is_cancellation OR units < 0 OR coalesce(delivered_amount < 0, false) AS is_return
     FROM parsed
-),
--- Only lines with an order id can be duplicates. There are few, so only lines whose hash occurs twice are compared
--- exactly.
-suspects AS (
-    SELECT
-        hash(
-            order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description, currency,
-            shop
-        )
-            AS fingerprint
-    FROM {lines_to_clean}
-    WHERE $duplicates = 'drop' AND trim(order_id) != ''
-    GROUP BY fingerprint
-    HAVING count(*) > 1
-),
--- There are few, and materialized Spark knows their number, so its join does not have to move all other lines.
-repeated AS MATERIALIZED (
-    -- The first delivered line stays.
-    SELECT line
-    FROM {lines_to_clean}
-    WHERE
-        hash(
-            order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description, currency,
-            shop
-        )
-        IN (SELECT fingerprint FROM suspects)
-    QUALIFY row_number() OVER (
-        PARTITION BY
-            order_id, customer_id, ordered_at, product_id, quantity, unit_price, amount, country, description, currency,
-            shop
-        ORDER BY source_file, source_row
-    ) > 1 AND trim(order_id) != ''
 )
 SELECT
     -- Without order ids, all lines of a customer on one day are an order.
@@ -167,4 +135,4 @@ SELECT
         WHEN line_amount = 0 AND $zero_prices = 'reject' THEN 'non_positive_price'
     END AS reason
 FROM valued
-LEFT JOIN repeated USING (line)
+LEFT JOIN {repeated} AS repeated USING (line)

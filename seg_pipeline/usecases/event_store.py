@@ -19,7 +19,6 @@ from dagster._core.storage.runs import InMemoryRunStorage
 
 # What a run asks for: when its steps began and ended, and which run loaded the orders.
 KEPT = {*STEP_STATS_EVENT_TYPES, dg.DagsterEventType.ASSET_MATERIALIZATION}
-_NO_RECORDS = dg.EventRecordsResult(records=[], cursor="", has_more=False)
 
 
 class ListedEvents(InMemoryEventLogStorage):
@@ -62,16 +61,9 @@ class ListedEvents(InMemoryEventLogStorage):
         cursor: str | None = None,
         ascending: bool = False,
     ) -> dg.EventRecordsResult:
-        return _NO_RECORDS
+        return dg.EventRecordsResult(records=[], cursor="", has_more=False)
 
-    def fetch_observations(
-        self,
-        records_filter: dg.AssetKey | dg.AssetRecordsFilter,
-        limit: int,
-        cursor: str | None = None,
-        ascending: bool = False,
-    ) -> dg.EventRecordsResult:
-        return _NO_RECORDS
+    fetch_observations = fetch_materializations
 
     def get_asset_records(self, asset_keys: Sequence[dg.AssetKey] | None = None) -> Sequence[AssetRecord]:
         return ()

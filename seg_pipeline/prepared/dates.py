@@ -174,7 +174,7 @@ def count_read(connection: Connection, lines: Relation, reading: Reading) -> tup
     """Returns how many lines have a date, and how many of these the reading can read."""
     # DuckDB would read 31-12-24 as a day in the year 31.
     iso = (
-        f"CASE WHEN NOT regexp_matches(written, '{WORD_AFTER_TIME}')"
+        f"CASE WHEN lower(written) = upper(written) OR NOT regexp_matches(written, '{WORD_AFTER_TIME}')"
         " THEN nullif(try_cast(written AS TIMESTAMP) >= TIMESTAMP '1000-01-01', false) END"
     )
     count = f"count({iso if reading.is_iso else 'try_strptime(written, $formats)'})"

@@ -64,7 +64,8 @@ parsed AS (
         END AS customer_text,
         -- Only DuckDB's try_strptime takes a list of formats.
         CASE
-            WHEN $is_iso AND regexp_matches(date_text, $word_after_time) THEN NULL
+            -- Most dates have no letter, which is quicker to see than that they do not match.
+            WHEN $is_iso AND lower(date_text) != upper(date_text) AND regexp_matches(date_text, $word_after_time) THEN NULL
             WHEN $is_iso THEN try_cast(date_text AS TIMESTAMP)
             -- 2024111 could be 1 November or 11 January.
             WHEN starts_with($date_formats[1], '%Y%m%d') AND NOT regexp_full_match(date_text, '[0-9]{8}([^0-9].*)?') THEN NULL

@@ -99,9 +99,13 @@ format: .venv/installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: DEFAULT := kmeans,hierarchical,gaussian_mixture
 bench: .venv/installed-dev
-	$(BIN)/python -m seg_pipeline_tests.bench
 	$(BIN)/python -m seg_pipeline_tests.bench.floor
+	$(BIN)/python -m seg_pipeline_tests.bench --lines 20000 --customers 1000 --formats parquet --algorithms $(DEFAULT)
+	$(BIN)/python -m seg_pipeline_tests.bench --algorithms $(DEFAULT)
+	$(BIN)/python -m seg_pipeline_tests.bench --pairs 1 --lines 10000000 --customers 500000 --formats parquet
+	$(BIN)/python -m seg_pipeline_tests.bench.large --lines 10000000 100000000 --memory-limit 4GB
 	$(BIN)/python -m seg_pipeline_tests.bench.core
 	$(BIN)/python -m seg_pipeline_tests.bench.accuracy
 	$(BIN)/python -m seg_pipeline_tests.bench.scoring

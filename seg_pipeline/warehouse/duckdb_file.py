@@ -282,8 +282,10 @@ class Warehouse:
             )
         try:
             with self._translate_errors():
-                config = {"memory_limit": half_of_the_memory(), **self.connection_config}
-                connection = duckdb.connect(self.database, read_only=read_only, config=config)
+                connection = duckdb.connect(self.database, read_only=read_only, config=dict(self.connection_config))
+                if "memory_limit" not in self.connection_config:
+                    # Set here, since DuckDB refuses a configuration other than that of this process's connections.
+                    connection.execute(f"SET GLOBAL memory_limit = '{half_of_the_memory()}'")
                 # How a time is read must not depend on the time zone of the machine.
                 connection.execute("SET GLOBAL TimeZone = 'UTC'")
                 # Tables of order lines are written in a quarter less time, and the file is only some 4 % larger:

@@ -11,15 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # In the order in which a run needs them.
-MODULES = ("seg_pipeline.quality.judging", "matplotlib.figure")
-MODULES_OF_FITS = ("sklearn.cluster", "kneed")
+MODULES = ("seg_pipeline.quality.judging", "sklearn.cluster", "matplotlib.figure")
+MODULES_OF_FITS = ("kneed",)
 _threads: list[threading.Thread] = []
 
 
 def start(*, fits: bool) -> None:
-    """Starts to import the modules in a thread, with those that fits need if there are to be some.
+    """Starts to import the modules in a thread. No garbage is collected until `wait` has seen its end.
 
     The thread is not a daemon, so that the process waits for it at its end: an import cut off there stays locked.
+
+    Args:
+        fits: Whether models will be fitted, which needs some more modules.
     """
     gc.disable()
     modules = (*MODULES, *(MODULES_OF_FITS if fits else ()))
@@ -48,6 +51,6 @@ def without_collections() -> Iterator[None]:
 
 
 def _collect_again() -> None:
-    """Turns garbage collections on, and spares them what there is by now."""
+    """Turns garbage collections on again; they leave out all objects that exist by now."""
     gc.freeze()
     gc.enable()

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from seg_pipeline.errors import UsageError
-from seg_pipeline.prepared import cleaning
 from seg_pipeline.prepared.cleaning import clean, wildcards_to_regex
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.raw.columns import ORDER_COLUMNS
@@ -320,30 +319,7 @@ def test_decimal_commas_are_read_where_the_settings_say_so(clean_lines):
     assert with_commas.rows("CAST(amount AS VARCHAR)") == ["2091.2000"]
 
 
-MANY_LINES = [
-    f"{n % 4} {'ab-'[n % 3]} 2024-01-0{1 + n % 2} {n % 5 - 1} {'1.5' if n % 7 else '1,5'}"
-    for n in [*range(20), *range(20)]
-]
-
-
-@pytest.mark.parametrize("returns", ["net", "match"])
-def test_lines_parsed_in_parts_give_what_all_at_once_give(clean_lines, monkeypatch, returns):
-    header = "order_id customer_id ordered_at quantity unit_price"
-    at_once = clean_lines(header, *MANY_LINES, settings=[f"returns={returns}"])
-    monkeypatch.setattr(cleaning, "LINES_AT_ONCE", 3)
-    in_parts = clean_lines(header, *MANY_LINES, settings=[f"returns={returns}"])
-
-    for table in ("clean_orders", "rejected_orders"):
-        # Without an order of its own, a query of a small table gives the rows as they were written.
-        [one, other] = [
-            cleaned.connection.execute(f"FROM prepared.{table}").fetchall() for cleaned in (at_once, in_parts)
-        ]
-        assert one == other
-    assert {"duplicate_line", "missing_customer_id"} <= set(in_parts.rejected("reason"))
-
-
-def test_decimal_commas_are_refused_only_if_they_are_in_most_lines_of_all_parts(clean_lines, monkeypatch):
-    monkeypatch.setattr(cleaning, "LINES_AT_ONCE", 3)
+def test_decimal_commas_are_refused_if_they_are_in_most_lines(clean_lines):
     header = "order_id customer_id ordered_at quantity unit_price"
     commas, points = [[f"{n}", "a", "2024-01-02", "2", "1,60"] for n in range(4)], ["5 a 2024-01-02 1 1.5"] * 4
 

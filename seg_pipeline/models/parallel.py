@@ -53,8 +53,13 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> l
 
 def start_workers() -> None:
     """Starts the worker processes ahead of need: loading their libraries takes some seconds."""
+    from concurrent.futures.process import BrokenProcessPool
+
     if (workers := _workers()) is not None:
-        workers.submit(_load_libraries)
+        try:
+            workers.submit(_load_libraries)
+        except BrokenProcessPool:  # they were killed while they waited for work
+            _workers.cache_clear()
 
 
 @cache

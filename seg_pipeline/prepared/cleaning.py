@@ -7,8 +7,8 @@ result is the same as if all lines were cleaned again.
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.prepared.dates import FAMILIES, OFFSET, WORD_AFTER_TIME, Reading, count_read, date_reading
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REJECTED_ORDERS
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
-from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import Connection, Relation
@@ -26,7 +25,6 @@ SQL_FOLDER = Path(__file__).parent
 REPEATED, PARSED = SQL_FOLDER / "repeated_lines.sql", SQL_FOLDER / "parsed_lines.sql"
 MATCHED_RETURNS = SQL_FOLDER / "matched_returns.sql"
 QUERIES = {CLEAN_ORDERS: SQL_FOLDER / "clean_orders.sql", REJECTED_ORDERS: SQL_FOLDER / "rejected_orders.sql"}
-UNREADABLE = "SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*)"
 # The files whose lines are in raw_orders.
 LOADED_FILES = "(SELECT source_file, content_hash FROM raw.deliveries WHERE status IN ('loaded', 'kept'))"
 # A whole number, with dots as thousands separators if it has any.
@@ -34,8 +32,6 @@ WHOLE_NUMBER = r"[-+]?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)"
 COMMA_NUMBER = rf"{WHOLE_NUMBER}(,[0-9]*)?"
 # The comma in 1,234 may separate thousands; before one or two digits it can only be a decimal comma.
 CERTAIN_COMMA_NUMBER = rf"{WHOLE_NUMBER},[0-9]{{1,2}}"
-# How many lines are parsed at a time.
-LINES_AT_ONCE = 10_000_000
 # If more than this share of the lines have a number that cannot be read, decimal commas are looked for.
 MAX_UNREADABLE_SHARE = 0.5
 # An error line shows this many of the values of a column, and this many characters of each.
@@ -70,22 +66,22 @@ def clean(connection: Connection, settings: Settings) -> Reading:
     clean_all = previous_reading is None or reading.name != previous_reading.name
     _refuse_mixtures(connection, settings)
     if clean_all:
-        with connection.transaction():
+        with _parsed_lines(connection, settings, reading, _raw_lines()) as parsed_lines, connection.transaction():
             for table in QUERIES:
                 connection.create(table)
-            _add_lines(connection, settings, reading, "true")
-            _record(connection, work, reading)
+            _write(connection, parsed_lines, work, reading)
         return reading
-    with _touched_lines(connection, settings, added_files, removed_files) as touched_lines, connection.transaction():
-        for table in QUERIES:
-            _delete(connection, table, touched_lines, removed_files)
-        _add_lines(connection, settings, reading, f"rowid IN (SELECT line FROM {touched_lines})")
-        _record(connection, work, reading)
+    with _touched_lines(connection, settings, added_files, removed_files) as touched_lines:
+        lines = _raw_lines(f"rowid IN (SELECT line FROM {touched_lines})")
+        with _parsed_lines(connection, settings, reading, lines) as parsed_lines, connection.transaction():
+            for table in QUERIES:
+                _delete(connection, table, touched_lines, removed_files)
+            _write(connection, parsed_lines, work, reading)
     return reading
 
 
 def _sql_parameters(settings: Settings) -> dict[str, Any]:
-    """Returns the parameters of parsed_lines.sql that do not depend on the delivered lines."""
+    """Returns the parameters of the SQL that do not depend on the delivered lines."""
     return {
         **CUSTOMER_ID,
         "offset": OFFSET,
@@ -206,17 +202,17 @@ def _extend_reading(
     return Reading(name, [format_ for format_ in FAMILIES[name] if format_ in formats])
 
 
-def _add_lines(connection: Connection, settings: Settings, reading: Reading, condition: str) -> None:
-    """Cleans the raw lines that fulfil a condition, and adds them to clean_orders and rejected_orders.
+@contextmanager
+def _parsed_lines(connection: Connection, settings: Settings, reading: Reading, lines: Relation) -> Iterator[Relation]:
+    """Yields a temporary table of lines with their values parsed, and the reason if a line must be rejected.
 
-    Parsed lines take several times the room of delivered ones, so only LINES_AT_ONCE are parsed at a time; but with
-    returns=match all are, since a return may cancel any purchase of its customer.
+    It is made before the transaction begins: DuckDB 1.5 reads uncommitted rows with one thread only.
 
     Args:
         connection: The connection to the warehouse.
         settings: The settings of the run.
         reading: How to read the dates.
-        condition: What the lines fulfil, in terms of raw_orders.
+        lines: The raw lines to parse.
 
     Raises:
         UsageError: Most lines have a number that cannot be read, and there are decimal commas.
@@ -225,26 +221,23 @@ def _add_lines(connection: Connection, settings: Settings, reading: Reading, con
         "is_iso": reading.is_iso,
         "word_after_time": WORD_AFTER_TIME,
         "date_formats": reading.formats,
+        "lines_to_clean": lines,
     }
-    lines = _raw_lines(condition)
-    parts = ["true"] if settings.returns == "match" else connection.parts_of(RAW_ORDERS, LINES_AT_ONCE)
-    unreadable = total = 0
-    with connection.temporary(REPEATED, {**parameters, "lines_to_clean": lines}) as repeated:
-        for part in parts:
-            parameters |= {"repeated": repeated, "lines_to_clean": _raw_lines(f"{condition} AND {part}")}
-            with connection.temporary(PARSED, parameters) as parsed_lines:
-                if settings.returns == "match":
-                    connection.execute(MATCHED_RETURNS, {"parsed_lines": parsed_lines})
-                [counts] = connection.execute(f"{UNREADABLE} FROM {parsed_lines}").fetchall()
-                unreadable, total = unreadable + counts[0], total + counts[1]
-                for table, query in QUERIES.items():
-                    connection.insert(table, query, {**parameters, "parsed_lines": parsed_lines})
-    if settings.source.decimal == "." and unreadable > MAX_UNREADABLE_SHARE * total:
-        _refuse_decimal_commas(connection, lines)
+    with (
+        connection.temporary(REPEATED, parameters) as repeated,
+        connection.temporary(PARSED, {**parameters, "repeated": repeated}) as parsed_lines,
+    ):
+        if settings.source.decimal == ".":
+            _refuse_decimal_commas(connection, lines, parsed_lines)
+        if settings.returns == "match":
+            connection.execute(MATCHED_RETURNS, {"parsed_lines": parsed_lines})
+        yield parsed_lines
 
 
-def _record(connection: Connection, work: str, reading: Reading) -> None:
-    """Records which files are cleaned, and how."""
+def _write(connection: Connection, parsed_lines: Relation, work: str, reading: Reading) -> None:
+    """Adds parsed lines to clean_orders and rejected_orders, and records what was cleaned."""
+    for table, query in QUERIES.items():
+        connection.insert(table, query, {"parsed_lines": parsed_lines})
     connection.replace_table(
         CLEANED_FILES,
         f"SELECT source_file, content_hash, $work AS work, $dates AS dates FROM {LOADED_FILES}",
@@ -317,8 +310,14 @@ def _refuse_mixtures(connection: Connection, settings: Settings) -> None:
             )
 
 
-def _refuse_decimal_commas(connection: Connection, lines: Relation) -> None:
-    """Raises UsageError if some number of lines, most of which have one that cannot be read, has a decimal comma."""
+def _refuse_decimal_commas(connection: Connection, lines: Relation, parsed_lines: Relation) -> None:
+    """Raises UsageError if most lines have a number that cannot be read, and some number has a decimal comma."""
+    unreadable, total = connection.execute(
+        "SELECT count(*) FILTER (reason IN ('unparseable_quantity', 'unparseable_price')), count(*)"
+        f" FROM {parsed_lines}"
+    ).fetchall()[0]
+    if unreadable <= MAX_UNREADABLE_SHARE * total:
+        return
     example = connection.execute(
         "SELECT source_file, source_row, number"
         f" FROM (SELECT source_file, source_row, trim(coalesce(unit_price, amount, quantity)) AS number FROM {lines})"

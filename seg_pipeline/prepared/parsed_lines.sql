@@ -64,7 +64,7 @@ parsed AS (
         END AS customer_text,
         -- Only DuckDB's try_strptime takes a list of formats.
         CASE
-            -- Most dates have no letter, which is quicker to see than that they do not match.
+            -- Most dates have no letter, and that is quicker to find out than whether they match.
             WHEN $is_iso AND lower(date_text) != upper(date_text) AND regexp_matches(date_text, $word_after_time) THEN NULL
             WHEN $is_iso THEN try_cast(date_text AS TIMESTAMP)
             -- 2024111 could be 1 November or 11 January.

@@ -6,8 +6,6 @@ rejected AS MATERIALIZED (
     FROM {parsed_lines}
     WHERE reason IS NOT NULL
 )
-SELECT delivered.* EXCLUDE (line), rejected.reason
-FROM {lines_to_clean} AS delivered
-JOIN rejected USING (line)
--- A join keeps no order.
-ORDER BY line
+SELECT delivered.*, rejected.reason
+FROM raw.raw_orders AS delivered
+JOIN rejected ON delivered.rowid = rejected.line

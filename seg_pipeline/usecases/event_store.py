@@ -52,7 +52,7 @@ class ListedEvents(InMemoryEventLogStorage):
         newest = {event.get_dagster_event().asset_key: event for event in made}
         return {key: newest.get(key) for key in asset_keys}
 
-    # Before each step and check, Dagster looks for events of earlier runs, and there are none.
+    # Before each step and check, Dagster looks for events of earlier runs. A run of ours needs none of them.
 
     def fetch_materializations(
         self,

@@ -86,7 +86,10 @@ def run(settings: Settings, progress: Progress, *, refit: bool = False) -> RunRe
         # From here on a thread imports modules, and nothing else may be imported, such as a source's driver.
         if not needs_extra(settings.source):
             preloading.start(fits=will_fit)
-        execution.run("ingest")
+        try:
+            execution.run("ingest")
+        finally:
+            preloading.wait()
         progress.report_stages()
         as_of = settings.as_of or _day_after_last_order(warehouse)
         if settings.as_of is None and newest is not None and as_of < newest.in_force_from:

@@ -177,11 +177,6 @@ class Connection:
         yield relation
         self._drop_temporary(relation)
 
-    def parts_of(self, table: Table, rows: int) -> list[str]:
-        """Returns conditions that divide a table into parts of at most so many rows, in the order of its rows."""
-        [(last,)] = self.duckdb.execute(f"SELECT coalesce(max(rowid), 0) FROM {table.name}").fetchall()
-        return [f"rowid BETWEEN {first} AND {first + rows - 1}" for first in range(0, last + 1, rows)]
-
     @contextmanager
     def empty_copy(self, table: Table) -> Iterator[Relation]:
         """Yields an empty temporary table in the DuckDB file with the columns of a table."""

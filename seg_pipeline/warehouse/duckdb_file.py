@@ -283,7 +283,7 @@ class Warehouse:
         try:
             with self._translate_errors():
                 connection = duckdb.connect(self.database, read_only=read_only, config=dict(self.connection_config))
-                if "memory_limit" not in self.connection_config:
+                if not {"memory_limit", "max_memory"} & self.connection_config.keys():
                     # Set here, since DuckDB refuses a configuration other than that of this process's connections.
                     connection.execute(f"SET GLOBAL memory_limit = '{half_of_the_memory()}'")
                 # How a time is read must not depend on the time zone of the machine.

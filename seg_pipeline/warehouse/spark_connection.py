@@ -196,10 +196,6 @@ class SparkConnection(Connection):
 
         self._store_temporary(relation.sql, self._query(query, values).mapInPandas(apply, schema_of(columns.items())))
 
-    def parts_of(self, table: Table, rows: int) -> list[str]:
-        # Spark divides its work itself.
-        return ["true"]
-
     def _row_id(self, table: Table) -> tuple[str, str]:
         # Spark does not number rows.
         [key] = table.key

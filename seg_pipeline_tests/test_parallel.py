@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from seg_pipeline.models.parallel import parallel_map
+from seg_pipeline.models.parallel import parallel_map, start_workers
 
 pytestmark = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="with one core there are no workers")
 
@@ -54,6 +54,15 @@ def test_an_error_in_a_worker_is_raised():
 
 def test_if_the_workers_are_killed_this_process_does_all_the_work():
     assert parallel_map(end_unless, [os.getpid()] * 10) == [os.getpid()] * 10
+    assert parallel_map(math.factorial, range(3)) == [1, 1, 2]
+
+
+def test_workers_that_were_killed_while_they_waited_do_not_end_the_run():
+    worker, *_ = {*parallel_map(process_of, [0.2] * 10)} - {os.getpid()}
+    os.kill(worker, signal.SIGKILL)
+    for _ in range(20):
+        start_workers()
+        time.sleep(0.05)
     assert parallel_map(math.factorial, range(3)) == [1, 1, 2]
 
 

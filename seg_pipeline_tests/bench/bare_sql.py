@@ -1,7 +1,8 @@
 """What DuckDB alone takes to load, clean and aggregate order lines: the other side of `bench.large`.
 
-It writes the same three tables as the pipeline: the lines as text, the accepted lines with typed values, and a row per
-customer. It looks for no duplicates, keeps no reasons, and believes the file. It imports nothing of the pipeline.
+It writes three tables like the pipeline's: the lines as text, the accepted lines with typed values, and a row per
+customer, with fewer features. It looks for no duplicates, keeps no reasons, and believes the file. It imports nothing
+of the pipeline.
 
     python bare_sql.py orders.parquet warehouse.duckdb 2026-11-01 [MEMORY_LIMIT]
 """

@@ -713,7 +713,7 @@ def test_no_room_for_a_copy_beside_a_reader_is_one_line(small_disk, analyst):
     assert reader.leaves() == 0
 
 
-def test_duckdb_may_take_half_of_the_memory_unless_told_otherwise(empty_warehouse):
+def test_duckdb_may_take_half_of_the_memory_unless_a_limit_is_set(empty_warehouse):
     sizes = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
     def limit(warehouse):
@@ -725,8 +725,8 @@ def test_duckdb_may_take_half_of_the_memory_unless_told_otherwise(empty_warehous
     if container.exists() and (most := container.read_text().strip()) != "max":
         machine = min(machine, int(most))
     assert limit(empty_warehouse) == pytest.approx(machine / 2, rel=0.05)
-    told = Warehouse(database=empty_warehouse.database, connection_config={"memory_limit": "1GiB"})
-    assert limit(told) == 2**30
+    limited = Warehouse(database=empty_warehouse.database, connection_config={"memory_limit": "1GiB"})
+    assert limit(limited) == 2**30
 
 
 def test_too_little_memory_is_one_line_that_names_the_setting(tmp_path):

@@ -8,9 +8,11 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Protocol
+
+import duckdb
 
 # How many bytes are read at once; each signal is one byte.
 PIPE_BYTES = 4096
@@ -67,7 +69,9 @@ def _interrupted_by_signal(connection: Interruptible) -> Iterator[Callable[..., 
                 os.write(previous_descriptor, numbers)
             if signal.SIGINT in numbers:
                 is_interrupted.set()
-                connection.interrupt()
+                # The handler's exception may have ended the block and closed the connection already.
+                with suppress(duckdb.ConnectionException):
+                    connection.interrupt()
 
     thread = threading.Thread(target=pass_on, name="interrupts", daemon=True)
     thread.start()

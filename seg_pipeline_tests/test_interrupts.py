@@ -6,9 +6,10 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import duckdb
 import pytest
 
-from seg_pipeline.interrupts import defer_interrupts, watch_interrupts
+from seg_pipeline.interrupts import defer_interrupts, reraise_interrupt, watch_interrupts
 
 
 def press_ctrl_c():
@@ -125,3 +126,15 @@ def test_watching_outside_the_main_thread_never_reports_an_interrupt():
             return was_interrupted(), open_descriptors() - before
 
     assert in_another_thread(work) == (False, set())
+
+
+def test_an_interrupt_after_the_connection_was_closed_is_raised_and_nothing_else(capsys):
+    def work():
+        connection = duckdb.connect()
+        with reraise_interrupt(connection):
+            connection.close()
+            press_ctrl_c()
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert capsys.readouterr().err == ""

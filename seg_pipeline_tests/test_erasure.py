@@ -1,7 +1,21 @@
 """An erased customer is in no table, night or published file, and old files do not bring them back."""
 
+import hashlib
+import hmac
+import os
 import shutil
+import stat
 
+import duckdb
+import pytest
+
+from seg_pipeline.cli import main
+from seg_pipeline.errors import UsageError
+from seg_pipeline.raw.erasure import ErasureKey, remember
+from seg_pipeline.raw.ingestion import ingest
+from seg_pipeline.settings import Settings, SourceSettings
+from seg_pipeline.usecases.traces import traces
+from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command
 
 FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4")
@@ -45,7 +59,7 @@ def test_an_erased_customer_is_nowhere_and_does_not_come_back(run_pipeline, shop
 
     output = capsys.readouterr().out
     assert "rows of raw.raw_orders" in output
-    assert "published: the night was rebuilt without them" in output
+    assert f"published: the night {LAST}, built again without them" in output
     assert tables_with(run, customer) == set()
     assert files_with(run.output, customer) == set()
     assert customer.encode() not in (run.output / "latest" / "segments.duckdb").read_bytes()
@@ -72,3 +86,183 @@ def test_nights_past_the_retention_leave_every_table(shop, scored_nights, tmp_pa
         " UNION SELECT DISTINCT as_of FROM segments.segment_profiles ORDER BY ALL"
     )
     assert nights["as_of"].dt.date.to_list() == [SCORED[2], LAST]
+
+
+def erased_hashes(warehouse):
+    return [hashed for (hashed,) in warehouse.read("SELECT customer_hash FROM raw.erased_customers").to_numpy()]
+
+
+def keyed(key, customer):
+    sha256 = hashlib.sha256(customer.encode()).hexdigest()
+    return hmac.new(key.encode(), sha256.encode(), "sha256").hexdigest()
+
+
+@pytest.fixture
+def source(tmp_path):
+    return SourceSettings(
+        path=str(orders_file(tmp_path / "orders.csv", "1,17850,2024-01-01,2,1.00", "2,b,2024-01-01,2,1.00"))
+    )
+
+
+@pytest.fixture
+def warehouse(tmp_path):
+    return Warehouse(database=str(tmp_path / "w.duckdb"))
+
+
+def orders_file(path, *lines):
+    path.write_text("\n".join(["order_id,customer_id,ordered_at,quantity,unit_price", *lines]) + "\n")
+    return path
+
+
+def customers_in(connection):
+    return {id_ for (id_,) in connection.execute("SELECT customer_id FROM raw.raw_orders").fetchall()}
+
+
+def test_an_id_is_kept_as_its_keyed_hash_and_the_key_beside_the_warehouse_for_its_owner_alone(warehouse, tmp_path):
+    key = ErasureKey.beside(tmp_path / "w.duckdb")
+    with warehouse.get_connection() as connection:
+        remember(connection, key, ["17850", "b"])
+        remember(connection, key, ["17850"])
+
+    assert erased_hashes(warehouse) == [keyed(key.read(), "17850"), keyed(key.read(), "b")]
+    assert stat.S_IMODE((tmp_path / "w.duckdb.erasure-key").stat().st_mode) == 0o600
+
+
+def test_the_key_may_come_from_the_environment(warehouse, tmp_path, monkeypatch):
+    monkeypatch.setenv("SEG_PIPELINE_ERASURE_KEY", "a key of the company")
+    with warehouse.get_connection() as connection:
+        remember(connection, ErasureKey.beside(tmp_path / "w.duckdb"), ["17850"])
+
+    assert erased_hashes(warehouse) == [keyed("a key of the company", "17850")]
+    assert not (tmp_path / "w.duckdb.erasure-key").exists()
+
+
+@pytest.mark.parametrize("key", [None, "another key, as long"])
+def test_a_load_without_the_key_is_refused_because_erased_customers_would_come_back(warehouse, source, tmp_path, key):
+    beside = ErasureKey.beside(tmp_path / "w.duckdb")
+    with warehouse.get_connection() as connection:
+        remember(connection, beside, ["17850"])
+        ingest(connection, source, key=beside)
+        assert customers_in(connection) == {"b"}
+        beside.file.unlink()
+        if key:
+            beside.file.write_text(key)
+
+        with pytest.raises(UsageError, match=r"w\.duckdb\.erasure-key") as refused:
+            ingest(connection, source, key=beside)
+
+    assert str(refused.value).startswith(
+        f"the key of raw.erased_customers is {'another one' if key else 'missing'}, and erased customers would come"
+    )
+
+
+def test_hashes_without_a_key_get_one_with_the_next_load(warehouse, source, tmp_path):
+    key = ErasureKey.beside(tmp_path / "w.duckdb")
+    with warehouse.get_connection() as connection:
+        connection.execute("CREATE SCHEMA raw; CREATE TABLE raw.erased_customers (customer_hash VARCHAR)")
+        connection.execute("INSERT INTO raw.erased_customers VALUES (sha256('17850'))")
+
+        ingest(connection, source, key=key)
+
+        assert customers_in(connection) == {"b"}
+    assert erased_hashes(warehouse) == [keyed(key.read(), "17850")]
+
+
+def test_a_new_warehouse_and_its_lock_are_for_their_owner_alone_and_an_older_one_keeps_its_permissions(warehouse):
+    def modes():
+        return [stat.S_IMODE(os.stat(warehouse.database + suffix).st_mode) for suffix in ("", ".lock")]
+
+    with warehouse.held():
+        pass
+    assert modes() == [0o600, 0o600]
+    warehouse.rewrite()
+    assert modes() == [0o600, 0o600]
+    os.chmod(warehouse.database, 0o640)
+    warehouse.rewrite()
+    assert modes() == [0o640, 0o600]
+
+
+def test_rewriting_deletes_what_runs_left_beside_the_warehouse_and_nothing_else(warehouse, tmp_path):
+    with warehouse.held():
+        pass
+    left = ["w.duckdb.damaged", "w.duckdb.damaged-2.wal", "w.duckdb.3", "w.duckdb.copy", "w.duckdb.tmp"]
+    for name in left[:-1]:
+        (tmp_path / name).write_text("rows")
+    (tmp_path / left[-1]).mkdir()
+    (tmp_path / "w.duckdb.mine").write_text("kept")
+
+    assert warehouse.rewrite() == sorted(str(tmp_path / name) for name in left)
+    assert {path.name for path in tmp_path.iterdir()} == {"w.duckdb", "w.duckdb.lock", "w.duckdb.mine"}
+
+
+def test_traces_are_found_in_every_text_column_and_published_file(warehouse, tmp_path):
+    settings = Settings(output={"path": tmp_path / "out"})
+    published = tmp_path / "out" / "sets" / "2024-01-02-abc"
+    published.mkdir(parents=True)
+    with warehouse.get_connection() as connection:
+        connection.execute(
+            "CREATE SCHEMA raw; CREATE TABLE raw.lines AS SELECT ' 17850.0' AS customer, '17850' AS order_id, 17850 AS"
+            " quantity, 'for kim@x.de' AS note, 'akim@x.de' AS other, ['kim@x.de'] AS list"
+        )
+        connection.execute(f"COPY (SELECT '17850' AS id, 17850 AS figure) TO '{published / 't.parquet'}'")
+    (published / "t.csv").write_text("id,figure\n17850,17850\n")
+    (published / "manifest.json").write_text('{"kim@x.de": 1}')
+    (published / "report.html").write_text('<td> 17850 </td><rect x="1785"/>')
+    with duckdb.connect(published / "segments.duckdb") as database:
+        database.execute("CREATE TABLE assignments AS SELECT 'kim@x.de' AS customer_id")
+
+    found = traces(settings, warehouse, ["17850", "kim@x.de"])
+
+    assert [place.removeprefix(f"{tmp_path}/") for place in found] == [
+        "w.duckdb: raw.lines.customer",
+        "w.duckdb: raw.lines.note",
+        "w.duckdb: raw.lines.list",
+        *(f"out/sets/2024-01-02-abc/{place}" for place in (
+            "manifest.json", "report.html", "segments.duckdb: main.assignments.customer_id", "t.csv: id", "t.parquet: id"
+        )),
+    ]  # fmt: skip
+    assert traces(settings, warehouse, ["1785", "im@x.de"]) == []
+
+
+def test_erasing_without_a_warehouse_is_refused_and_makes_none(tmp_path, capsys):
+    status = main(["erase", "17850", "--warehouse", str(tmp_path / "w.duckdb"), "--output", str(tmp_path / "out")])
+
+    assert status == 2
+    assert "no such file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def a_customer(run):
+    [(customer,)] = run.warehouse.read(
+        "SELECT customer_id FROM prepared.clean_orders GROUP BY ALL ORDER BY count(*) DESC, customer_id LIMIT 1"
+    ).to_numpy()
+    return customer
+
+
+def test_a_customer_is_erased_whatever_has_become_of_the_published_set(scored_nights, tmp_path, capsys):
+    run = scored_nights.copied(tmp_path)
+    customer = a_customer(run)
+    (run.output / "latest" / "manifest.json").unlink()
+    (run.output / "sets" / "a plain file").write_text(customer)
+    (run.output / "sets" / ".unfinished-1").mkdir()
+    (run.output / "sets" / ".unfinished-1" / "t.csv").write_text(customer)
+
+    assert command(run, "erase", customer, *FEW) == 0
+
+    assert f"published: the night {LAST}, built again without them" in capsys.readouterr().out
+    assert tables_with(run, customer) == set()
+    assert files_with(run.output, customer) == set()
+    assert len(list((run.output / "sets").iterdir())) == 1
+
+
+def test_a_customer_is_erased_even_if_the_night_then_fails_a_critical_check(scored_nights, tmp_path, capsys):
+    run = scored_nights.copied(tmp_path)
+    customer = a_customer(run)
+
+    assert command(run, "erase", customer, *FEW, "--set", "drift.psi_critical=0.0000001") == 1
+
+    [line] = capsys.readouterr().err.splitlines()
+    assert "nothing is published now, since the night cannot be built: critical check failed" in line
+    assert tables_with(run, customer) == set()
+    assert not (run.output / "latest").exists()
+    assert list(run.output.rglob("*.csv")) == []

@@ -7,6 +7,7 @@ import pytest
 
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.raw.erasure import ErasureKey
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.ledger import read_ledger
 from seg_pipeline.raw.tables import RULES
@@ -35,7 +36,8 @@ class Shop:
         """Loads and cleans, and returns the deliveries that were loaded and those that were dropped."""
         settings = load_settings([f"source.path={source or self.folder}", *options], environment={})
         with self.warehouse.get_connection() as connection:
-            brought = ingest(connection, settings.source, settings.retention.deliveries_days)
+            key = ErasureKey.beside(self.warehouse.database)
+            brought = ingest(connection, settings.source, settings.retention.deliveries_days, key)
             clean(connection, settings)
         return [self._short(brought.loaded), self._short(brought.dropped)]
 

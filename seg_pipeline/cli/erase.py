@@ -22,9 +22,11 @@ examples:
   seg-pipeline erase 17850
   seg-pipeline erase 17850 12346 --config seg_pipeline.toml
 
-Deletes the customers' lines, features, segments and history, rebuilds the published night without them, deletes the
-files that were published before it, and rewrites the warehouse file. Files loaded later do not bring their lines back.
-You still have to remove the customers from the delivered files, from backups and from copies of the published files.
+Removes all that is published, deletes the customers' lines, features, segments and history, rewrites the warehouse
+file, builds the night again without them, and searches every table and published file for the ids. Files loaded later
+do not bring their lines back: a hash of each id stays, under a key in the file beside the warehouse that ends in
+.erasure-key. Keep that file, or set SEG_PIPELINE_ERASURE_KEY. You still have to remove the customers from the delivered
+files, from backups and from copies of the published files.
 
 Pass the same settings (--preset, --config, --set) as the run that published the night.
 """
@@ -65,8 +67,11 @@ def _show(screen: Screen, erasure: "Erasure") -> None:
         screen.say(f"erased: {counted(rows, 'row')} of {table}")
     if not erasure.rows:
         screen.say("erased: nothing; no table has these customers")
-    if erasure.republished:
-        screen.say("published: the night was rebuilt without them")
+    for file in erasure.files:
+        screen.say(f"deleted: {file}, which could hold their rows")
+    if erasure.published:
+        screen.say(f"published: the night {erasure.published}, built again without them")
     else:
-        screen.say("published: no night was published, so there was nothing to rebuild")
+        screen.say("published: nothing; the warehouse has no night")
+    screen.say("searched: no table and no published file has them")
     screen.say(f"later loads leave out the lines of {counted(len(erasure.customers), 'customer')}")

@@ -18,7 +18,16 @@ from pydantic import SecretStr
 from seg_pipeline.errors import MachineError
 from seg_pipeline.publishing.views import View
 from seg_pipeline.tables import Column, Table
-from seg_pipeline.warehouse import Connection, DamagedError, Warehouse, literal, quoted, scratch
+from seg_pipeline.warehouse import (
+    Connection,
+    DamagedError,
+    Warehouse,
+    hmac_blocks,
+    hmac_sha256,
+    literal,
+    quoted,
+    scratch,
+)
 
 DATABASE = "segments.duckdb"
 # The oldest DuckDB that can read it, for the tools of others.
@@ -28,9 +37,6 @@ COPY = ".copy-"
 # DuckDB names a warehouse after its file. A file name has no slash, so no warehouse can have this name.
 NIGHT = '"published/night"'
 CUSTOMER = "customer_id"
-# HMAC (RFC 2104) of the id. The two blocks hold the padded key.
-HASHED_CUSTOMER = f'sha256($outer || unhex(sha256($inner || encode("{CUSTOMER}"))))'
-SHA256_BLOCK_BYTES = 64
 # A spreadsheet runs a cell that begins like this as a formula, even if it comes from an order line.
 FORMULA = r"^[=+@\t\r-]"
 
@@ -153,19 +159,12 @@ def _copied(file: Path) -> Iterator[Path]:
         yield Path(copy.name)
 
 
-def hmac_blocks(key: str) -> dict[str, bytes]:
-    """Returns the inner and the outer block of HMAC-SHA256: the key (its hash if it is longer) on two pads."""
-    secret = key.encode("utf-8", "surrogateescape")
-    if len(secret) > SHA256_BLOCK_BYTES:
-        secret = hashlib.sha256(secret).digest()
-    block = secret.ljust(SHA256_BLOCK_BYTES, b"\0")
-    return {name: bytes(byte ^ pad for byte in block) for name, pad in (("inner", 0x36), ("outer", 0x5C))}
-
-
 def _copy(connection: Connection, table: Table, as_of: datetime.date, hash_key: SecretStr | None) -> int:
     """Writes one night's rows of a table to the database, in the order of their published keys; returns how many."""
     columns = ", ".join(
-        f"{HASHED_CUSTOMER} AS {CUSTOMER}" if hash_key and column.name == CUSTOMER else quoted(column.name)
+        f"{hmac_sha256(quoted(CUSTOMER))} AS {CUSTOMER}"
+        if hash_key and column.name == CUSTOMER
+        else quoted(column.name)
         for column in table.columns
     )
     connection.execute(f"CREATE TABLE {_published(table)} ({table.ddl})")

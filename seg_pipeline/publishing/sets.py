@@ -236,3 +236,11 @@ def _delete_old_sets(sets: Path, current: str) -> None:
     abandoned = [path for path in others if path.name.startswith(UNFINISHED)]
     for path in [*whole[: len(whole) - (SETS_KEPT - 1)], *abandoned]:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def delete_all(folder: Path) -> None:
+    for path in [folder / LATEST, *folder.glob(f".{LATEST}-*"), folder / SETS]:
+        if path.is_symlink() or path.is_file():
+            path.unlink()
+        elif path.is_dir():
+            shutil.rmtree(path)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from seg_pipeline import preloading
+from seg_pipeline.raw.erasure import ErasureKey
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.ledger import Entry, read_ledger
 from seg_pipeline.raw.profile import profile_query
@@ -27,9 +28,10 @@ def assets_of(shop: Shop) -> Room:
     )
     def delivered_orders(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         warehouse, settings = shop.warehouse(context), shop.settings_of(context)
+        key = ErasureKey.beside(settings.warehouse.path)
         try:
             with warehouse.get_connection() as connection:
-                ingested = ingest(connection, settings.source, settings.retention.deliveries_days)
+                ingested = ingest(connection, settings.source, settings.retention.deliveries_days, key)
                 ledger = read_ledger(connection)
         finally:
             preloading.wait()

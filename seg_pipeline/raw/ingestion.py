@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from seg_pipeline.errors import DataError, SegPipelineError
-from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
+from seg_pipeline.raw.erasure import ErasureKey, leave_out, prepare
 from seg_pipeline.raw.ledger import Entry, read_ledger, without_lines, write_ledger
 from seg_pipeline.raw.sources import (
     Delivery,
@@ -26,7 +26,7 @@ from seg_pipeline.raw.sources import (
     is_named,
     tables_of,
 )
-from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
+from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import SourceSettings
 from seg_pipeline.warehouse import Connection
 
@@ -70,7 +70,12 @@ class _LoadError(DataError):
         self.delivery = delivery
 
 
-def ingest(connection: Connection, source: SourceSettings, retention_days: int | None = None) -> Ingestion:
+def ingest(
+    connection: Connection,
+    source: SourceSettings,
+    retention_days: int | None = None,
+    key: ErasureKey | None = None,
+) -> Ingestion:
     """Brings raw_orders and deliveries up to date with the source.
 
     Args:
@@ -78,17 +83,19 @@ def ingest(connection: Connection, source: SourceSettings, retention_days: int |
         source: The settings that say where the orders are and how they are read.
         retention_days: A delivery expires when its last order is more than this many days older than the newest order;
             None if none expires.
+        key: The key of raw.erased_customers, whose lines are left out; None if no customer was ever erased.
 
     Returns:
         The deliveries that were loaded, and those whose lines were deleted.
 
     Raises:
-        UsageError: There is no such path, preset or table, or no file to read.
+        UsageError: There is no such path, preset or table, or no file to read; or the key is missing.
         DataError: None of the files can be read, or a table cannot.
         MachineError: A source cannot be reached.
     """
-    for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
+    for table in (RAW_ORDERS, DELIVERIES):
         connection.create(table, or_replace=False)
+    prepare(connection, key)
     ledger = {entry.source_file: entry for entry in read_ledger(connection)}
     plan = _plan(ledger, source)
     for name in _expired(connection, retention_days) & plan.unchanged.keys():
@@ -99,7 +106,7 @@ def ingest(connection: Connection, source: SourceSettings, retention_days: int |
     refused = discovery.refused | without_columns
     while True:
         try:
-            return _load_once(connection, source, plan, ledger, to_load, refused)
+            return _load_once(connection, source, key, plan, ledger, to_load, refused)
         except _LoadError as error:
             unreadable = _unreadable(connection, error.delivery)
             if not unreadable:
@@ -111,6 +118,7 @@ def ingest(connection: Connection, source: SourceSettings, retention_days: int |
 def _load_once(
     connection: Connection,
     source: SourceSettings,
+    key: ErasureKey | None,
     plan: _Plan,
     ledger: Mapping[str, Entry],
     to_load: Sequence[Delivery],
@@ -121,6 +129,7 @@ def _load_once(
     Args:
         connection: The connection to the warehouse.
         source: The settings of the source.
+        key: The key of raw.erased_customers.
         plan: The plan, to which the pulls of tables are added.
         ledger: The entries before the load.
         to_load: The deliveries to load.
@@ -148,7 +157,7 @@ def _load_once(
             except DataError as error:
                 raise _LoadError(delivery, error) from error
         pulled = [name for table in tables_of(source) for name in _pull(connection, plan, source, table)]
-        _delete_erased(connection, [*files, *pulled])
+        leave_out(connection, key, [*files, *pulled])
         write_ledger(connection, _entries(connection, plan, ledger, to_load, refused))
     return Ingestion([*files, *pulled], sorted(dropped - set(files)))
 
@@ -373,18 +382,6 @@ def _pull(connection: Connection, plan: _Plan, source: SourceSettings, table: st
 def _pulled_rows(entry: Entry) -> int | None:
     """Returns how many rows an earlier pull loaded; None if an older version loaded them and they have expired."""
     return entry.lines if entry.pulled_rows is None and entry.is_loaded else entry.pulled_rows
-
-
-def _delete_erased(connection: Connection, names: Iterable[str]) -> None:
-    """Deletes the lines of erased customers from deliveries that have just been loaded."""
-    if not connection.execute(f"SELECT count(*) FROM {ERASED_CUSTOMERS.name}").fetchall()[0][0]:
-        return
-    connection.delete(
-        RAW_ORDERS,
-        "source_file IN (SELECT unnest($names::VARCHAR[]))"
-        f" AND sha256({CUSTOMER_TEXT}) IN (SELECT customer_hash FROM {ERASED_CUSTOMERS.name})",
-        {"names": list(names), **CUSTOMER_ID},
-    )
 
 
 def _delete_lines(connection: Connection, names: Iterable[str]) -> None:

@@ -115,5 +115,8 @@ ERASED_CUSTOMERS = Table(
     "One row per erased customer, whose lines are never loaded again; it has no customer id.",
     key=("customer_hash",),
     may_be_empty=True,
-    columns=(text("customer_hash", "SHA-256 of the customer id"),),
+    columns=(
+        text("customer_hash", "HMAC-SHA256 of the SHA-256 of the customer id"),
+        text("key_id", "Digits by which the key of the hash is recognised", nullable=True),
+    ),
 )

@@ -7,9 +7,11 @@ environment.py reads them when they are needed.
 """
 
 from seg_pipeline.settings.environment import (
+    ERASURE_KEY_VARIABLE,
     OUTPUT_HASH_KEY_VARIABLE,
     SOURCE_DATABASE_VARIABLE,
     dagster_home,
+    erasure_key,
     output_hash_key,
     source_database,
 )
@@ -31,6 +33,7 @@ from seg_pipeline.settings.model import (
 from seg_pipeline.settings.presets import PRESETS, preset_names, read_preset, read_toml
 
 __all__ = [
+    "ERASURE_KEY_VARIABLE",
     "OUTPUT_HASH_KEY_VARIABLE",
     "PRESETS",
     "SOURCE_DATABASE_VARIABLE",
@@ -45,6 +48,7 @@ __all__ = [
     "StrategySettings",
     "TransformName",
     "dagster_home",
+    "erasure_key",
     "flattened",
     "keys",
     "load_settings",

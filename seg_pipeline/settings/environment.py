@@ -11,6 +11,7 @@ from seg_pipeline.errors import UsageError
 from seg_pipeline.settings.model import OutputSettings
 
 OUTPUT_HASH_KEY_VARIABLE = "SEG_PIPELINE_OUTPUT_HASH_KEY"
+ERASURE_KEY_VARIABLE = "SEG_PIPELINE_ERASURE_KEY"
 SOURCE_DATABASE_VARIABLE = "SEG_PIPELINE_SOURCE_DATABASE"
 # A shorter key could be found by trying keys on one known customer id and its hash.
 MIN_HASH_KEY_CHARS = 16
@@ -43,6 +44,18 @@ def output_hash_key(output: OutputSettings) -> SecretStr | None:
             f" variable {OUTPUT_HASH_KEY_VARIABLE}, which {reason}"
         )
     return SecretStr(key)
+
+
+def erasure_key() -> SecretStr | None:
+    """Returns the key that the ids of erased customers are hashed with; None if the environment has none.
+
+    Raises:
+        UsageError: The key is too short.
+    """
+    key = os.environ.get(ERASURE_KEY_VARIABLE, "")
+    if key and len(key) < MIN_HASH_KEY_CHARS:
+        raise UsageError(f"{ERASURE_KEY_VARIABLE} needs at least {MIN_HASH_KEY_CHARS} characters; it has {len(key)}")
+    return SecretStr(key) if key else None
 
 
 def source_database() -> SecretStr:

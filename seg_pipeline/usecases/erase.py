@@ -1,21 +1,26 @@
-"""Erases customers: deletes their rows, rebuilds what was published, and rewrites the warehouse file."""
+"""Erases customers: removes what is published, deletes their rows, builds the night again, and searches for them."""
 
-import shutil
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from seg_pipeline.errors import DataError, MachineError, SegPipelineError
 from seg_pipeline.guest import check
-from seg_pipeline.publishing.sets import LATEST, SETS, published_as_of
+from seg_pipeline.publishing.sets import delete_all, published_as_of
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
-from seg_pipeline.raw.tables import DELIVERIES, ERASED_CUSTOMERS, RAW_ORDERS
+from seg_pipeline.raw.erasure import ErasureKey, remember
+from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
+from seg_pipeline.segments.tables import SEGMENT_PROFILES
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.backfill import backfill
 from seg_pipeline.usecases.execution import Progress
+from seg_pipeline.usecases.existing import existing_warehouse
+from seg_pipeline.usecases.traces import traces
 from seg_pipeline.warehouse import Connection
-from seg_pipeline.wiring import warehouse_of
 
 # Tables that hold ids as they were delivered.
 TABLES_AS_DELIVERED = (RAW_ORDERS.name, "prepared.rejected_orders")
+SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,44 +30,77 @@ class Erasure:
     Attributes:
         customers: The ids of the customers, each once.
         rows: How many of their rows were deleted, by table; tables that had none are missing.
-        republished: Whether a published night was rebuilt without them; if not, no night was published.
+        files: The files that were removed because they could hold the customers: what was left beside the warehouse.
+        published: The night that was built again without them; None if the warehouse has no night.
     """
 
     customers: list[str]
     rows: dict[str, int]
-    republished: bool
+    files: list[str]
+    published: datetime.date | None
 
 
 def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> Erasure:
-    """Erases customers from the warehouse and the published files.
+    """Erases customers from the warehouse and the published files, whatever state those are in.
+
+    Nothing is published until the customers are gone. If the process is killed, erasing them again completes it.
 
     Args:
         settings: The settings that the published night was run with.
-        progress: Receives the progress of the run that rebuilds the published night.
+        progress: Receives the progress of the run that builds the night again.
         customers: Customer ids as in clean_orders; repeated ids count once.
 
     Raises:
-        SegPipelineError: The customers could not be erased; the message is one line.
+        DataError: The customers are erased, but the night fails a critical check, so nothing is published; or an id
+            was found somewhere else, which the message names.
+        UsageError: The warehouse does not exist, or the key of the customers erased before is missing.
+        MachineError: A file cannot be read or written; if the customers are erased already, the message says so.
     """
     check(settings)
     distinct = list(dict.fromkeys(customers))
-    warehouse = warehouse_of(settings)
+    warehouse, folder = existing_warehouse(settings), settings.output.path
     with warehouse.held():
+        as_of = _published_night(settings)
+        delete_all(folder)
+        as_of = as_of or warehouse.newest_night(SEGMENT_PROFILES.name)
         with warehouse.transaction() as connection:
+            remember(connection, ErasureKey.beside(settings.warehouse.path), distinct)
             rows = _delete(connection, distinct)
-        republished = _republish(settings, progress)
     # The free pages of the file still hold the deleted rows.
-    warehouse.rewrite()
-    return Erasure(distinct, rows, republished)
+    files = warehouse.rewrite()
+    failure = None
+    if as_of is not None:
+        try:
+            backfill(settings, progress, as_of, as_of)
+        except SegPipelineError as error:
+            failure = error
+    found = traces(settings, warehouse, distinct)
+    gone = "the customers are erased from the warehouse and from what was published"
+    if found:
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        raise DataError(f"{gone}, but an id still stands in {', '.join(found[:SHOWN])}{more}")
+    if failure:
+        kind = MachineError if isinstance(failure, MachineError) else DataError
+        raise kind(f"{gone}; nothing is published now, since the night cannot be built: {failure}")
+    return Erasure(distinct, rows, files, as_of)
+
+
+def _published_night(settings: Settings) -> datetime.date | None:
+    """Returns the published night; None if nothing readable is published."""
+    try:
+        return published_as_of(settings.output.path)
+    except MachineError:
+        # A set that cannot be read is removed like any other.
+        return None
 
 
 def _delete(connection: Connection, customers: Sequence[str]) -> dict[str, int]:
-    """Deletes the customers' rows and keeps hashes of their ids, by which later loads leave their lines out.
+    """Deletes the customers' rows.
 
     Returns:
         The number of rows deleted, by table.
     """
-    for table in (RAW_ORDERS, DELIVERIES, ERASED_CUSTOMERS):
+    for table in (RAW_ORDERS, DELIVERIES):
         connection.create(table, or_replace=False)
     ids = {"ids": list(customers), **CUSTOMER_ID}
     rows: dict[str, int] = {}
@@ -71,27 +109,8 @@ def _delete(connection: Connection, customers: Sequence[str]) -> dict[str, int]:
         if deleted := connection.delete(name, f"{customer} IN (SELECT unnest($ids::VARCHAR[]))", ids):
             rows[name] = deleted
     connection.execute(
-        f"INSERT INTO {ERASED_CUSTOMERS.name} SELECT DISTINCT sha256(id) FROM (SELECT unnest($ids::VARCHAR[]) AS id)"
-        f" WHERE sha256(id) NOT IN (SELECT customer_hash FROM {ERASED_CUSTOMERS.name})",
-        ids,
-    )
-    connection.execute(
         f"UPDATE {DELIVERIES.name} SET lines = remaining.lines FROM (SELECT deliveries.source_file, count(source_row)"
         f" AS lines FROM {DELIVERIES.name} LEFT JOIN {RAW_ORDERS.name} USING (source_file) GROUP BY ALL) AS remaining"
         f" WHERE deliveries.source_file = remaining.source_file"
     )
     return rows
-
-
-def _republish(settings: Settings, progress: Progress) -> bool:
-    """Rebuilds the published night and deletes all other published sets; returns whether a night was published."""
-    folder = settings.output.path
-    as_of = published_as_of(folder)
-    if as_of is None:
-        return False
-    backfill(settings, progress, as_of, as_of)
-    current = (folder / LATEST).resolve()
-    for path in (folder / SETS).iterdir():
-        if path.resolve() != current:
-            shutil.rmtree(path)
-    return True

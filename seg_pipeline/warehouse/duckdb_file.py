@@ -8,6 +8,7 @@ import datetime
 import fcntl
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -36,6 +37,8 @@ Warn = Callable[[str], None]
 RETRY_SECONDS = 0.2
 # How long a run waits for a reader to close the file before it leaves the file to that reader.
 GRACE_SECONDS = 3.0
+# Files with order lines are for their owner alone, unless the owner says otherwise.
+PRIVATE = 0o600
 REBUILD = "seg-pipeline backfill FIRST LAST brings past nights back"
 LOG = logging.getLogger(__name__)
 
@@ -151,11 +154,17 @@ class Warehouse:
                 if run.damage and not read_only:
                     self._set_aside()
 
-    def rewrite(self) -> None:
-        """Rewrites the file, so that no deleted row is left in its free pages. Must not be called within a run.
+    def rewrite(self) -> list[str]:
+        """Rewrites the file, so that no deleted row is left in its free pages or beside it. Not for use within a run.
+
+        Beside it are damaged files that were set aside, files left to processes that wrote to them, unfinished copies
+        and DuckDB's temporary files.
+
+        Returns:
+            The files beside it that were deleted.
 
         Raises:
-            MachineError: Another process has it open, or as in `get_connection`.
+            MachineError: Another process has it open, a file cannot be deleted, or as in `get_connection`.
         """
         copy = self._file.with_name(self._file.name + ".rewritten")
         with self._run_lock():
@@ -164,10 +173,14 @@ class Warehouse:
                 with closing(self._refuse_older(self._open(self.wait_seconds))) as connection, self._translate_errors():
                     [(name,)] = connection.execute("SELECT current_database()").fetchall()
                     connection.execute(f"ATTACH {literal(str(copy))} AS rewritten")
+                    copy.chmod(PRIVATE)
                     connection.execute(f"COPY FROM DATABASE {quoted(name)} TO rewritten")
                     connection.execute("DETACH rewritten")
+                shutil.copymode(self._file, copy)
                 os.replace(copy, self._file)
+                remains = self._shared.delete_remains()
                 sync_folder(self._file.parent)
+                return remains
             except OSError as error:
                 raise MachineError(f"warehouse {self.database} cannot be rewritten: {error.strerror}") from None
 
@@ -188,7 +201,7 @@ class Warehouse:
         deadline = time.monotonic() + self.wait_seconds
         with ExitStack() as stack:
             try:
-                lock = stack.enter_context(self._lock.open("a+b", buffering=0))
+                lock = stack.enter_context(open(self._lock, "a+b", buffering=0, opener=_private))
                 while not _try_lock(lock):
                     if time.monotonic() >= deadline:
                         lock.seek(0)
@@ -280,9 +293,12 @@ class Warehouse:
                 f"warehouse {self.database}: not a DuckDB file; name another with warehouse.path, or"
                 " move it away, and seg-pipeline run builds it from the source"
             )
+        is_new = not self._file.exists()
         try:
             with self._translate_errors():
                 connection = duckdb.connect(self.database, read_only=read_only, config=dict(self.connection_config))
+                if is_new and self._file.exists():
+                    self._file.chmod(PRIVATE)
                 if not {"memory_limit", "max_memory"} & self.connection_config.keys():
                     # Set here, since DuckDB refuses a configuration other than that of this process's connections.
                     connection.execute(f"SET GLOBAL memory_limit = '{half_of_the_memory()}'")
@@ -407,6 +423,11 @@ class Warehouse:
 
 # The files that this process holds, by lock. A run from the command line is two Dagster runs, which share one file.
 _HELD: dict[Path, _Run] = {}
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens a file that, if it is new, only its owner can read."""
+    return os.open(path, flags, PRIVATE)
 
 
 def _try_lock(lock: IO[bytes]) -> bool:

@@ -19,6 +19,9 @@ COPY_CHUNK_BYTES = 1 << 24
 # The suffix of numbered copies, such as `warehouse.duckdb.2`, one of which the warehouse path links to.
 NUMBER_SUFFIX = r"\.[0-9]+"
 
+# The suffixes of what runs leave beside the file: damaged files, numbered copies, unfinished ones, temporary files.
+REMAINS = rf"(\.damaged(-[0-9]+)?(\.wal)?|{NUMBER_SUFFIX}(\.wal|\.handover)?|\.copy|\.rewritten(\.wal)?|\.tmp)"
+
 # The size in bytes and the time of change in nanoseconds of a database and, if it has one, of its write-ahead log.
 State = tuple[tuple[int, int], ...]
 
@@ -60,6 +63,20 @@ class SharedFile:
             for database in self._files_with_suffix(NUMBER_SUFFIX):
                 if database != self.file:
                     self._delete_if_redundant(database)
+
+    def delete_remains(self) -> list[str]:
+        """Deletes all that is beside the current file and could hold its rows, and returns the paths.
+
+        Raises:
+            OSError: A file cannot be deleted.
+        """
+        remains = [path for path in self._files_with_suffix(REMAINS) if path not in (self.file, wal_of(self.file))]
+        for path in remains:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        return sorted(map(str, remains))
 
     def replace_with_copy(self, open_to_read: Callable[[], AbstractContextManager[object]]) -> bool:
         """Replaces the file with a copy if the processes that have it open only read it; they keep the old file.
@@ -235,7 +252,7 @@ def _state_of(*files: Path) -> State:
 
 def _copy_file(source: Path, target: Path) -> None:
     """Copies the content and the mode of a file, and flushes the copy to disk."""
-    with source.open("rb") as old, target.open("wb") as new:
+    with source.open("rb") as old, open(target, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as new:
         shutil.copyfileobj(old, new, COPY_CHUNK_BYTES)
         new.flush()
         os.fsync(new.fileno())

@@ -97,10 +97,11 @@ class SparkWarehouse(Warehouse):
                 self._clean_up()
             yield
 
-    def rewrite(self) -> None:
+    def rewrite(self) -> list[str]:
         """Rewrites the file as the parent does; also deletes the files that rows were deleted from."""
-        super().rewrite()
+        remains = super().rewrite()
         self._clean_up()
+        return remains
 
     def _clean_up(self) -> None:
         """Brings the Delta logs up to date; deletes temporary tables and folders that no large table's view reads."""

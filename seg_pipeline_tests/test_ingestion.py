@@ -501,7 +501,7 @@ def pulls(shop, postgres, monkeypatch):
         postgres.run(*(f"INSERT INTO web.lines VALUES ({row})" for row in rows))
         given = load_settings([*options, *settings], environment={})
         with shop.warehouse.get_connection() as connection:
-            ingest(connection, given.source)
+            ingest(connection, given.source, key=ErasureKey.beside(shop.warehouse.database))
             clean(connection, given)
         return shop
 

@@ -161,12 +161,8 @@ def _copied(file: Path) -> Iterator[Path]:
 
 def _copy(connection: Connection, table: Table, as_of: datetime.date, hash_key: SecretStr | None) -> int:
     """Writes one night's rows of a table to the database, in the order of their published keys; returns how many."""
-    columns = ", ".join(
-        f"{hmac_sha256(quoted(CUSTOMER))} AS {CUSTOMER}"
-        if hash_key and column.name == CUSTOMER
-        else quoted(column.name)
-        for column in table.columns
-    )
+    hashed = {CUSTOMER: f"{hmac_sha256(quoted(CUSTOMER))} AS {CUSTOMER}"} if hash_key else {}
+    columns = ", ".join(hashed.get(column.name, quoted(column.name)) for column in table.columns)
     connection.execute(f"CREATE TABLE {_published(table)} ({table.ddl})")
     inserted = connection.execute(
         f"INSERT INTO {_published(table)} SELECT * FROM (SELECT {columns} FROM {table.name} WHERE as_of = $as_of)"

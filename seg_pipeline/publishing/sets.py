@@ -239,6 +239,7 @@ def _delete_old_sets(sets: Path, current: str) -> None:
 
 
 def delete_all(folder: Path) -> None:
+    """Removes every published set."""
     for path in [folder / LATEST, *folder.glob(f".{LATEST}-*"), folder / SETS]:
         if path.is_symlink() or path.is_file():
             path.unlink()

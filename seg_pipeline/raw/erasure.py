@@ -34,7 +34,7 @@ class ErasureKey:
     file: Path
 
     @classmethod
-    def beside(cls, warehouse: Path) -> "ErasureKey":
+    def beside(cls, warehouse: Path | str) -> "ErasureKey":
         """Returns the key of a warehouse."""
         return cls(Path(f"{warehouse}{KEY_SUFFIX}"))
 
@@ -115,11 +115,11 @@ def prepare(connection: Connection, key: ErasureKey | None) -> None:
     """
     connection.create(ERASED_CUSTOMERS, or_replace=False)
     for (made_with,) in connection.execute(f"SELECT DISTINCT key_id FROM {ERASED_CUSTOMERS.name}").fetchall():
-        secret = key.read() if key and made_with else key.read_or_make() if key else None
+        secret = None if key is None else key.read() if made_with else key.read_or_make()
         if secret is None or made_with not in (None, key_id(secret)):
             raise UsageError(
                 f"the key of raw.erased_customers {'is another one' if secret else 'is missing'}, and erased customers"
-                f" would come back: bring back {key.file if key else 'it'}, or set {ERASURE_KEY_VARIABLE} to its content"
+                f" would come back: restore {key.file if key else 'it'}, or set {ERASURE_KEY_VARIABLE} to its content"
             )
         if made_with is None:
             # Older versions wrote the SHA-256 alone.

@@ -1,8 +1,8 @@
 """Searches the warehouse and the published files for customer ids that should be nowhere.
 
-A value counts if it is an id, but for blanks around it. Within longer texts, an id counts that stands there as a word; a
-plain number may mean anything there and does not. In order lines a number may equal an id without being one: an order,
-a product, a quantity.
+A value counts if it is an id, but for blanks around it. Within longer texts, an id counts that stands there as a word,
+unless it is a plain number, which may mean anything there. In order lines a number may equal an id without being one:
+an order, a product, a quantity.
 """
 
 import re
@@ -134,7 +134,7 @@ def _text_columns(connection: duckdb.DuckDBPyConnection, relation: str) -> list[
 
 
 def _stands_in(file: Path, ids: Sequence[str]) -> bool:
-    """Returns whether an id stands in a page or a manifest: a number only if it is a whole text of the page, or string."""
+    """Returns whether an id stands in a page or a manifest: as a word, or if a number, as a whole text or string."""
     text = file.read_text(encoding="utf-8", errors="replace")
     begin, end = ('"', '"') if file.suffix == ".json" else (r">\s*", r"\s*<")
     words = [re.escape(id_) for id_ in ids if not id_.isdecimal()]

@@ -8,7 +8,7 @@ PORT ?= 3000
 # Where a container forbids Python its cache of compiled files, every process of a test would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo dev test test-unit test-lowest test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency compare lock clean
+.PHONY: help install demo dev test test-unit test-lowest test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency erase-test compare lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
@@ -122,6 +122,9 @@ year: .venv/installed-dev
 
 crash-test: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.crash --kills 60
+
+erase-test: .venv/installed-dev
+	$(BIN)/python -m seg_pipeline_tests.erase
 
 concurrency: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.concurrency --seconds 300

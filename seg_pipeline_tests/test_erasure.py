@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 
+import dagster as dg
 import duckdb
 import pytest
 
@@ -14,6 +15,7 @@ from seg_pipeline.errors import UsageError
 from seg_pipeline.raw.erasure import ErasureKey, remember
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import Settings, SourceSettings
+from seg_pipeline.usecases.records import forget
 from seg_pipeline.usecases.traces import traces
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command
@@ -263,3 +265,29 @@ def test_a_customer_is_erased_even_if_the_night_then_fails_a_critical_check(scor
     assert tables_with(run, customer) == set()
     assert not (run.output / "latest").exists()
     assert list(run.output.rglob("*.csv")) == []
+
+
+def test_dagsters_records_of_runs_that_name_an_erased_customer_are_deleted(tmp_path, monkeypatch):
+    @dg.asset
+    def orders():
+        return None
+
+    @dg.asset_check(asset=orders)
+    def named(context):
+        return dg.AssetCheckResult(passed=True, metadata={"examples": [{"customer_id": context.run.tags["id"]}]})
+
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    with dg.DagsterInstance.get() as instance:
+        runs = [
+            dg.materialize([orders, named], instance=instance, tags={"id": id_}).run_id
+            for id_ in ("zq9x-17850", "zq9x-17851")
+        ]
+
+    assert forget(["zq9x-17850"]) == [runs[0]]
+
+    with dg.DagsterInstance.get() as instance:
+        assert list(instance.get_run_ids()) == [runs[1]]
+    content = b"".join(file.read_bytes() for file in (tmp_path / "home").rglob("*") if file.is_file())
+    assert b"zq9x-17851" in content
+    assert b"zq9x-17850" not in content

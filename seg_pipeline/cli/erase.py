@@ -69,6 +69,8 @@ def _show(screen: Screen, erasure: "Erasure") -> None:
         screen.say("erased: nothing; no table has these customers")
     for file in erasure.files:
         screen.say(f"deleted: {file}, which could hold their rows")
+    if erasure.runs:
+        screen.say(f"deleted: Dagster's records of {counted(len(erasure.runs), 'run')} that named them")
     if erasure.published:
         screen.say(f"published: the night {erasure.published}, built again without them")
     else:

@@ -15,6 +15,7 @@ from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.backfill import backfill
 from seg_pipeline.usecases.execution import Progress
 from seg_pipeline.usecases.existing import existing_warehouse
+from seg_pipeline.usecases.records import forget
 from seg_pipeline.usecases.traces import traces
 from seg_pipeline.warehouse import Connection
 
@@ -31,12 +32,14 @@ class Erasure:
         customers: The ids of the customers, each once.
         rows: How many of their rows were deleted, by table; tables that had none are missing.
         files: The files that were removed because they could hold the customers: what was left beside the warehouse.
+        runs: The runs whose records named the customers and were deleted from Dagster's home.
         published: The night that was built again without them; None if the warehouse has no night.
     """
 
     customers: list[str]
     rows: dict[str, int]
     files: list[str]
+    runs: list[str]
     published: datetime.date | None
 
 
@@ -68,6 +71,7 @@ def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> E
             rows = _delete(connection, distinct)
     # The free pages of the file still hold the deleted rows.
     files = warehouse.rewrite()
+    runs = forget(distinct)
     failure = None
     if as_of is not None:
         try:
@@ -82,7 +86,7 @@ def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> E
     if failure:
         kind = MachineError if isinstance(failure, MachineError) else DataError
         raise kind(f"{gone}; nothing is published now, since the night cannot be built: {failure}")
-    return Erasure(distinct, rows, files, as_of)
+    return Erasure(distinct, rows, files, runs, as_of)
 
 
 def _published_night(settings: Settings) -> datetime.date | None:

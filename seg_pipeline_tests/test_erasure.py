@@ -254,6 +254,17 @@ def test_a_customer_is_erased_whatever_has_become_of_the_published_set(scored_ni
     assert len(list((run.output / "sets").iterdir())) == 1
 
 
+def test_without_the_key_nothing_is_erased_and_what_is_published_stays(scored_nights, tmp_path, capsys):
+    run = scored_nights.copied(tmp_path)
+    with run.warehouse.get_connection() as connection:
+        remember(connection, ErasureKey(tmp_path / "lost"), ["somebody else"])
+
+    assert command(run, "erase", a_customer(run), *FEW) == 2
+
+    assert "the key of raw.erased_customers is missing" in capsys.readouterr().err
+    assert (run.output / "latest" / "manifest.json").exists()
+
+
 def test_a_customer_is_erased_even_if_the_night_then_fails_a_critical_check(scored_nights, tmp_path, capsys):
     run = scored_nights.copied(tmp_path)
     customer = a_customer(run)

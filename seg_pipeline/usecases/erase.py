@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from seg_pipeline.errors import DataError, MachineError, SegPipelineError
 from seg_pipeline.guest import check
-from seg_pipeline.publishing.sets import delete_all, published_as_of
+from seg_pipeline.publishing.sets import SETS, delete_all, published_as_of
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
-from seg_pipeline.raw.erasure import ErasureKey, remember
+from seg_pipeline.raw.erasure import ErasureKey, prepare, remember
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.segments.tables import SEGMENT_PROFILES
 from seg_pipeline.settings import Settings
@@ -62,12 +62,17 @@ def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> E
     check(settings)
     distinct = list(dict.fromkeys(customers))
     warehouse, folder = existing_warehouse(settings), settings.output.path
+    key = ErasureKey.beside(settings.warehouse.path)
     with warehouse.held():
+        with warehouse.get_connection() as connection:
+            prepare(connection, key)
         as_of = _published_night(settings)
+        if not (folder / SETS).exists():
+            progress.on_warning(f"{folder}: nothing was published here; if it was elsewhere, erase again with --output")
         delete_all(folder)
         as_of = as_of or warehouse.newest_night(SEGMENT_PROFILES.name)
         with warehouse.transaction() as connection:
-            remember(connection, ErasureKey.beside(settings.warehouse.path), distinct)
+            remember(connection, key, distinct)
             rows = _delete(connection, distinct)
     # The free pages of the file still hold the deleted rows.
     files = warehouse.rewrite()

@@ -11,6 +11,7 @@ from pandas.testing import assert_frame_equal
 
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, REJECTED_ORDERS
+from seg_pipeline.raw.erasure import ErasureKey
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.settings import load_settings
@@ -80,7 +81,8 @@ class Both:
         warehouse = warehouse_of(settings)
         try:
             with warehouse.held(), warehouse.get_connection() as connection:
-                ingest(connection, settings.source, settings.retention.deliveries_days)
+                key = ErasureKey.beside(warehouse.database)
+                ingest(connection, settings.source, settings.retention.deliveries_days, key)
                 clean(connection, settings)
         except Exception as error:
             return type(error), str(error).replace(str(Path(warehouse.database).parent), "")

@@ -8,6 +8,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from seg_pipeline.errors import UsageError
+from seg_pipeline.raw.erasure import ErasureKey, remember
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.tables import Column
@@ -137,6 +138,7 @@ def test_an_erased_customer_is_in_no_table_and_no_file_and_does_not_come_back(bo
     for engine in ENGINES:
         warehouse = both.warehouse(engine)
         with warehouse.held(), warehouse.get_connection() as connection, connection.transaction():
+            remember(connection, ErasureKey.beside(warehouse.database), ["a"])
             erased = _delete(connection, ["a"])
         warehouse.rewrite()
         assert erased == {"prepared.clean_orders": 2, "prepared.rejected_orders": 2, "raw.raw_orders": 4}

@@ -50,7 +50,8 @@ has a key for each entry, such as `features.transform.monetary=log1p`. An unknow
 one.
 
 Secrets are not settings, because settings are shown and stored. They are only in the environment:
-`SEG_PIPELINE_OUTPUT_HASH_KEY` (see `output.customer_ids`) and `SEG_PIPELINE_SOURCE_DATABASE` (see `source.table`).
+`SEG_PIPELINE_OUTPUT_HASH_KEY` (see `output.customer_ids`), `SEG_PIPELINE_SOURCE_DATABASE` (see `source.table`) and
+`SEG_PIPELINE_ERASURE_KEY` (see `seg-pipeline erase --help`).
 """
 
 

@@ -14,7 +14,7 @@ from seg_pipeline.cli import main
 from seg_pipeline.errors import UsageError
 from seg_pipeline.raw.erasure import ErasureKey, remember
 from seg_pipeline.raw.ingestion import ingest
-from seg_pipeline.settings import Settings, SourceSettings
+from seg_pipeline.settings import Settings, SourceSettings, load_settings
 from seg_pipeline.usecases.records import forget
 from seg_pipeline.usecases.traces import traces
 from seg_pipeline.warehouse import Warehouse
@@ -132,6 +132,7 @@ def test_an_id_is_kept_as_its_keyed_hash_and_the_key_beside_the_warehouse_for_it
 
 def test_the_key_may_come_from_the_environment(warehouse, tmp_path, monkeypatch):
     monkeypatch.setenv("SEG_PIPELINE_ERASURE_KEY", "a key of the company")
+    load_settings()
     with warehouse.get_connection() as connection:
         remember(connection, ErasureKey.beside(tmp_path / "w.duckdb"), ["17850"])
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from seg_pipeline.errors import UsageError, did_you_mean
-from seg_pipeline.settings.environment import OUTPUT_HASH_KEY_VARIABLE, SOURCE_DATABASE_VARIABLE
+from seg_pipeline.settings.environment import ERASURE_KEY_VARIABLE, OUTPUT_HASH_KEY_VARIABLE, SOURCE_DATABASE_VARIABLE
 from seg_pipeline.settings.model import Settings, SourceSettings, keys, split_words
 from seg_pipeline.settings.presets import preset_names, read_preset, read_toml
 
@@ -125,6 +125,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, value in sorted(environment.items()):
         if not name.startswith(ENVIRONMENT_PREFIX) or name in (
             CONFIG,
+            ERASURE_KEY_VARIABLE,
             OUTPUT_HASH_KEY_VARIABLE,
             SOURCE_DATABASE_VARIABLE,
         ):

@@ -22,7 +22,8 @@ PREVIEW_ROWS = 5
 WHOLE_FROM = 1000
 WHAT_NEXT: dict[Severity, str] = {
     "critical": "Nothing downstream of this table is built until the check passes. Fix what the examples show in the"
-    " source, or change the setting that the description names, and run again.",
+    " source, leave out a delivery with seg-pipeline retract SOURCE_FILE (deleting the file is not enough, since its"
+    " lines are kept), or change the setting that the description names, and run again.",
     "warning": "Nothing is stopped. Fix what the examples show in the source, or change the setting that the"
     " description names.",
 }

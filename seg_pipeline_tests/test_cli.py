@@ -49,6 +49,7 @@ def test_help_and_wrong_commands_show_the_usage(arguments, status, capsys):
         ["champions", "--from", "yesterday"],
         ["champions", "--from", "2011-12-10"],
         ["erase"],
+        ["retract"],
         ["inspect"],
         ["completion", "cmd"],
     ],

@@ -180,6 +180,7 @@ def test_one_mistyped_year_stops_the_run_before_features(failing_run):
     assert status == 1
     assert "critical check failed: prepared.clean_orders: no_order_day_far_ahead" in line
     assert "2099" in line
+    assert "leave out a delivery with seg-pipeline retract SOURCE_FILE, and run again" in line
     assert tables == {*RAW, "prepared.clean_orders", "prepared.rejected_orders", "prepared.cleaned_files"}
 
 

@@ -98,7 +98,7 @@ def ingest(
     prepare(connection, key)
     ledger = {entry.source_file: entry for entry in read_ledger(connection)}
     plan = _plan(ledger, source)
-    for name in _expired(connection, retention_days) & plan.unchanged.keys():
+    for name in _expired(connection, retention_days, ledger) & plan.unchanged.keys():
         plan.unchanged[name] = replace(plan.unchanged[name], status="expired", lines=0)
         plan.drop.add(name)
     discovery = deliveries(plan.load, source)
@@ -188,8 +188,10 @@ def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> _Plan:
     """Returns the work that brings the ledger up to date with the source."""
     read_with = digest_of_settings(source)
     present = {name: _current_entry(name, ledger.get(name), read_with) for name in files_of(source, ledger.keys())}
-    # Entries of other settings count for nothing: their files are read again.
-    same_settings = {name: entry for name, entry in ledger.items() if entry.read_with == read_with}
+    # Entries of other settings count for nothing: their files are read again, unless they are retracted.
+    same_settings = {
+        name: entry for name, entry in ledger.items() if entry.read_with == read_with or _is_retracted_file(entry)
+    }
     unchanged = {
         name: kept
         for name, entry in same_settings.items()
@@ -227,18 +229,33 @@ def _kept_entry(entry: Entry, now: Entry | None, source: SourceSettings) -> Entr
     """
     if any(entry.source_file.startswith(_prefix(table)) for table in tables_of(source)):
         return entry
+    if entry.status in ("expired", "retracted"):
+        return _left_out_entry(entry, now)
     if now is None:
         if entry.is_loaded and source.removed_files == "keep" and is_named(entry.source_file, source.path):
             reason = "no longer there; its lines stay"
             return replace(entry, status="kept", reason=reason, seen_hash=None, seen_bytes=None)
-        return entry if entry.status == "expired" else None
-    if entry.status == "expired":
-        return now if now.seen_hash == entry.content_hash else None
+        return None
     if entry.is_loaded and now.seen_hash == entry.content_hash:
         return replace(now, status="loaded", reason=None)
     # The previous load already failed to read this new version.
     has_failed = now.seen_hash is not None and now.seen_hash == entry.seen_hash
     return entry if entry.is_loaded and has_failed else None
+
+
+def _left_out_entry(entry: Entry, now: Entry | None) -> Entry | None:
+    """Returns the entry that an expired or retracted delivery keeps; None if its file has changed."""
+    if now is None:
+        return entry
+    if now.seen_hash == entry.content_hash:
+        return now
+    # The lines of a delivery that was kept were older than its file, which is retracted with them.
+    return entry if entry.status == "retracted" and now.seen_hash == entry.seen_hash else None
+
+
+def _is_retracted_file(entry: Entry) -> bool:
+    """Returns whether an entry is of a retracted file; other settings read a table from the start, with every pull."""
+    return entry.status == "retracted" and entry.pulled_rows is None
 
 
 def _current_entry(name: str, before: Entry | None, read_with: str) -> Entry:
@@ -322,18 +339,20 @@ def _unreadable(connection: Connection, delivery: Delivery) -> dict[str, SegPipe
     return failed
 
 
-def _expired(connection: Connection, days: int | None) -> set[str]:
+def _expired(connection: Connection, days: int | None, ledger: Mapping[str, Entry]) -> set[str]:
     """Returns the deliveries whose last clean order is too old.
 
     Args:
         connection: The connection to the warehouse.
         days: How many days it may be older than the newest clean order of any delivery; None if no delivery expires.
+        ledger: The entries before the load. Those that are retracted may still have clean lines, which do not count.
     """
     if days is None or "prepared.clean_orders" not in connection.tables_with("source_file"):
         return set()
-    last_orders = connection.execute(
+    rows = connection.execute(
         "SELECT source_file, max(ordered_at) FROM prepared.clean_orders GROUP BY source_file"
     ).fetchall()
+    last_orders = [row for row in rows if row[0] not in ledger or ledger[row[0]].status != "retracted"]
     newest = max((last for _, last in last_orders), default=None)
     return {name for name, last in last_orders if newest - last > datetime.timedelta(days=days)}
 

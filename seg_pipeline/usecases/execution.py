@@ -17,6 +17,9 @@ from seg_pipeline.usecases.event_store import instance_in_memory
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline.wiring import Shop, warehouse_of
 
+# What an operator can do about a critical check that failed.
+WAY_ON = "fix the source, or leave out a delivery with seg-pipeline retract SOURCE_FILE, and run again"
+
 
 @dataclass(slots=True)
 class Progress:
@@ -125,7 +128,8 @@ class Execution:
                 if was_interrupted() or isinstance(error, dg.DagsterExecutionInterruptedError):
                     raise KeyboardInterrupt from None
                 if isinstance(error, dg.DagsterError) and self.progress.failed_checks:
-                    raise DataError("critical check failed: " + "; ".join(self.progress.failed_checks)) from None
+                    failed = "; ".join(self.progress.failed_checks)
+                    raise DataError(f"critical check failed: {failed}; {WAY_ON}") from None
                 raise
             if was_interrupted():
                 raise KeyboardInterrupt

@@ -7,8 +7,8 @@ import pytest
 from seg_pipeline_tests.bench.long_life import Look, grown
 
 FIRST = Look(
-    night=1, seconds=2, cpu_seconds=2, descriptors=19, threads=14, children=3, resident=400, lines=1_000, temporary_files=0,
-    warehouse_files=2, warehouse=10, output_files=32, output=6, home_files=8, home=2,
+    night=1, seconds=2, cpu_seconds=2, descriptors=19, threads=14, children=3, resident=400, lines=1_000,
+    temporary_files=0, warehouse_files=2, warehouse=10, output_files=32, output=6, home_files=8, home=2,
 )  # fmt: skip
 
 

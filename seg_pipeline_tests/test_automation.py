@@ -2,6 +2,8 @@
 
 import datetime
 import json
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -9,10 +11,11 @@ import dagster as dg
 import pytest
 
 from seg_pipeline.automation import day_just_ended
-from seg_pipeline.errors import UsageError
+from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.guest import check, definitions_of
 from seg_pipeline.settings import load_settings
 from seg_pipeline.wiring import Shop, settings_resource
+from seg_pipeline.wiring.shop import JOBS
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL
 
 
@@ -42,6 +45,10 @@ def test_dagster_accepts_the_resources_of_each_engine_for_every_job(overrides):
     assert {job.name for job in jobs} >= {"night", "nightly", "ingest", "refit"}
     for job in jobs:
         dg.validate_run_config(job)
+
+
+def test_the_list_of_the_shops_own_jobs_is_complete():
+    assert {job.name for job in pipeline().get_all_jobs()} == {*JOBS, "__ASSET_JOB"}
 
 
 def scheduled(database, at, *overrides):
@@ -149,6 +156,35 @@ def test_a_failed_run_is_posted_with_its_cause(listener, tmp_path):
     assert "missing.csv: no such file or folder" in got[0]["text"]
 
 
+HOLDER = """
+import sys
+from seg_pipeline.warehouse import Warehouse
+with Warehouse(database=sys.argv[1]).held():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("wait_seconds", "ends"), [(0, "busy"), (30, "loaded")])
+def test_a_run_of_the_daemon_waits_for_a_run_of_the_command_line_and_names_it(tmp_path, wait_seconds, ends):
+    (tmp_path / "orders.csv").write_text("order_id,customer_id,date,quantity,price\n1,a,2024-01-01,2,3\n")
+    warehouse = tmp_path / "w.duckdb"
+    places = [f"source.path={tmp_path / 'orders.csv'}", f"warehouse.path={warehouse}"]
+    settings = load_settings([*places, f"warehouse.wait_seconds={wait_seconds}"], environment={})
+    ingest = definitions_of(Shop(settings)).resolve_job_def("ingest")
+    command = [sys.executable, "-c", HOLDER, str(warehouse)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        if ends == "busy":
+            with pytest.raises(dg.DagsterError) as failure:
+                ingest.execute_in_process()
+            assert isinstance(failure.value.__cause__, MachineError)
+            assert str(failure.value.__cause__) == f"warehouse {warehouse} is busy: process {other.pid} runs on it"
+        else:
+            threading.Timer(1, other.stdin.close).start()
+            assert ingest.execute_in_process().success
+
+
 def test_the_launchpad_can_override_settings_for_one_run(tmp_path):
     (tmp_path / "orders.csv").write_text(
         "order_id,customer_id,date,quantity,price\n1,a,2024-01-01,2,3\n2,a,2024-01-02,-1,3\n"
@@ -163,6 +199,30 @@ def test_the_launchpad_can_override_settings_for_one_run(tmp_path):
         return clean.metadata["dagster/row_count"].value
 
     assert (clean_lines(), clean_lines("returns=drop")) == (2, 1)
+
+
+def test_only_the_newest_runs_of_a_job_leave_something_in_dagsters_home(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    (tmp_path / "orders.csv").write_text("order_id,customer_id,date,quantity,price\n1,a,2024-01-01,2,3\n")
+    overrides = [f"source.path={tmp_path / 'orders.csv'}", f"warehouse.path={tmp_path / 'w.duckdb'}"]
+    definitions = definitions_of(Shop(load_settings([*overrides, "retention.runs=1"], environment={})))
+
+    with dg.DagsterInstance.get() as instance:
+        results = [
+            definitions.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
+            for _ in range(4)
+        ]
+        # The run that deletes is not finished yet, and stays besides the newest one.
+        kept = [result.run_id for result in results[-2:]]
+        assert instance.get_run_ids() == kept[::-1]
+        with instance.event_log_storage.index_connection() as connection:
+            checked = connection.exec_driver_sql("SELECT DISTINCT run_id FROM asset_check_executions").fetchall()
+        assert {run_id for (run_id,) in checked} == set(kept)
+    assert {file.stem for file in (home / "history" / "runs").glob("*.db")} == {*kept, "index"}
+    assert {folder.name for folder in (home / "storage").iterdir()} == set(kept)
 
 
 def test_the_launchpad_shows_the_settings_in_force_and_none_of_the_machine():

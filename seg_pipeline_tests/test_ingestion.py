@@ -7,9 +7,11 @@ import pytest
 
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.raw import ingestion
 from seg_pipeline.raw.erasure import ErasureKey
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.ledger import read_ledger
+from seg_pipeline.raw.sources import deliveries
 from seg_pipeline.raw.tables import RULES
 from seg_pipeline.settings import load_settings
 from seg_pipeline.usecases.erase import erase
@@ -102,6 +104,52 @@ def test_a_file_that_was_only_touched_is_not_loaded_again(shop):
     os.utime(shop.folder / "a.csv", (2, 2))
     assert shop.night() == [[], []]
     assert shop.ledger()["a.csv"].seen_modified_ns == 2_000_000_000
+
+
+def test_a_file_that_changed_while_the_clock_was_set_back_is_loaded_again(shop):
+    os.utime(shop.deliver("a.csv", LINE), (2, 2))
+    shop.night()
+    os.utime(shop.deliver("a.csv", LINE.replace("1,A", "3,C")), (1, 1))
+    assert shop.night() == [["a.csv"], []]
+    assert shop.read("SELECT order_id FROM raw.raw_orders") == [("3",)]
+
+
+@pytest.mark.parametrize(
+    ("tonight", "is_readable"),
+    [
+        pytest.param("1,A 2,B 3,C", True, id="has grown"),
+        pytest.param("1,A", True, id="is cut off after a line"),
+        pytest.param("1,A 2", False, id="is cut off within a line"),
+        pytest.param("5,E", True, id="is another file"),
+    ],
+)
+@pytest.mark.parametrize("tomorrow", ["1,A 2,B", "1,A 2,B 4,D"])
+def test_a_file_that_changes_while_it_is_read_counts_as_it_was_read_and_is_read_again_the_next_night(
+    shop, monkeypatch, tonight, is_readable, tomorrow
+):
+    def lines(customers):
+        return "".join(LINE.replace("1,A", one) if "," in one else one for one in customers.split())
+
+    def deliveries_while_the_file_changes(*arguments):
+        # Its content has been looked at, and its lines are read next.
+        shop.deliver("a.csv", lines(tonight))
+        return deliveries(*arguments)
+
+    def clean_orders():
+        return shop.read("SELECT order_id || ',' || customer_id FROM prepared.clean_orders ORDER BY ALL")
+
+    shop.deliver("a.csv", lines("1,A 2,B"))
+    shop.deliver("z.csv", lines("9,Z"))
+    with monkeypatch.context() as moment:
+        moment.setattr(ingestion, "deliveries", deliveries_while_the_file_changes)
+        shop.night()
+    assert clean_orders() == [(line,) for line in [*(tonight.split() if is_readable else []), "9,Z"]]
+    assert shop.statuses()["a.csv"] == ("loaded" if is_readable else "set_aside")
+
+    shop.deliver("a.csv", lines(tomorrow))
+    assert shop.night() == [["a.csv"], []]
+    assert clean_orders() == [(line,) for line in [*tomorrow.split(), "9,Z"]]
+    assert shop.night() == [[], []]
 
 
 def test_a_changed_file_replaces_what_it_brought(shop):

@@ -5,6 +5,7 @@ import datetime
 import hashlib
 import hmac
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -208,6 +209,17 @@ def test_the_set_before_stays_for_its_readers_and_older_ones_go(tmp_path):
         published(warehouse_with(tmp_path, night, [f"night{day}"]), out, as_of=night)
 
     assert sorted(path.name[:10] for path in (out / "sets").iterdir()) == ["2024-03-03", "2024-03-04"]
+
+
+def test_the_set_before_stays_if_the_clock_was_set_back(tmp_path):
+    out = tmp_path / "out"
+    for day in range(3):
+        night = AS_OF + datetime.timedelta(days=day)
+        published(warehouse_with(tmp_path, night, [f"night{day}"]), out, as_of=night)
+        hours_back = 3600 * day
+        os.utime(out / "latest" / "manifest.json", (10**9 - hours_back, 10**9 - hours_back))
+
+    assert sorted(path.name[:10] for path in (out / "sets").iterdir()) == ["2024-03-02", "2024-03-03"]
 
 
 def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path):

@@ -340,6 +340,14 @@ def test_a_run_leaves_the_file_to_who_has_it_open_to_write_and_goes_on_with_a_co
     assert Path(f"{patient.database}.1").exists()
 
 
+def test_a_writer_is_idle_if_the_clock_was_set_back_since_he_wrote(patient, analyst):
+    writer = analyst("write")
+    tomorrow = time.time() + 86400
+    os.utime(patient.database, (tomorrow, tomorrow))
+
+    assert run_saying(patient) == ([left_to(writer, patient, 1)],)
+
+
 def test_a_file_that_was_left_to_a_writer_goes_once_he_has_gone_without_writing(patient, analyst):
     folder = file_of(patient).parent
     first = analyst("write", patient)

@@ -232,7 +232,8 @@ def _delete_old_sets(sets: Path, current: str) -> None:
     delete_abandoned_copies(sets)
     others = [path for path in sets.iterdir() if path.name != current]
     whole = [path for path in others if (path / MANIFEST).exists() and not path.name.startswith(UNFINISHED)]
-    whole.sort(key=lambda path: (path / MANIFEST).stat().st_mtime)
+    # Their names begin with the night; the machine's clock may have been set back between two nights.
+    whole.sort(key=lambda path: (path.name[: len("YYYY-MM-DD")], (path / MANIFEST).stat().st_mtime))
     abandoned = [path for path in others if path.name.startswith(UNFINISHED)]
     for path in [*whole[: len(whole) - (SETS_KEPT - 1)], *abandoned]:
         shutil.rmtree(path, ignore_errors=True)

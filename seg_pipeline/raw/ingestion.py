@@ -419,8 +419,30 @@ def _entries(
             after[file] = replace(now, status="kept", reason=f"its new version cannot be read: {reason}")
         else:
             after[file] = replace(without_lines(now), status="set_aside", reason=reason)
+    after |= {file: _unless_changed(after[file]) for file in plan.load}
     for name, entry in after.items():
         yield replace(entry, lines=lines.get(name, 0) if entry.is_loaded else 0)
+
+
+def _unless_changed(entry: Entry) -> Entry:
+    """Returns the entry of a file that has just been read; if it has changed meanwhile, the next load reads it again.
+
+    Its hash is then not that of the lines that were read, and the file may have that content again by the next load.
+    """
+    try:
+        now = fingerprint(entry.source_file)
+    except OSError:  # it is gone, which leaves an open file as it was
+        return entry
+    if (entry.seen_bytes, entry.seen_modified_ns) in ((now.bytes, now.modified_ns), (None, None)):
+        return entry
+    unknown = f"changed while it was read: {now.bytes} bytes, {now.modified_ns}"
+    return replace(
+        entry,
+        content_hash=unknown if entry.status == "loaded" else entry.content_hash,
+        seen_hash=unknown,
+        seen_bytes=None,
+        seen_modified_ns=None,
+    )
 
 
 def _loaded(entry: Entry, delivery: Delivery) -> Entry:

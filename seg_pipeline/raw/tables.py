@@ -65,11 +65,16 @@ DELIVERIES = Table(
         text("unused", "Its other columns", nullable=True),
         text(
             "content_hash",
-            "SHA-256 of the bytes that were loaded; for a pull, the cursor that it ended at",
+            "SHA-256 of the bytes that were loaded, or a note that they changed meanwhile; for a pull, the cursor that"
+            " it ended at",
             nullable=True,
         ),
         text("read_with", "Digest of the settings that decide how files are read", nullable=True),
-        text("seen_hash", "SHA-256 of the bytes that were last seen", nullable=True),
+        text(
+            "seen_hash",
+            "SHA-256 of the bytes that were last seen, or a note that they changed meanwhile",
+            nullable=True,
+        ),
         Column("seen_bytes", "BIGINT", "Size when last seen, in bytes", nullable=True),
         Column(
             "seen_modified_ns", "BIGINT", "Modification time when last seen, in nanoseconds since 1970", nullable=True

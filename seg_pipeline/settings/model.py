@@ -429,6 +429,12 @@ class RetentionSettings(Section):
         description="Age up to which the lines of a delivery are kept, in days from its last order to the newest "
         "order; without end if unset",
     )
+    runs: int | None = Field(
+        400,
+        ge=1,
+        description="How many finished runs of each of the pipeline's own jobs Dagster keeps its records and logs of; "
+        "all if unset",
+    )
 
 
 class ChampionSettings(Section):

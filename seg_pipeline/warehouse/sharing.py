@@ -116,7 +116,8 @@ class SharedFile:
             MachineError: The file cannot be replaced with a copy.
         """
         state = _state_of(self.file, wal_of(self.file))
-        if any(time.time_ns() - modified_ns < QUIET_SECONDS * 1e9 for _, modified_ns in state):
+        # A time well in the future says that the clock was set back since, and not when that was.
+        if any(abs(time.time_ns() - modified_ns) < QUIET_SECONDS * 1e9 for _, modified_ns in state):
             return None
         old, new = self._next_numbered_paths()
         with self._translate_errors("a process has it open, and it cannot be replaced with a copy"):

@@ -1,7 +1,7 @@
 """Dagster's resources, made from the settings: the warehouse, and the settings themselves."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from pydantic import Field
 from seg_pipeline import nights
 from seg_pipeline.settings import Settings, flattened, with_overrides
 from seg_pipeline.warehouse import MEMORY_BESIDE_SPARK, SparkWarehouse, Warehouse
-from seg_pipeline.wiring.shop import Shop
+from seg_pipeline.wiring.records import delete_old_runs
+from seg_pipeline.wiring.shop import JOBS, Shop
 
 # Sections of the settings that describe the machine and its services, not a run.
 MACHINE_SECTIONS = ("warehouse", "spark", "output", "automation")
@@ -85,12 +86,15 @@ def warehouse_of(settings: Settings) -> Warehouse:
     return warehouse_resource(settings).plain
 
 
-def settings_resource(settings: Settings, check: Callable[[Settings], None]) -> dg.ResourceDefinition:
+def settings_resource(
+    settings: Settings, check: Callable[[Settings], None], jobs: Collection[str] = ()
+) -> dg.ResourceDefinition:
     """Returns the settings as a resource, which is checked before a run starts; the launchpad can override any setting.
 
     Args:
         settings: The settings before a run's overrides; the launchpad shows them.
         check: Raises UsageError for names and secrets that only the rooms, or the environment, can check.
+        jobs: The names of the shop's own jobs, whose old runs are deleted.
     """
     defaults = "; ".join(
         f"{key}={_as_written(value)}"
@@ -115,6 +119,9 @@ def settings_resource(settings: Settings, check: Callable[[Settings], None]) -> 
         if context.run and context.instance:
             # A run can be searched for by these, no matter who started it.
             context.instance.add_run_tags(context.run.run_id, run_tags(run_settings, context.run))
+            keep = run_settings.retention.runs
+            if keep is not None and context.run.job_name in jobs and context.instance.is_persistent:
+                delete_old_runs(context.instance, context.run.job_name, keep)
         return run_settings
 
     return resource
@@ -128,7 +135,7 @@ def resources_of(shop: Shop, check: Callable[[Settings], None]) -> dict[str, Any
         check: As in `settings_resource`.
     """
     return {
-        shop.name("settings"): settings_resource(shop.settings, check),
+        shop.name("settings"): settings_resource(shop.settings, check, [shop.name(job) for job in JOBS]),
         shop.name("warehouse"): warehouse_resource(shop.settings),
     }
 

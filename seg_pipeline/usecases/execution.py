@@ -27,7 +27,7 @@ class Progress:
         on_step_end: Called with the name and the seconds of each step as it ends.
         on_part_end: Called with a name and its seconds: for each stage at the end of a run, since stages take turns
             within it, or for each night of a backfill as it ends.
-        on_warning: Called with a line for each check that failed as a warning.
+        on_warning: Called with a line for each check that failed as a warning, and for each warning that a step logs.
         is_interrupted: Returns whether the run has to end.
         seconds: The seconds of each stage so far, in the order in which the stages began.
         failed_checks: A line for each critical check that failed.
@@ -160,6 +160,8 @@ def _logger(progress: Progress) -> dg.LoggerDefinition:
             meta: dict[str, Any] = getattr(record, "dagster_meta", {})
             if (event := meta.get("dagster_event")) is not None:
                 progress.on_event(event)
+            elif record.levelno == logging.WARNING:
+                progress.on_warning(meta.get("orig_message") or record.getMessage())
 
     @dg.logger(config_schema={})
     def logger(context: dg.InitLoggerContext) -> logging.Logger:

@@ -100,7 +100,7 @@ class SharedFile:
             with _deleted_on_error(self._temporary):
                 _copy_file(self.file, self._temporary)
             os.replace(self._temporary, self.file)
-            sync_folder(self.file.parent)
+            sync_to_disk(self.file.parent)
         return True
 
     def fork_from_writer(self) -> Path | None:
@@ -172,7 +172,7 @@ class SharedFile:
         _record_handover(old, state)
         self._temporary.symlink_to(new.name)
         os.replace(self._temporary, self.path)
-        sync_folder(self.path.parent)
+        sync_to_disk(self.path.parent)
         _handover_path(new).unlink()
 
     def _delete_if_redundant(self, database: Path) -> None:
@@ -209,9 +209,9 @@ class SharedFile:
             raise MachineError(f"warehouse {self.database}: {failure}: {error.strerror or error}") from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Flushes a folder to disk, so that renames in it survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """Flushes a file, or the names in a folder, to disk, so that they survive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seg_pipeline.errors import DataError, UsageError
+from seg_pipeline.errors import DataError, MachineError, UsageError
 from seg_pipeline.raw.columns import ORDER_COLUMNS
 from seg_pipeline.raw.ingestion import ingest, sample
 from seg_pipeline.raw.sources import deliveries, digest_of_files, find_files
@@ -88,6 +88,29 @@ def test_the_characters_that_windows_1252_has_besides_latin_1_are_read(load_orde
     )
     raw, _ = load_orders(tmp_path / "a.csv", settings=["source.encoding=windows-1252"])
     assert raw.raw("customer_id, country") == [("Ž€“1”", "Österreich")]
+
+
+def test_text_is_copied_beside_the_warehouse_and_not_into_the_temporary_folder(load_orders, tmp_path, monkeypatch):
+    seen = []
+
+    def copy(text, out):
+        seen.append(sorted(file.name for file in (tmp_path / "warehouse").iterdir() if file.is_dir()))
+        out.write(text.read())
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr("shutil.copyfileobj", copy)
+    (tmp_path / "a.csv").write_text(LINES, encoding="utf-16")
+    raw, _ = load_orders(tmp_path / "a.csv")
+    assert raw.raw(COLUMNS) == READ
+    assert [name.startswith("0.duckdb.copies-") for [name] in seen] == [True]
+    assert [file.name for file in (tmp_path / "warehouse").iterdir() if file.is_dir()] == []
+
+
+def test_a_copy_that_cannot_be_written_is_an_error_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    (tmp_path / "a.csv").write_text(LINES, encoding="utf-16")
+    with duckdb.connect() as database, pytest.raises(MachineError, match=r"^temporary folder: no copies can be written"):
+        ingest(Connection(database), SourceSettings(path=(str(tmp_path),)))
 
 
 def test_text_in_another_encoding_is_told_with_the_setting(load_orders, tmp_path):

@@ -93,6 +93,14 @@ class FileKind:
         lines = self.query(delivery) + first_rows(limit)
         connection.insert(into, lines, self.parameters(delivery, paths))
 
+    def refuse_lost_lines(self, delivery: Delivery, paths: Mapping[str, str]) -> None:
+        """Raises DataError if DuckDB would read a file without one of its lines and without an error.
+
+        Args:
+            delivery: The files.
+            paths: As from `readable_paths`.
+        """
+
     def refuse_unread(self, delivery: Delivery, file: str) -> None:
         """Raises DataError if a file from which no line was read has lines."""
 
@@ -125,6 +133,8 @@ class FileKind:
         if connection.try_parallel_append(into, partial(self.parts, connection, delivery), read_lines):
             return
         with self.readable_paths(delivery, connection.copies) as paths, self.translate_errors(paths):
+            if not limit:
+                self.refuse_lost_lines(delivery, paths)
             self.append(connection, delivery, paths, into, limit)
 
     @contextmanager
@@ -181,6 +191,7 @@ def read_lines(part: Part) -> "Iterator[pa.RecordBatch]":
         kind.translate_errors(paths),
         duckdb.connect(config={"threads": 1}) as connection,
     ):
+        kind.refuse_lost_lines(delivery, paths)
         place_of(file).register_with(connection)
         batches = connection.sql(
             f"SELECT {values}, $delivered AS source_file, source_row FROM ({lines})",

@@ -42,8 +42,12 @@ OTHER_FILES = {b"PAR1": "parquet", b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip ar
 # How many small files one statement reads.
 MAX_FILES = 1_000
 ENCODINGS = "set source.encoding to utf-8, utf-16, latin-1 or windows-1252"
-# DuckDB's buffer for text.
+# The longest line that DuckDB reads (max_line_size), and its buffer for text.
+LONGEST_LINE = 2_000_000
 BUFFER = "32 MB"
+# How many bytes of the end of a file show whether its last line is too long, and how many are decompressed at once.
+END_BYTES = LONGEST_LINE + 1_000
+CHUNK_BYTES = 8_000_000
 NONE_READ = "{}: none of its lines can be read; its quotes or line ends are of an unknown kind"
 
 
@@ -155,6 +159,13 @@ class Text(FileKind):
         for file in delivery.files:
             if file not in files_with_lines:
                 self.refuse_unread(delivery, file)
+
+    def refuse_lost_lines(self, delivery: Delivery, paths: Mapping[str, str]) -> None:
+        # DuckDB reads a file as if it had no last line if that is longer than its buffer.
+        for path, file in paths.items():
+            end = _end_of(path, file).rstrip(b"\r\n")
+            if len(end) >= LONGEST_LINE and not re.search(rb"[\r\n]", end):
+                raise DataError(f"{file}: its last line is longer than {LONGEST_LINE:,} bytes")
 
     def refuse_unread(self, delivery: Delivery, file: str) -> None:
         if _has_lines(file, _shape_of(delivery)):
@@ -357,6 +368,25 @@ def _encoding(start: bytes, setting: str) -> str:
         return setting
     # Without a byte order mark, assume an ASCII first character: its high byte is zero.
     return marked or ("utf-16-be" if start.startswith(b"\0") else "utf-16-le")
+
+
+def _end_of(path: str, file: str) -> bytes:
+    """Returns the last bytes of a text file or of its copy, enough for the longest line.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        with _opened(path) as content:
+            if not path.lower().endswith(".gz"):
+                content.seek(max(0, content.seek(0, os.SEEK_END) - END_BYTES))
+                return content.read()
+            end = b""
+            while chunk := content.read(CHUNK_BYTES):
+                end = (end + chunk)[-END_BYTES:]
+            return end
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{file}: cannot be read: {error}") from None
 
 
 @contextmanager

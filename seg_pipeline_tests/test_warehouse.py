@@ -272,6 +272,17 @@ def test_a_run_leaves_the_file_to_those_who_read_it_and_goes_on_with_a_copy(empt
     assert not list(file_of(empty_warehouse).parent.glob("*.copy"))
 
 
+def test_copies_of_lines_that_a_killed_run_left_are_deleted_by_the_next(empty_warehouse):
+    folder = file_of(empty_warehouse).parent
+    kept = folder / "other.duckdb.copies-a"
+    for left in (folder / "warehouse.duckdb.copies-a", folder / "warehouse.duckdb.2.copies-b", kept):
+        left.mkdir(parents=True)
+        (left / "0.csv").touch()
+    with empty_warehouse.held():
+        pass
+    assert [file for file in folder.iterdir() if file.is_dir()] == [kept]
+
+
 def test_what_a_killed_run_had_in_its_log_is_in_the_copy_once(empty_warehouse, analyst):
     replace(empty_warehouse, "SELECT 1 AS a, 2 AS b")
     killed_after(empty_warehouse, "INSERT INTO raw.numbers VALUES (5, 5)")

@@ -65,8 +65,8 @@ DELIVERIES = Table(
         text("unused", "Its other columns", nullable=True),
         text(
             "content_hash",
-            "SHA-256 of the bytes that were loaded, or a note that they changed meanwhile; for a pull, the cursor that"
-            " it ended at",
+            "SHA-256 of the bytes that were loaded, under this name or another, or a note that they changed meanwhile; of a"
+            " pull, the cursor that it ended at",
             nullable=True,
         ),
         text("read_with", "Digest of the settings that decide how files are read", nullable=True),

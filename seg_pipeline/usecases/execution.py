@@ -1,6 +1,7 @@
 """Runs the jobs that the UI knows in this process, and reports their progress."""
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from seg_pipeline import interrupts
-from seg_pipeline.errors import DataError
+from seg_pipeline.errors import DataError, MachineError
 from seg_pipeline.guest import check, definitions_of
 from seg_pipeline.models.parallel import start_workers
 from seg_pipeline.settings import Settings, dagster_home
@@ -137,9 +138,10 @@ def executing(settings: Settings, progress: Progress) -> Iterator[Execution]:
 
     Raises:
         UsageError: The settings name something that does not exist.
-        MachineError: The warehouse cannot be opened, or stays busy.
+        MachineError: The warehouse cannot be opened, or stays busy, or there is no temporary folder.
     """
     check(settings)
+    _require_temporary_folder()
     home = dagster_home()
     # Without a home for its records, Dagster has no pages to look at.
     shop = Shop(settings, has_pages=home is not None)
@@ -150,6 +152,14 @@ def executing(settings: Settings, progress: Progress) -> Iterator[Execution]:
         dg.DagsterInstance.get() if home else instance_in_memory() as instance,
     ):
         yield Execution(warehouse, shop, definitions, instance, progress)
+
+
+def _require_temporary_folder() -> None:
+    """Raises MachineError if there is no temporary folder, which Dagster needs for its records."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise MachineError(f"{error.strerror}; create one, or set TMPDIR") from None
 
 
 def _logger(progress: Progress) -> dg.LoggerDefinition:

@@ -286,9 +286,14 @@ class Warehouse:
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         self._make_folder()
-        if self._file.is_file() and not self._file.stat().st_size:
+        try:
+            is_empty = self._file.is_file() and not self._file.stat().st_size
+            is_database = _is_database(Path(self.database))
+        except OSError as error:
+            raise MachineError(f"warehouse {self.database}: {error.strerror}") from None
+        if is_empty:
             raise DamagedError(f"warehouse {self.database} is damaged: it is empty")
-        if not _is_database(Path(self.database)):
+        if not is_database:
             raise MachineError(
                 f"warehouse {self.database}: not a DuckDB file; name another with warehouse.path, or"
                 " move it away, and seg-pipeline run builds it from the source"

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from seg_pipeline.errors import MachineError
+from seg_pipeline.warehouse.connection import COPIES
 from seg_pipeline.warehouse.duckdb_errors import BusyError
 
 # A process that has not written for this long is assumed to stay idle during the copying. Afterwards this is checked.
@@ -53,6 +54,8 @@ class SharedFile:
         """
         with self._translate_errors("files that earlier runs left behind cannot be deleted"):
             self._temporary.unlink(missing_ok=True)
+            for copies in self._files_with_suffix(rf"({NUMBER_SUFFIX})?{re.escape(COPIES)}.*"):
+                shutil.rmtree(copies)
             for companion in self._files_with_suffix(rf"{NUMBER_SUFFIX}\.(wal|handover)"):
                 database = companion.with_suffix("")
                 if database != self.file and not database.exists():

@@ -81,6 +81,7 @@ class Look:
     home: int
 
 
+# The figures that must not grow: counts at all, amounts by more than a factor, of some by line.
 COUNTS = ("descriptors", "threads", "children", "temporary_files", "warehouse_files", "output_files", "home_files")
 AMOUNTS = ("resident", "home")
 AMOUNTS_BY_LINE = ("warehouse", "output", "cpu_seconds")

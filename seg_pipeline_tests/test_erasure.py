@@ -2,7 +2,7 @@
 
 import shutil
 
-from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command, night
 
 FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4")
 
@@ -32,8 +32,8 @@ def files_with(folder, customer):
 def test_an_erased_customer_is_nowhere_and_does_not_come_back(run_pipeline, shop, tmp_path, capsys):
     source = tmp_path / "source"
     shutil.copytree(shop, source)
-    for night in (DEMO_UNTIL, LAST):
-        run = run_pipeline(tmp_path, source, "--as-of", night, *FEW)
+    for as_of in (DEMO_UNTIL, LAST):
+        run = run_pipeline(tmp_path, source, "--as-of", as_of, *FEW)
         assert run.status == 0
     [(customer,)] = run.warehouse.read(
         "SELECT customer_id FROM prepared.clean_orders GROUP BY ALL ORDER BY count(*) DESC, customer_id LIMIT 1"
@@ -72,3 +72,20 @@ def test_nights_past_the_retention_leave_every_table(shop, scored_nights, tmp_pa
         " UNION SELECT DISTINCT as_of FROM segments.segment_profiles ORDER BY ALL"
     )
     assert nights["as_of"].dt.date.to_list() == [SCORED[2], LAST]
+
+
+def test_a_backfill_of_nights_that_the_next_run_deletes_is_refused_before_anything_is_built(
+    scored_nights, tmp_path, capsys
+):
+    run = scored_nights.copied(tmp_path)
+    nights = "SELECT DISTINCT as_of FROM features.rfm_features ORDER BY ALL"
+    before = run.warehouse.read(nights)
+
+    assert command(run, "backfill", night(4), LAST, "--set", "retention.nights=3") == 2
+
+    assert capsys.readouterr().err == (
+        f"seg-pipeline: the next run would delete the nights before {night(3)}: retention.nights=3, counted from"
+        f" {LAST}; begin with {night(3)}, or raise retention.nights\n"
+    )
+    assert run.warehouse.read(nights).equals(before)
+    assert command(run, "backfill", night(3), "--set", "retention.nights=3") == 0

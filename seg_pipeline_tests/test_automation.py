@@ -6,11 +6,12 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
-from seg_pipeline.automation import day_just_ended
+from seg_pipeline.automation import _safe_message, day_just_ended
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.guest import check, definitions_of
 from seg_pipeline.settings import load_settings
@@ -140,16 +141,7 @@ def test_a_failed_run_is_posted_with_its_cause(listener, tmp_path):
         f"warehouse.path={tmp_path / 'w.duckdb'}",
         f"automation.webhook_url={url}",
     ]
-    definitions = definitions_of(Shop(load_settings(overrides, environment={})))
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = definitions.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
-        context = dg.build_run_status_sensor_context(
-            sensor_name="failure_alert",
-            dagster_instance=instance,
-            dagster_run=result.dagster_run,
-            dagster_event=result.get_run_failure_event(),
-        ).for_run_failure()
-        definitions.get_repository_def().get_sensor_def("failure_alert")(context)
+    run_and_alert("ingest", overrides)
 
     assert len(got) == 1
     assert got[0]["job"] == "ingest"
@@ -183,6 +175,72 @@ def test_a_run_of_the_daemon_waits_for_a_run_of_the_command_line_and_names_it(tm
         else:
             threading.Timer(1, other.stdin.close).start()
             assert ingest.execute_in_process().success
+
+
+def run_and_alert(job, overrides, partition=None):
+    """Runs a job, and the alert if it fails. Returns whether it succeeded, and the text of the event log."""
+    definitions = definitions_of(Shop(load_settings(overrides, environment={})))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def(job).execute_in_process(
+            instance=instance, raise_on_error=False, partition_key=partition
+        )
+        if not result.success:
+            context = dg.build_run_status_sensor_context(
+                sensor_name="failure_alert",
+                dagster_instance=instance,
+                dagster_run=result.dagster_run,
+                dagster_event=result.get_run_failure_event(),
+            ).for_run_failure()
+            definitions.get_repository_def().get_sensor_def("failure_alert")(context)
+        return result.success, "\n".join(entry.to_json() for entry in instance.all_logs(result.run_id))
+
+
+@pytest.fixture
+def orders_of(tmp_path):
+    """A function: writes orders of customers whose ids occur nowhere by chance, and returns settings to run them."""
+
+    def write(price):
+        lines = [
+            f"o{n},kd-93f1-{n % 60:02},2024-0{n % 4 + 1}-{n % 28 + 1:02},{n % 5 + 1},{price(n)}" for n in range(600)
+        ]
+        (tmp_path / "orders.csv").write_text("\n".join(["order_id,customer_id,date,quantity,price", *lines]) + "\n")
+        return [
+            f"source.path={tmp_path / 'orders.csv'}",
+            f"warehouse.path={tmp_path / 'w.duckdb'}",
+            f"output.path={tmp_path / 'published'}",
+            "models.algorithms=kmeans",
+            "models.k_max=4",
+            "models.bootstraps=3",
+            "models.gap_references=2",
+        ]
+
+    return write
+
+
+def test_no_customer_id_is_posted_or_kept_in_the_event_log_when_a_check_fails(listener, orders_of):
+    url, got = listener
+
+    succeeded, log = run_and_alert("ingest", [*orders_of(lambda n: "$1"), f"automation.webhook_url={url}"])
+
+    assert not succeeded
+    assert "rejected_share_bearable" in log
+    assert "kd-93f1" not in log
+    assert "rejected_share_bearable" in got[0]["text"]
+    assert "kd-93f1" not in str(got)
+
+
+def test_no_customer_id_of_a_whole_run_is_kept_in_the_event_log(run_pipeline, orders_of):
+    succeeded, log = run_and_alert("nightly", orders_of(lambda n: n % 7 + 1), "2024-04-30")
+
+    assert succeeded
+    assert "segment_assignments" in log
+    assert "kd-93f1" not in log
+
+
+def test_only_the_kind_of_another_librarys_error_is_posted():
+    error = SimpleNamespace(cls_name="ConversionException", message="Could not convert string 'kd-93f1' to INT32")
+
+    assert _safe_message(error) == "ConversionException; the page of the run shows its message"
 
 
 def test_the_launchpad_can_override_settings_for_one_run(tmp_path):

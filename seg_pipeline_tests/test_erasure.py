@@ -18,7 +18,7 @@ from seg_pipeline.settings import Settings, SourceSettings, load_settings
 from seg_pipeline.usecases.records import forget
 from seg_pipeline.usecases.traces import traces
 from seg_pipeline.warehouse import Warehouse
-from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command, night
 
 FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4")
 
@@ -48,8 +48,8 @@ def files_with(folder, customer):
 def test_an_erased_customer_is_nowhere_and_does_not_come_back(run_pipeline, shop, tmp_path, capsys):
     source = tmp_path / "source"
     shutil.copytree(shop, source)
-    for night in (DEMO_UNTIL, LAST):
-        run = run_pipeline(tmp_path, source, "--as-of", night, *FEW)
+    for as_of in (DEMO_UNTIL, LAST):
+        run = run_pipeline(tmp_path, source, "--as-of", as_of, *FEW)
         assert run.status == 0
     [(customer,)] = run.warehouse.read(
         "SELECT customer_id FROM prepared.clean_orders GROUP BY ALL ORDER BY count(*) DESC, customer_id LIMIT 1"
@@ -303,3 +303,20 @@ def test_dagsters_records_of_runs_that_name_an_erased_customer_are_deleted(tmp_p
     content = b"".join(file.read_bytes() for file in (tmp_path / "home").rglob("*") if file.is_file())
     assert b"zq9x-17851" in content
     assert b"zq9x-17850" not in content
+
+
+def test_a_backfill_of_nights_that_the_next_run_deletes_is_refused_before_anything_is_built(
+    scored_nights, tmp_path, capsys
+):
+    run = scored_nights.copied(tmp_path)
+    nights = "SELECT DISTINCT as_of FROM features.rfm_features ORDER BY ALL"
+    before = run.warehouse.read(nights)
+
+    assert command(run, "backfill", night(4), LAST, "--set", "retention.nights=3") == 2
+
+    assert capsys.readouterr().err == (
+        f"seg-pipeline: the next run would delete the nights before {night(3)}: retention.nights=3, counted from"
+        f" {LAST}; begin with {night(3)}, or raise retention.nights\n"
+    )
+    assert run.warehouse.read(nights).equals(before)
+    assert command(run, "backfill", night(3), "--set", "retention.nights=3") == 0

@@ -212,7 +212,7 @@ def test_prices_that_cannot_be_read_name_the_reason_and_the_first_line(failing_r
     assert status == 1
     assert "rejected_share_bearable" in line
     assert "reason unparseable_price, lines 400, first_line" in line
-    assert "orders.csv row 1: c0, 2024-01-01, 1, $1.50" in line
+    assert "orders.csv row 1: 2024-01-01, 1, $1.50" in line
     assert "features.rfm_features" not in tables
 
 

@@ -40,12 +40,12 @@ TABLE = Table(
 )  # fmt: skip
 
 
-def failures(tmp_path, rows, table=TABLE, as_of=NIGHT):
+def failures(tmp_path, rows, table=TABLE, as_of=NIGHT, settings=SETTINGS):
     """Returns the message of each check that fails on rows (customer_id, score, note), by its name."""
     warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
     frame = pd.DataFrame(rows, columns=["customer_id", "score", "note"])
     warehouse.replace_night(TABLE, frame, as_of)
-    outcomes = evaluate(warehouse, table, SETTINGS, NIGHT)
+    outcomes = evaluate(warehouse, table, settings, NIGHT)
     return {outcome.check.name: outcome.message for outcome in outcomes if not outcome.passed}
 
 
@@ -66,15 +66,30 @@ def test_each_fault_is_named_with_its_count_and_an_example(tmp_path):
     found = failures(tmp_path, [*rows, ("g", 4, "bad")])
 
     assert found == {
-        "key_unique": "customer_id is unique. Violations: 2, for example customer_id a",
+        "key_unique": "customer_id is unique. Violations: 2, for example customer_id ***",
         "no_missing_values": (
             "No values are missing in as_of, customer_id, score. Violations: 2, for example customer_id missing; score"
             " missing"
         ),
         "values_in_range": "In range: score 1 to 5. Violations: 1, for example score 6",
         "values_known": "Known values: note is one of good, bad. Violations: 1, for example note ugly",
-        "bad_score_low": "A bad note goes with a low score. Violations: 1, for example customer_id g, score 4",
+        "bad_score_low": "A bad note goes with a low score. Violations: 1, for example customer_id ***, score 4",
     }
+
+
+def test_customer_ids_of_examples_are_shown_if_a_setting_asks_for_them(tmp_path):
+    wrong = Rule("odd", "Odd.", "SELECT * FROM {batch} WHERE CAST(customer_id AS INTEGER) < 0", "warning")
+    table, shown = (
+        replace(TABLE, rules=(wrong, *TABLE.rules)),
+        load_settings(("quality.show_customer_ids=true",), environment={}),
+    )
+
+    masked = failures(tmp_path, [("kd-93f1", 4, "bad")], table)
+    asked_for = failures(tmp_path, [("kd-93f1", 4, "bad")], table, settings=shown)
+
+    assert "kd-93f1" not in str(masked)
+    assert "customer_id kd-93f1, score 4" in asked_for["bad_score_low"]
+    assert "string 'kd-93f1' to INT32" in asked_for["odd"]
 
 
 def test_an_empty_table_fails_unless_it_may_be_empty(tmp_path):
@@ -104,7 +119,7 @@ def test_a_query_of_a_rule_may_be_a_sql_file(tmp_path):
                   rules=(Rule("high_score", "No score is above three.", file),))  # fmt: skip
 
     assert failures(tmp_path, [("a", 3, None), ("b", 4, None)], table=table) == {
-        "high_score": "No score is above three. Violations: 1, for example customer_id b"
+        "high_score": "No score is above three. Violations: 1, for example customer_id ***"
     }
 
 
@@ -244,9 +259,9 @@ def test_a_rule_that_fails_while_it_runs_fails_alone(tmp_path):
 
     assert found == {
         "values_in_range": "In range: score 1 to 5. Violations: 1, for example score 9",
-        "bad_score_low": "A bad note goes with a low score. Violations: 1, for example customer_id b, score 9",
+        "bad_score_low": "A bad note goes with a low score. Violations: 1, for example customer_id ***, score 9",
         "odd": (
-            "Customers are numbers. Could not be evaluated: Could not convert string 'a' to INT32 when casting from"
+            "Customers are numbers. Could not be evaluated: Could not convert string '***' to INT32 when casting from"
             " source column customer_id"
         ),
     }
@@ -267,7 +282,7 @@ def test_a_rule_whose_examples_fail_fails_alone(tmp_path):
     found = failures(tmp_path, [("a", 9, "good")], table=replace(TABLE, rules=(wrong, *TABLE.rules)))
 
     assert list(found) == ["values_in_range", "odd"]
-    assert "Could not be evaluated: Could not convert string 'a' to INT32" in found["odd"]
+    assert "Could not be evaluated: Could not convert string '***' to INT32" in found["odd"]
 
 
 def test_a_kind_of_expectation_of_which_nothing_is_counted_is_an_error(empty_warehouse):

@@ -10,13 +10,13 @@ import os
 import sys
 from collections.abc import Sequence
 
-from seg_pipeline.cli import backfill, champions, completion, erase, explain, init, inspect, run
+from seg_pipeline.cli import backfill, champions, completion, erase, explain, init, inspect, retract, run
 from seg_pipeline.cli.options import Help
 from seg_pipeline.cli.screen import warn
 from seg_pipeline.errors import SegPipelineError
 
 # In the order in which a new user needs them.
-COMMANDS = (init, inspect, run, explain, backfill, champions, erase, completion)
+COMMANDS = (init, inspect, run, explain, backfill, champions, retract, erase, completion)
 
 EPILOG = """\
 your own orders, from a file to segments:

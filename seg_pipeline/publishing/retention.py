@@ -10,6 +10,11 @@ KEEP_CHAMPION_NIGHT = ("models", "evaluation")
 NIGHTLY = ("features", "models", "evaluation", "segments")
 
 
+def oldest_kept(as_of: datetime.date, nights: int) -> datetime.date:
+    """Returns the oldest night that is kept when `as_of` is the latest one."""
+    return as_of - datetime.timedelta(days=nights)
+
+
 def delete_old_nights(warehouse: Warehouse, champion: Champion, as_of: datetime.date, nights: int) -> int:
     """Deletes the rows of nights more than `nights` days before `as_of`, and returns how many rows there were.
 
@@ -21,7 +26,7 @@ def delete_old_nights(warehouse: Warehouse, champion: Champion, as_of: datetime.
         as_of: The latest night.
         nights: How many nights to keep.
     """
-    oldest, deleted = as_of - datetime.timedelta(days=nights), 0
+    oldest, deleted = oldest_kept(as_of, nights), 0
     with warehouse.transaction() as connection:
         for table in connection.tables_with("as_of"):
             schema = table.split(".")[0]

@@ -1,6 +1,7 @@
 """Runs the suite of a table inside the database and returns the outcome of each check."""
 
 import datetime
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 # How many examples of violations an outcome has at most, and how many characters of them.
 MAX_EXAMPLES = 5
 MAX_EXAMPLES_CHARS = 500
+MASKED = "***"
+CUSTOMER = "customer_id"
+# A value that the engine could not convert, which may be a customer id.
+UNCONVERTED = re.compile(r"(string )(['\"]).*?\2(?= to )", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +32,8 @@ class Outcome:
         passed: Whether it passed.
         rows_checked: How many rows the table has, on the night if it is nightly.
         violations: How many values broke the check, or how many rows if the check is made from a rule.
-        examples: Some of these values or rows.
-        error: Why the check could not be evaluated; empty if it could.
+        examples: Some of these values or rows, with customer ids masked unless quality.show_customer_ids is set.
+        error: Why the check could not be evaluated; empty if it could. Values are masked in the same way.
     """
 
     check: Check
@@ -83,10 +88,13 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
     results_by_check: dict[str, list[ExpectationValidationResult]] = {check.name: [] for check in suite}
     for (check, _), result in zip(expectations, results, strict=True):
         results_by_check[check.name].append(result)
-    return [_outcome(check, results_by_check[check.name], row_count) for check in suite]
+    show_ids = settings.quality.show_customer_ids
+    return [_outcome(check, results_by_check[check.name], row_count, show_ids=show_ids) for check in suite]
 
 
-def _outcome(check: Check, results: Sequence["ExpectationValidationResult"], row_count: int) -> Outcome:
+def _outcome(
+    check: Check, results: Sequence["ExpectationValidationResult"], row_count: int, *, show_ids: bool
+) -> Outcome:
     """Returns the outcome of a check from the results of its expectations."""
     failed = [result for result in results if not result.success]
     return Outcome(
@@ -94,8 +102,8 @@ def _outcome(check: Check, results: Sequence["ExpectationValidationResult"], row
         passed=not failed,
         rows_checked=row_count,
         violations=sum(_violations(result) for result in failed),
-        examples=_joined(example for result in failed for example in _examples(result)),
-        error=next((error for result in failed if (error := _error(result))), ""),
+        examples=_joined(example for result in failed for example in _examples(result, show_ids=show_ids)),
+        error=next((error for result in failed if (error := _error(result, show_ids=show_ids))), ""),
     )
 
 
@@ -105,18 +113,27 @@ def _violations(result: "ExpectationValidationResult") -> int:
     return int(details.get("unexpected_count", details.get("observed_value")) or 0)
 
 
-def _examples(result: "ExpectationValidationResult") -> list[str]:
+def _examples(result: "ExpectationValidationResult", *, show_ids: bool) -> list[str]:
     """Returns some values or rows that violate an expectation, with the names of their columns."""
     details = result.result or {}
     rows = details["details"]["unexpected_rows"] if "details" in details else details.get("unexpected_list") or ()
     column = result.expectation_config.kwargs.get("column") if result.expectation_config else None
     records = [row if isinstance(row, dict) else {column: "missing" if row is None else row} for row in rows]
-    return [", ".join(f"{name} {value}" for name, value in record.items()) for record in records]
+    return [
+        ", ".join(f"{name} {value if show_ids else _masked(name, value)}" for name, value in record.items())
+        for record in records
+    ]
 
 
-def _error(result: "ExpectationValidationResult") -> str:
+def _masked(column: str | None, value: object) -> object:
+    """Returns a value of a column as it is shown: a customer id is masked."""
+    return MASKED if column == CUSTOMER and value is not None and value != "missing" else value
+
+
+def _error(result: "ExpectationValidationResult", *, show_ids: bool) -> str:
     """Returns the error if an expectation could not be evaluated; empty if it could."""
-    return str((result.exception_info or {}).get("exception_message") or "")
+    error = str((result.exception_info or {}).get("exception_message") or "")
+    return error if show_ids else UNCONVERTED.sub(rf"\g<1>'{MASKED}'", error)
 
 
 def _joined(examples: Iterable[str]) -> str:

@@ -130,7 +130,8 @@ def ingest(
     prepare(connection, key)
     ledger = {entry.source_file: entry for entry in read_ledger(connection)}
     plan, refused = _plan(ledger, source)
-    for name in _expired(connection, retention_days) & plan.unchanged.keys():
+    loaded = {name for name, entry in plan.unchanged.items() if entry.is_loaded}
+    for name in _expired(connection, retention_days) & loaded:
         plan.unchanged[name] = replace(plan.unchanged[name], status="expired", lines=0)
         plan.drop.add(name)
     candidates: list[Delivery] = []
@@ -230,8 +231,10 @@ def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> tuple[_Plan, d
         SegPipelineError: As in `files_of`.
     """
     read_with = digest_of_settings(source)
-    # Entries of other settings count for nothing: their files are read again.
-    same_settings = {name: entry for name, entry in ledger.items() if entry.read_with == read_with}
+    # Entries of other settings count for nothing: their files are read again, unless they were retracted.
+    same_settings = {
+        name: entry for name, entry in ledger.items() if entry.read_with == read_with or entry.status == "retracted"
+    }
     present: dict[str, Entry] = {}
     refused: dict[str, SegPipelineError] = {}
     for file in files_of(source, ledger.keys()):
@@ -327,8 +330,8 @@ def _kept_entry(entry: Entry, now: Entry | None, source: SourceSettings) -> Entr
         if entry.is_loaded and source.removed_files == "keep" and is_named(entry.source_file, source.path):
             reason = "no longer there; its lines stay"
             return replace(entry, status="kept", reason=reason, seen_hash=None, seen_bytes=None)
-        return entry if entry.status == "expired" else None
-    if entry.status == "expired":
+        return entry if entry.status in ("expired", "retracted") else None
+    if entry.status in ("expired", "retracted"):
         return now if now.seen_hash == entry.content_hash else None
     if entry.is_loaded and now.seen_hash == entry.content_hash:
         return replace(now, status="loaded", reason=None)

@@ -398,7 +398,7 @@ class ReportSettings(Section):
 
 
 class QualitySettings(Section):
-    """Limits of the checks on the orders."""
+    """Limits of the checks on the orders, and what a failed check shows."""
 
     rejected_share_warning: float = Field(
         0.3, ge=0, le=1, description="Share of rejected lines above which a check warns"
@@ -411,6 +411,11 @@ class QualitySettings(Section):
         ge=1,
         description="Largest gap between the last order day and the order day before it, in days; a larger gap "
         "stops the run",
+    )
+    show_customer_ids: bool = Field(
+        False,
+        description="Whether the examples of a failed check show customer ids; Dagster's event log keeps them, and the"
+        " webhook receives them",
     )
 
 

@@ -18,6 +18,8 @@ from seg_pipeline.usecases.event_store import instance_in_memory
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline.wiring import Shop, warehouse_of
 
+REPAIR = "correct the file, or take its lines out with seg-pipeline retract FILE, and run again"
+
 
 @dataclass(slots=True)
 class Progress:
@@ -126,7 +128,9 @@ class Execution:
                 if was_interrupted() or isinstance(error, dg.DagsterExecutionInterruptedError):
                     raise KeyboardInterrupt from None
                 if isinstance(error, dg.DagsterError) and self.progress.failed_checks:
-                    raise DataError("critical check failed: " + "; ".join(self.progress.failed_checks)) from None
+                    raise DataError(
+                        f"critical check failed: {'; '.join(self.progress.failed_checks)}; {REPAIR}"
+                    ) from None
                 raise
             if was_interrupted():
                 raise KeyboardInterrupt

@@ -1,10 +1,10 @@
--- The most common reason for rejecting lines, with the first such line. There is no row if nothing is rejected.
+-- The most common reason for rejecting lines, with the first such line but for its customer. There is no row if nothing is rejected.
 SELECT
     reason,
     count(*) AS lines,
     arg_min(
         source_file || ' row ' || source_row || ': '
-        || concat_ws(', ', customer_id, ordered_at, quantity, unit_price, amount),
+        || concat_ws(', ', ordered_at, quantity, unit_price, amount),
         (source_file, source_row)
     ) AS first_line
 FROM prepared.rejected_orders

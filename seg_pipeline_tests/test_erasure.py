@@ -1,5 +1,6 @@
 """An erased customer is in no table, night or published file, and old files do not bring them back."""
 
+import datetime
 import hashlib
 import hmac
 import os
@@ -12,12 +13,15 @@ import pytest
 
 from seg_pipeline.cli import main
 from seg_pipeline.errors import UsageError
+from seg_pipeline.guest import definitions_of
+from seg_pipeline.nights import partition_of
 from seg_pipeline.raw.erasure import ErasureKey, remember
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import Settings, SourceSettings, load_settings
 from seg_pipeline.usecases.records import forget
 from seg_pipeline.usecases.traces import traces
 from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.wiring import Shop
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command, night
 
 FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4")
@@ -320,3 +324,17 @@ def test_a_backfill_of_nights_that_the_next_run_deletes_is_refused_before_anythi
     )
     assert run.warehouse.read(nights).equals(before)
     assert command(run, "backfill", night(3), "--set", "retention.nights=3") == 0
+
+
+def test_dagster_backfills_of_such_nights_are_refused_too(scored_nights):
+    settings = load_settings(
+        (f"warehouse.path={scored_nights.warehouse.database}", f"output.path={scored_nights.output}"), environment={}
+    )
+    job = definitions_of(Shop(settings)).resolve_job_def("night")
+    old = partition_of(LAST - datetime.timedelta(days=401))
+
+    with pytest.raises(dg.DagsterError) as failure:
+        job.execute_in_process(partition_key=old, tags={"dagster/backfill": "old nights"})
+
+    assert isinstance(failure.value.__cause__, UsageError)
+    assert "retention.nights=400" in str(failure.value.__cause__)

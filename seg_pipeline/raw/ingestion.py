@@ -529,11 +529,14 @@ def _unless_changed(entry: Entry) -> Entry:
 
     Its hash is then not that of the lines that were read, and the file may have that content again by the next load.
     """
+    seen = (entry.seen_bytes, entry.seen_modified_ns)
+    if seen == (None, None):
+        return entry
     try:
         now = fingerprint(entry.source_file)
     except OSError:  # it is gone, which leaves an open file as it was
         return entry
-    if (entry.seen_bytes, entry.seen_modified_ns) in ((now.bytes, now.modified_ns), (None, None)):
+    if seen == (now.bytes, now.modified_ns):
         return entry
     unknown = f"changed while it was read: {now.bytes} bytes, {now.modified_ns}"
     return replace(

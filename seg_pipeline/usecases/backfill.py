@@ -5,8 +5,7 @@ import time
 
 from seg_pipeline.errors import UsageError
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
-from seg_pipeline.publishing.retention import oldest_kept
-from seg_pipeline.publishing.sets import published_as_of
+from seg_pipeline.publishing.retention import refuse_past_retention
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.execution import Progress, executing
 
@@ -33,13 +32,7 @@ def backfill(
     nights = [first + datetime.timedelta(days=day) for day in range((last - first).days + 1)]
     if not nights or not (has_night(first) and has_night(last)):
         raise UsageError(f"no nights from {first} to {last}: they go from {FIRST_DAY} to tomorrow (UTC)")
-    latest = max(last, published_as_of(settings.output.path) or last)
-    oldest = oldest_kept(latest, settings.retention.nights)
-    if first < oldest:
-        raise UsageError(
-            f"the next run would delete the nights before {oldest}: retention.nights={settings.retention.nights},"
-            f" counted from {latest}; begin with {oldest}, or raise retention.nights"
-        )
+    refuse_past_retention(settings, first, last)
     with executing(settings, progress) as execution:
         for as_of in nights:
             began = time.perf_counter()

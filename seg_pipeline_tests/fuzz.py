@@ -2,7 +2,9 @@
 
 Each is a small valid source with a few mutations of its bytes, cells, columns, encoding, delimiter, quotes, line ends
 or length. One in three also has files with odd names, in folders, also in folders named COLUMN=VALUE, Parquet with
-nested columns, or a compressed file that expands to megabytes in one line. Loading and cleaning it must end soon: well, with every line accounted for and every value under the name it
+nested columns, or a compressed file that expands to megabytes in one line.
+
+Loading and cleaning it must end soon: well, with every line accounted for and every value under the name it
 was delivered under, or with an error of one line. The delivered files are read a second time by Python's own csv
 module. `--command 50` runs as many through the command line.
 """
@@ -87,12 +89,13 @@ SETTINGS = (
 # Of models only what a run needs.
 QUICK = ("models.algorithms=kmeans", "models.k_max=4", "models.bootstraps=0", "models.gap_references=0")
 ODD_NAMES = (
-    "b c", "b'c", 'b"c', "b[1]", "b*", "b?", "b\nc", "b%20c", "b=c", "=b", "-b", "客户", "e\u0301", "b;c", "{b}", "$b", "b\\c",
-    "b\udcff", "\udce9", "b" * 200, "b.csv", "b.parquet",
+    "b c", "b'c", 'b"c', "b[1]", "b*", "b?", "b\nc", "b%20c", "b=c", "=b", "-b", "客户", "e\u0301", "b;c", "{b}", "$b",
+    "b\\c", "b\udcff", "\udce9", "b" * 200, "b.csv", "b.parquet",
 )  # fmt: skip
 FOLDERS = (
     "sub", "a b", "orders.parquet", "date=2020-02-02", "customer_id=007", "country=New%20York", "price=9.99", "note=1",
-    "sku=__HIVE_DEFAULT_PARTITION__", "qty=", "source_file=x", "DATE=2019-01-01", "c0=x", "=", "\udcff",
+    "sku=__HIVE_DEFAULT_PARTITION__", "qty=", "source_file=x", "DATE=2019-01-01", "c0=x", "filename=x", "line=x", "=",
+    "\udcff",
 )  # fmt: skip
 # What a compressed file expands to after its lines; more than DuckDB's buffer of 32 MB.
 BOMBS = (b"x" * 40_000_000, b"\0" * 40_000_000, b"," * 40_000_000, b"\n" * 5_000_000)

@@ -202,6 +202,15 @@ def test_folders_named_column_and_value_never_override_a_column_of_the_file(load
     assert raw.raw("order_id, customer_id, ordered_at") == [("2", "A", "2024-01-01"), ("1", "A", "2024-01-01")]
 
 
+@pytest.mark.parametrize(("delimiter", "options"), [(",", []), (" ", ["source.delimiter=whitespace"])])
+@pytest.mark.parametrize("folder", ["c0=x", "C1=x", "filename=x", "line=x", "customer_id=x"])
+def test_folders_named_column_and_value_change_no_text(load_orders, tmp_path, folder, delimiter, options):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "a.csv").write_text(LINES.replace(",", delimiter))
+    raw, _ = load_orders(tmp_path, settings=options)
+    assert raw.raw(f"{COLUMNS}, source_file") == [(*row, str(tmp_path / folder / "a.csv")) for row in READ]
+
+
 def test_a_column_that_only_the_folders_have_is_read_from_them_as_text(load_orders, tmp_path):
     days = ("2024-01-02", "2024-01-03", "__HIVE_DEFAULT_PARTITION__")
     for number, day in enumerate(days):

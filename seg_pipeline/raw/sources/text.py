@@ -42,6 +42,8 @@ OTHER_FILES = {b"PAR1": "parquet", b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip ar
 # How many small files one statement reads.
 MAX_FILES = 1_000
 ENCODINGS = "set source.encoding to utf-8, utf-16, latin-1 or windows-1252"
+# DuckDB would let folders named COLUMN=VALUE override columns.
+OPTIONS = "header = true, auto_detect = false, filename = true, hive_partitioning = false"
 # The longest line that DuckDB reads (max_line_size), and its buffer for text.
 LONGEST_LINE = 2_000_000
 BUFFER = "32 MB"
@@ -289,7 +291,7 @@ def _lines(delivery: Delivery) -> str:
             f"SELECT {values}, source_file FROM ("
             "SELECT string_split_regex(trim(line, ' \t\r'), '\\s+') AS part, filename AS source_file, line"
             " FROM read_csv($files, columns = {'line': 'VARCHAR'}, delim = '\x01', quote = '', escape = '',"
-            " header = true, auto_detect = false, filename = true, encoding = $encoding, compression = $compression)"
+            f" {OPTIONS}, encoding = $encoding, compression = $compression)"
             " WHERE trim(line, ' \t\r') != '')"
             f" WHERE CASE WHEN len(part) = {width} THEN true ELSE error('a line has ' || len(part) || {message}) END"
         )
@@ -299,7 +301,7 @@ def _lines(delivery: Delivery) -> str:
     return (
         f"SELECT {values}, filename AS source_file"
         f" FROM read_csv($files, columns = {{{types}}}, delim = {literal(shape.delimiter)}, quote = '\"',"
-        " escape = '\"', header = true, auto_detect = false, filename = true,"
+        f" escape = '\"', {OPTIONS},"
         f" encoding = $encoding, compression = $compression{line_end})"
     )
 

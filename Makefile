@@ -8,7 +8,7 @@ PORT ?= 3000
 # Where a container forbids Python its cache of compiled files, every process of a test would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo dev test test-unit test-lowest test-spark check format docs bench bench-spark growth fuzz year size crash-test concurrency erase-test compare lock clean
+.PHONY: help install demo dev test test-unit test-lowest test-spark check format docs bench bench-spark growth fuzz year size crash-test long-life concurrency erase-test compare lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
@@ -21,8 +21,9 @@ help:
 	@echo "make bench  compare time and memory with a hand-written script"
 	@echo "make bench-spark compare both engines on the same lines"
 	@echo "make growth measure how time and memory grow from 1 to 50 million lines"
-	@echo "make fuzz, make year, make size, make crash-test, make concurrency"
-	@echo "            long tests: damaged input, 365 nights, file size, killed runs, two runs and a reader"
+	@echo "make fuzz, make year, make size, make crash-test, make concurrency, make long-life"
+	@echo "            long tests: damaged input, 365 nights, file size, killed runs, two runs and a reader,"
+	@echo "            400 nights of one process"
 	@echo "make compare BASE=PATH  compare the results of another checkout with those of this one"
 	@echo "make lock   pin the requirements files again"
 
@@ -119,6 +120,12 @@ size: .venv/installed-dev
 
 year: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.year
+
+# Night after night in one process, and some with Dagster's home.
+long-life: .venv/installed-dev
+	$(BIN)/python -m seg_pipeline_tests.bench.long_life --nights 400
+	$(BIN)/python -m seg_pipeline_tests.bench.long_life --nights 60 --home
+	$(BIN)/python -m seg_pipeline_tests.bench.long_life --files 10000
 
 crash-test: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.crash --kills 60

@@ -172,7 +172,7 @@ def alert_message(context: dg.RunFailureSensorContext) -> dict[str, str]:
         for event in context.get_step_failure_events()
         if event.step_failure_data.error
     ]
-    cause = causes[0].message.strip() if causes else context.failure_event.message or ""
+    cause = _safe_message(causes[0]) if causes else context.failure_event.message or ""
     what = f"{run.job_name} {partition}".strip()
     return {
         "text": f"seg_pipeline: {what} failed: {cause}",
@@ -181,6 +181,24 @@ def alert_message(context: dg.RunFailureSensorContext) -> dict[str, str]:
         "run_id": run.run_id,
         "cause": cause,
     }
+
+
+def _safe_message(error: Any) -> str:
+    """Returns the message of an error that this package or Dagster wrote, and only the kind of any other.
+
+    Other libraries quote values in their messages, which may be customer ids.
+
+    Args:
+        error: The error as Dagster recorded it.
+    """
+    kinds, written_here = [SegPipelineError, dg.DagsterError], set()
+    while kinds:
+        kind = kinds.pop()
+        written_here.add(kind.__name__)
+        kinds += kind.__subclasses__()
+    if error.cls_name in written_here:
+        return str(error.message).strip()
+    return f"{error.cls_name}; the page of the run shows its message"
 
 
 def post(url: str, message: dict[str, str]) -> None:

@@ -13,6 +13,7 @@ from seg_pipeline.models import assets as models
 from seg_pipeline.models.registry import check_algorithms
 from seg_pipeline.prepared import assets as prepared
 from seg_pipeline.publishing import assets as publishing
+from seg_pipeline.publishing.retention import refuse_past_retention
 from seg_pipeline.raw import assets as raw
 from seg_pipeline.segments import assets as segments
 from seg_pipeline.segments.strategies import read_actions
@@ -49,7 +50,7 @@ def definitions_of(shop: Shop, loggers: Mapping[str, dg.LoggerDefinition] | None
         jobs=list(jobs.all),
         schedules=[automation.nightly_schedule(shop, jobs)],
         sensors=[automation.new_files_sensor(shop, jobs), automation.failure_alert(shop)],
-        resources=resources_of(shop, check),
+        resources=resources_of(shop, check, refuse_past_retention),
         # In one process: DuckDB lets one process write, and a process per step would import everything again.
         executor=dg.in_process_executor,
         loggers=loggers,

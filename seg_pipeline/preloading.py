@@ -6,6 +6,7 @@ Two threads that import modules which depend on each other can each see the othe
 
 import gc
 import importlib
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 MODULES = ("seg_pipeline.quality.judging", "sklearn.cluster", "matplotlib.figure")
 MODULES_OF_FITS = ("kneed",)
 _threads: list[threading.Thread] = []
+_frozen_modules: set[str] = set()
 
 
 def start(*, fits: bool) -> None:
@@ -51,6 +53,11 @@ def without_collections() -> Iterator[None]:
 
 
 def _collect_again() -> None:
-    """Turns garbage collections on again; they leave out all objects that exist by now."""
-    gc.freeze()
+    """Turns garbage collections on again. If modules were imported, they leave out all objects that exist by now.
+
+    Otherwise, a process that runs many nights would keep the garbage of each.
+    """
+    if not _frozen_modules.issuperset(sys.modules):
+        gc.freeze()
+        _frozen_modules.update(sys.modules)
     gc.enable()

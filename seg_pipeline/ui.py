@@ -21,11 +21,12 @@ PREVIEW_ROWS = 5
 # Numbers from this size on are shown without decimals.
 WHOLE_FROM = 1000
 WHAT_NEXT: dict[Severity, str] = {
-    "critical": "Nothing downstream of this table is built until the check passes. Fix what the examples show in the"
-    " source, leave out a delivery with seg-pipeline retract SOURCE_FILE (deleting the file is not enough, since its"
-    " lines are kept), or change the setting that the description names, and run again.",
-    "warning": "Nothing is stopped. Fix what the examples show in the source, or change the setting that the"
-    " description names.",
+    "critical": "Nothing downstream of this table is built until the check passes. Correct the file that the examples"
+    " come from, take its lines out with `seg-pipeline retract FILE` (deleting the file is not enough), or change the"
+    " setting that the description names; then run again. quality.show_customer_ids=true shows the customers.",
+    "warning": "Nothing is stopped. Correct the file that the examples come from, take its lines out with"
+    " `seg-pipeline retract FILE`, or change the setting that the description names."
+    " quality.show_customer_ids=true shows the customers.",
 }
 
 

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import subprocess
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
@@ -169,3 +170,15 @@ def browser():
         pytest.skip(reason)
     with ui.browser() as started:
         yield started
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a separate file system of 12 MB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root can mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)

@@ -1,7 +1,10 @@
 """Sources with faults in them, made from a seed: `python -m seg_pipeline_tests.fuzz --inputs 2000 --seed 1`.
 
 Each is a small valid source with a few mutations of its bytes, cells, columns, encoding, delimiter, quotes, line ends
-or length. Loading and cleaning it must end soon: well, with every line accounted for and every value under the name it
+or length. One in three also has files with odd names, in folders, also in folders named COLUMN=VALUE, Parquet with
+nested columns, or a compressed file that expands to megabytes in one line.
+
+Loading and cleaning it must end soon: well, with every line accounted for and every value under the name it
 was delivered under, or with an error of one line. The delivered files are read a second time by Python's own csv
 module. `--command 50` runs as many through the command line.
 """
@@ -19,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +35,7 @@ from seg_pipeline.errors import SegPipelineError
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.ledger import read_ledger
+from seg_pipeline.raw.sources import readable_name
 from seg_pipeline.raw.tables import STATUSES
 from seg_pipeline.settings import load_settings
 from seg_pipeline.warehouse import Connection
@@ -83,6 +88,18 @@ SETTINGS = (
 )  # fmt: skip
 # Of models only what a run needs.
 QUICK = ("models.algorithms=kmeans", "models.k_max=4", "models.bootstraps=0", "models.gap_references=0")
+ODD_NAMES = (
+    "b c", "b'c", 'b"c', "b[1]", "b*", "b?", "b\nc", "b%20c", "b=c", "=b", "-b", "客户", "e\u0301", "b;c", "{b}", "$b",
+    "b\\c", "b\udcff", "\udce9", "b" * 200, "b.csv", "b.parquet",
+)  # fmt: skip
+FOLDERS = (
+    "sub", "a b", "orders.parquet", "date=2020-02-02", "customer_id=007", "country=New%20York", "price=9.99", "note=1",
+    "sku=__HIVE_DEFAULT_PARTITION__", "qty=", "source_file=x", "DATE=2019-01-01", "c0=x", "filename=x", "line=x", "=",
+    "\udcff",
+)  # fmt: skip
+# What a compressed file expands to after its lines; more than DuckDB's buffer of 32 MB.
+BOMBS = (b"x" * 40_000_000, b"\0" * 40_000_000, b"," * 40_000_000, b"\n" * 5_000_000)
+NESTED = ", {'customer_id': 'x', 'tags': ['y']} AS nested, [1, 2] AS list, MAP {'date': 'z'} AS map"
 MOST_SECONDS = 10.0
 LONGEST_LINE = 5_000
 
@@ -99,6 +116,8 @@ class File:
     quoting: Literal[0, 1] = csv.QUOTE_MINIMAL
     ending: str = ".csv"
     damage: Callable[[bytes], bytes] | None = None
+    nested: bool = False
+    bomb: bytes = b""
 
     @property
     def is_parquet(self) -> bool:
@@ -106,7 +125,7 @@ class File:
 
     def content(self) -> bytes:
         if self.is_parquet:
-            whole = _parquet(self.header, self.rows)
+            whole = _parquet(self.header, self.rows, nested=self.nested)
         else:
             text = io.StringIO(newline="")
             # The module writes a value with a bare line end of another kind without quotes.
@@ -115,13 +134,15 @@ class File:
             writer.writerow(self.header)
             writer.writerows(self.rows)
             whole = text.getvalue().encode(self.encoding, errors="replace")
-        damaged = self.damage(whole) if self.damage else whole
-        return gzip.compress(damaged, mtime=0) if self.ending.endswith(".gz") else damaged
+        damaged = (self.damage(whole) if self.damage else whole) + self.bomb
+        return gzip.compress(damaged, 1 if self.bomb else 9, mtime=0) if self.ending.endswith(".gz") else damaged
 
     def read_again(self, content: bytes) -> tuple[list[str], list[list[str]]] | None:
         """Header and rows by another reader; None where the bytes are no text of rows as wide as the header."""
         if self.is_parquet:
             return (self.header, self.rows) if self.damage is None else None
+        if self.bomb:
+            return None
         try:
             text = (gzip.decompress(content) if self.ending.endswith(".gz") else content).decode(self.encoding)
             lines = list(csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=self.delimiter))
@@ -185,7 +206,38 @@ def source(seed: int, number: int, lines: int = 25, mutations: int = 3) -> Sourc
         )
     if dice.random() < 0.15:
         made = replace(made, settings=(dice.choice(SETTINGS),))
-    return made
+    # Other dice, so that the rest of an input stays as it is.
+    places = random.Random(f"{seed}/{number}/places")
+    return _elsewhere(places, made) if places.random() < 0.33 else made
+
+
+def _elsewhere(dice: random.Random, made: Source) -> Source:
+    """Returns a source with some files in folders, under odd names, nested or with what expands."""
+    files, done = {}, list(made.done)
+    for name, file in made.files.items():
+        folders = [dice.choice(FOLDERS) for _ in range(dice.choice((0, 0, 1, 2, 3)))]
+        odd = f"{dice.choice(ODD_NAMES)}_{name}" if dice.random() < 0.3 else name
+        changed = replace(file, nested=dice.random() < 0.3)
+        if dice.random() < 0.03 and not file.is_parquet:
+            changed = replace(file, ending=".csv.gz", bomb=dice.choice(BOMBS))
+            odd = f"{odd.removesuffix('.gz')}.csv.gz"
+        path = "/".join([*folders, odd])
+        files[path] = changed
+        done.append(f"{name}: {path!a}{' nested' * changed.nested}{' bomb' * bool(changed.bomb)}")
+    return replace(made, files=files, done=tuple(done))
+
+
+def _in_folders(path: str, read: tuple[list[str], list[list[str]]]) -> tuple[list[str], list[list[str]]]:
+    """Returns the columns and rows of a Parquet file with those that only its folders have."""
+    header, rows = read
+    values = {}
+    for folder in path.split("/")[:-1]:
+        column, equals, value = folder.partition("=")
+        if column and equals:
+            values[column] = "" if value == "__HIVE_DEFAULT_PARTITION__" else urllib.parse.unquote(value)
+    taken = {name.lower() for name in header}
+    values = {name: value for name, value in values.items() if name.lower() not in taken}
+    return [*header, *values], [[*row, *[""] * (len(header) - len(row)), *values.values()] for row in rows]
 
 
 def _value(dice: random.Random, column: str, row: int) -> str:
@@ -378,7 +430,7 @@ MUTATIONS: tuple[Callable[[random.Random, File], File], ...] = (
 )  # fmt: skip
 
 
-def _parquet(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
+def _parquet(header: Sequence[str], rows: Sequence[Sequence[str]], *, nested: bool) -> bytes:
     """A parquet file of text, a column without a name or with another's left out as no file can have it."""
     names = list(dict.fromkeys(name for name in header if name))
     folded = {name.casefold(): name for name in reversed(names)}
@@ -394,7 +446,8 @@ def _parquet(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
                 " FROM (SELECT unnest($rows::VARCHAR[][]) AS row)",
                 {"rows": values},
             )
-        connection.execute(f"COPY lines TO '{folder}/a.parquet'")
+        # A name that the lines have already gets another by DuckDB.
+        connection.execute(f"COPY (SELECT *{NESTED if nested else ''} FROM lines) TO '{folder}/a.parquet'")
         return (Path(folder) / "a.parquet").read_bytes()
 
 
@@ -403,6 +456,7 @@ def deliver(made: Source, folder: Path) -> dict[str, bytes]:
     folder.mkdir(parents=True, exist_ok=True)
     contents = {str(folder / name): file.content() for name, file in made.files.items()}
     for path, content in contents.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(content)
     return contents
 
@@ -421,7 +475,9 @@ def run(made: Source, endings: Endings) -> None:
         try:
             settings = load_settings([f"source.path={Path(folder) / 'orders'}", *made.settings], environment={})
             ingest(connection, settings.source)
-            reasons = _check_loaded(connection, made, contents, endings)
+            files = dict(zip(map(readable_name, contents), made.files.values(), strict=True))
+            shown = {readable_name(path): content for path, content in contents.items()}
+            reasons = _check_loaded(connection, replace(made, files=files), shown, endings)
             endings.lines.update(_without_what_varies(reason) for reason in reasons)
             kind = "some files set aside" if reasons else "loaded"
             clean(connection, settings)
@@ -459,7 +515,7 @@ def _check_loaded(connection: Connection, made: Source, contents: Mapping[str, b
             _check_line(entry.reason)
             reasons += [entry.reason] if entry.status == "set_aside" else []
             continue
-        file = made.files[Path(path).name]
+        file = made.files[path]
         told = dict(
             setting.removeprefix("source.columns.").split("=") for setting in made.settings if "columns" in setting
         )
@@ -467,6 +523,7 @@ def _check_loaded(connection: Connection, made: Source, contents: Mapping[str, b
             continue
         read = file.read_again(contents[path])
         if read is not None:
+            read = _in_folders(path, read) if file.is_parquet else read
             _check_values(path, entry.columns or "{}", read, rows, told)
             endings.values_compared += len(rows) * len(read[0])
     return reasons

@@ -2,17 +2,21 @@
 
 import datetime
 import json
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
-from seg_pipeline.automation import day_just_ended
-from seg_pipeline.errors import UsageError
+from seg_pipeline.automation import _safe_message, day_just_ended
+from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.guest import check, definitions_of
 from seg_pipeline.settings import load_settings
 from seg_pipeline.wiring import Shop, settings_resource
+from seg_pipeline.wiring.shop import JOBS
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL
 
 
@@ -42,6 +46,10 @@ def test_dagster_accepts_the_resources_of_each_engine_for_every_job(overrides):
     assert {job.name for job in jobs} >= {"night", "nightly", "ingest", "refit"}
     for job in jobs:
         dg.validate_run_config(job)
+
+
+def test_the_list_of_the_shops_own_jobs_is_complete():
+    assert {job.name for job in pipeline().get_all_jobs()} == {*JOBS, "__ASSET_JOB"}
 
 
 def scheduled(database, at, *overrides):
@@ -133,20 +141,106 @@ def test_a_failed_run_is_posted_with_its_cause(listener, tmp_path):
         f"warehouse.path={tmp_path / 'w.duckdb'}",
         f"automation.webhook_url={url}",
     ]
-    definitions = definitions_of(Shop(load_settings(overrides, environment={})))
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = definitions.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
-        context = dg.build_run_status_sensor_context(
-            sensor_name="failure_alert",
-            dagster_instance=instance,
-            dagster_run=result.dagster_run,
-            dagster_event=result.get_run_failure_event(),
-        ).for_run_failure()
-        definitions.get_repository_def().get_sensor_def("failure_alert")(context)
+    run_and_alert("ingest", overrides)
 
     assert len(got) == 1
     assert got[0]["job"] == "ingest"
     assert "missing.csv: no such file or folder" in got[0]["text"]
+
+
+HOLDER = """
+import sys
+from seg_pipeline.warehouse import Warehouse
+with Warehouse(database=sys.argv[1]).held():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("wait_seconds", "ends"), [(0, "busy"), (30, "loaded")])
+def test_a_run_of_the_daemon_waits_for_a_run_of_the_command_line_and_names_it(tmp_path, wait_seconds, ends):
+    (tmp_path / "orders.csv").write_text("order_id,customer_id,date,quantity,price\n1,a,2024-01-01,2,3\n")
+    warehouse = tmp_path / "w.duckdb"
+    places = [f"source.path={tmp_path / 'orders.csv'}", f"warehouse.path={warehouse}"]
+    settings = load_settings([*places, f"warehouse.wait_seconds={wait_seconds}"], environment={})
+    ingest = definitions_of(Shop(settings)).resolve_job_def("ingest")
+    command = [sys.executable, "-c", HOLDER, str(warehouse)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        if ends == "busy":
+            with pytest.raises(dg.DagsterError) as failure:
+                ingest.execute_in_process()
+            assert isinstance(failure.value.__cause__, MachineError)
+            assert str(failure.value.__cause__) == f"warehouse {warehouse} is busy: process {other.pid} runs on it"
+        else:
+            threading.Timer(1, other.stdin.close).start()
+            assert ingest.execute_in_process().success
+
+
+def run_and_alert(job, overrides, partition=None):
+    """Runs a job, and the alert if it fails. Returns whether it succeeded, and the text of the event log."""
+    definitions = definitions_of(Shop(load_settings(overrides, environment={})))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def(job).execute_in_process(
+            instance=instance, raise_on_error=False, partition_key=partition
+        )
+        if not result.success:
+            context = dg.build_run_status_sensor_context(
+                sensor_name="failure_alert",
+                dagster_instance=instance,
+                dagster_run=result.dagster_run,
+                dagster_event=result.get_run_failure_event(),
+            ).for_run_failure()
+            definitions.get_repository_def().get_sensor_def("failure_alert")(context)
+        return result.success, "\n".join(entry.to_json() for entry in instance.all_logs(result.run_id))
+
+
+@pytest.fixture
+def orders_of(tmp_path):
+    """A function: writes orders of customers whose ids occur nowhere by chance, and returns settings to run them."""
+
+    def write(price):
+        lines = [
+            f"o{n},kd-93f1-{n % 60:02},2024-0{n % 4 + 1}-{n % 28 + 1:02},{n % 5 + 1},{price(n)}" for n in range(600)
+        ]
+        (tmp_path / "orders.csv").write_text("\n".join(["order_id,customer_id,date,quantity,price", *lines]) + "\n")
+        return [
+            f"source.path={tmp_path / 'orders.csv'}",
+            f"warehouse.path={tmp_path / 'w.duckdb'}",
+            f"output.path={tmp_path / 'published'}",
+            "models.algorithms=kmeans",
+            "models.k_max=4",
+            "models.bootstraps=3",
+            "models.gap_references=2",
+        ]
+
+    return write
+
+
+def test_no_customer_id_is_posted_or_kept_in_the_event_log_when_a_check_fails(listener, orders_of):
+    url, got = listener
+
+    succeeded, log = run_and_alert("ingest", [*orders_of(lambda n: "$1"), f"automation.webhook_url={url}"])
+
+    assert not succeeded
+    assert "rejected_share_bearable" in log
+    assert "kd-93f1" not in log
+    assert "rejected_share_bearable" in got[0]["text"]
+    assert "kd-93f1" not in str(got)
+
+
+def test_no_customer_id_of_a_whole_run_is_kept_in_the_event_log(run_pipeline, orders_of):
+    succeeded, log = run_and_alert("nightly", orders_of(lambda n: n % 7 + 1), "2024-04-30")
+
+    assert succeeded
+    assert "segment_assignments" in log
+    assert "kd-93f1" not in log
+
+
+def test_only_the_kind_of_another_librarys_error_is_posted():
+    error = SimpleNamespace(cls_name="ConversionException", message="Could not convert string 'kd-93f1' to INT32")
+
+    assert _safe_message(error) == "ConversionException; the page of the run shows its message"
 
 
 def test_the_launchpad_can_override_settings_for_one_run(tmp_path):
@@ -163,6 +257,30 @@ def test_the_launchpad_can_override_settings_for_one_run(tmp_path):
         return clean.metadata["dagster/row_count"].value
 
     assert (clean_lines(), clean_lines("returns=drop")) == (2, 1)
+
+
+def test_only_the_newest_runs_of_a_job_leave_something_in_dagsters_home(tmp_path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    (tmp_path / "orders.csv").write_text("order_id,customer_id,date,quantity,price\n1,a,2024-01-01,2,3\n")
+    overrides = [f"source.path={tmp_path / 'orders.csv'}", f"warehouse.path={tmp_path / 'w.duckdb'}"]
+    definitions = definitions_of(Shop(load_settings([*overrides, "retention.runs=1"], environment={})))
+
+    with dg.DagsterInstance.get() as instance:
+        results = [
+            definitions.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
+            for _ in range(4)
+        ]
+        # The run that deletes is not finished yet, and stays besides the newest one.
+        kept = [result.run_id for result in results[-2:]]
+        assert instance.get_run_ids() == kept[::-1]
+        with instance.event_log_storage.index_connection() as connection:
+            checked = connection.exec_driver_sql("SELECT DISTINCT run_id FROM asset_check_executions").fetchall()
+        assert {run_id for (run_id,) in checked} == set(kept)
+    assert {file.stem for file in (home / "history" / "runs").glob("*.db")} == {*kept, "index"}
+    assert {folder.name for folder in (home / "storage").iterdir()} == set(kept)
 
 
 def test_the_launchpad_shows_the_settings_in_force_and_none_of_the_machine():

@@ -1,7 +1,10 @@
 """The command line: exit statuses, help, usage errors, and errors of one line."""
 
+import ctypes
 import datetime
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +52,6 @@ def test_help_and_wrong_commands_show_the_usage(arguments, status, capsys):
         ["champions", "--from", "yesterday"],
         ["champions", "--from", "2011-12-10"],
         ["erase"],
-        ["retract"],
         ["inspect"],
         ["completion", "cmd"],
     ],
@@ -159,6 +161,59 @@ def test_wrong_settings_are_status_2(capsys, tmp_path, options, words):
     status, error = failed(capsys, "inspect", tmp_path / "a.csv", *options)
     assert status == 2
     assert words in error
+
+
+def _without_override():
+    """Drops root's right to open any file before a program starts; has no effect for other users."""
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("champions", "warehouse.path=closed.duckdb"),
+        ("explain A", "warehouse.path=closed/w.duckdb"),
+        ("inspect a.csv", "source.preset=closed.toml"),
+        ("inspect a.csv", "source.preset=closed/a.toml"),
+        ("inspect closed", "returns=net"),
+    ],
+)
+def test_what_may_not_be_read_is_one_line_and_status_3(tmp_path, command, option):
+    (tmp_path / "a.csv").write_text("customer_id,date,price\nA,2024-01-01,1\n")
+    (tmp_path / "closed.toml").touch(mode=0)
+    (tmp_path / "closed").mkdir(mode=0)
+    duckdb.connect(tmp_path / "closed.duckdb").close()
+    (tmp_path / "closed.duckdb").chmod(0)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from seg_pipeline.cli import main; raise SystemExit(main())",
+            *command.split(),
+            "--set",
+            option,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        preexec_fn=_without_override,
+    )
+    assert done.returncode == 3, done.stderr
+    line = done.stderr.replace(f"{tmp_path}/", "")
+    assert re.fullmatch(r"seg-pipeline: (warehouse )?closed\S*: Permission denied\n", line)
+
+
+def test_a_missing_temporary_folder_is_status_3(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.setattr("tempfile._candidate_tempdir_list", lambda: [str(tmp_path / "missing")])
+    (tmp_path / "a.csv").write_text("customer_id,date,price\nA,2024-01-01,1\n")
+    assert main(["run", "--source", str(tmp_path / "a.csv"), "--warehouse", str(tmp_path / "w.duckdb")]) == 3
+    assert capsys.readouterr().err == (
+        f"seg-pipeline: No usable temporary directory found in ['{tmp_path}/missing']; create one, or set TMPDIR\n"
+    )
 
 
 def test_a_missing_path_is_status_2_and_an_ambiguous_date_too(capsys, tmp_path):

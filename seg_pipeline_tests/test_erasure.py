@@ -1,5 +1,6 @@
 """An erased customer is in no table, night or published file, and old files do not bring them back."""
 
+import datetime
 import hashlib
 import hmac
 import os
@@ -12,13 +13,16 @@ import pytest
 
 from seg_pipeline.cli import main
 from seg_pipeline.errors import UsageError
+from seg_pipeline.guest import definitions_of
+from seg_pipeline.nights import partition_of
 from seg_pipeline.raw.erasure import ErasureKey, remember
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import Settings, SourceSettings, load_settings
 from seg_pipeline.usecases.records import forget
 from seg_pipeline.usecases.traces import traces
 from seg_pipeline.warehouse import Warehouse
-from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command
+from seg_pipeline.wiring import Shop
+from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command, night
 
 FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4")
 
@@ -48,8 +52,8 @@ def files_with(folder, customer):
 def test_an_erased_customer_is_nowhere_and_does_not_come_back(run_pipeline, shop, tmp_path, capsys):
     source = tmp_path / "source"
     shutil.copytree(shop, source)
-    for night in (DEMO_UNTIL, LAST):
-        run = run_pipeline(tmp_path, source, "--as-of", night, *FEW)
+    for as_of in (DEMO_UNTIL, LAST):
+        run = run_pipeline(tmp_path, source, "--as-of", as_of, *FEW)
         assert run.status == 0
     [(customer,)] = run.warehouse.read(
         "SELECT customer_id FROM prepared.clean_orders GROUP BY ALL ORDER BY count(*) DESC, customer_id LIMIT 1"
@@ -303,3 +307,34 @@ def test_dagsters_records_of_runs_that_name_an_erased_customer_are_deleted(tmp_p
     content = b"".join(file.read_bytes() for file in (tmp_path / "home").rglob("*") if file.is_file())
     assert b"zq9x-17851" in content
     assert b"zq9x-17850" not in content
+
+
+def test_a_backfill_of_nights_that_the_next_run_deletes_is_refused_before_anything_is_built(
+    scored_nights, tmp_path, capsys
+):
+    run = scored_nights.copied(tmp_path)
+    nights = "SELECT DISTINCT as_of FROM features.rfm_features ORDER BY ALL"
+    before = run.warehouse.read(nights)
+
+    assert command(run, "backfill", night(4), LAST, "--set", "retention.nights=3") == 2
+
+    assert capsys.readouterr().err == (
+        f"seg-pipeline: the next run would delete the nights before {night(3)}: retention.nights=3, counted from"
+        f" {LAST}; begin with {night(3)}, or raise retention.nights\n"
+    )
+    assert run.warehouse.read(nights).equals(before)
+    assert command(run, "backfill", night(3), "--set", "retention.nights=3") == 0
+
+
+def test_dagster_backfills_of_such_nights_are_refused_too(scored_nights):
+    settings = load_settings(
+        (f"warehouse.path={scored_nights.warehouse.database}", f"output.path={scored_nights.output}"), environment={}
+    )
+    job = definitions_of(Shop(settings)).resolve_job_def("night")
+    old = partition_of(LAST - datetime.timedelta(days=401))
+
+    with pytest.raises(dg.DagsterError) as failure:
+        job.execute_in_process(partition_key=old, tags={"dagster/backfill": "old nights"})
+
+    assert isinstance(failure.value.__cause__, UsageError)
+    assert "retention.nights=400" in str(failure.value.__cause__)

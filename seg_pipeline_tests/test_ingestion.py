@@ -2,22 +2,30 @@
 
 import datetime
 import os
+import tempfile
+from pathlib import Path
 
+import duckdb
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.raw import ingestion
 from seg_pipeline.raw.erasure import ErasureKey
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.ledger import read_ledger
+from seg_pipeline.raw.sources import deliveries
 from seg_pipeline.raw.tables import RULES
-from seg_pipeline.settings import load_settings
+from seg_pipeline.settings import SourceSettings, load_settings
 from seg_pipeline.usecases.erase import erase
 from seg_pipeline.usecases.execution import Progress
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Connection, Warehouse
 
 HEADER = "order_id,customer_id,date,sku,qty,price\n"
 LINE = "1,A,2024-01-01,P,1,1.50\n"
+PRICES = "SELECT parse_filename(source_file), unit_price FROM raw.raw_orders ORDER BY ALL"
 
 
 class Shop:
@@ -104,6 +112,52 @@ def test_a_file_that_was_only_touched_is_not_loaded_again(shop):
     assert shop.ledger()["a.csv"].seen_modified_ns == 2_000_000_000
 
 
+def test_a_file_that_changed_while_the_clock_was_set_back_is_loaded_again(shop):
+    os.utime(shop.deliver("a.csv", LINE), (2, 2))
+    shop.night()
+    os.utime(shop.deliver("a.csv", LINE.replace("1,A", "3,C")), (1, 1))
+    assert shop.night() == [["a.csv"], []]
+    assert shop.read("SELECT order_id FROM raw.raw_orders") == [("3",)]
+
+
+@pytest.mark.parametrize(
+    ("tonight", "is_readable"),
+    [
+        pytest.param("1,A 2,B 3,C", True, id="has grown"),
+        pytest.param("1,A", True, id="is cut off after a line"),
+        pytest.param("1,A 2", False, id="is cut off within a line"),
+        pytest.param("5,E", True, id="is another file"),
+    ],
+)
+@pytest.mark.parametrize("tomorrow", ["1,A 2,B", "1,A 2,B 4,D"])
+def test_a_file_that_changes_while_it_is_read_counts_as_it_was_read_and_is_read_again_the_next_night(
+    shop, monkeypatch, tonight, is_readable, tomorrow
+):
+    def lines(customers):
+        return "".join(LINE.replace("1,A", one) if "," in one else one for one in customers.split())
+
+    def deliveries_while_the_file_changes(*arguments):
+        # Its content has been looked at, and its lines are read next.
+        shop.deliver("a.csv", lines(tonight))
+        return deliveries(*arguments)
+
+    def clean_orders():
+        return shop.read("SELECT order_id || ',' || customer_id FROM prepared.clean_orders ORDER BY ALL")
+
+    shop.deliver("a.csv", lines("1,A 2,B"))
+    shop.deliver("z.csv", lines("9,Z"))
+    with monkeypatch.context() as moment:
+        moment.setattr(ingestion, "deliveries", deliveries_while_the_file_changes)
+        shop.night()
+    assert clean_orders() == [(line,) for line in [*(tonight.split() if is_readable else []), "9,Z"]]
+    assert shop.statuses()["a.csv"] == ("loaded" if is_readable else "set_aside")
+
+    shop.deliver("a.csv", lines(tomorrow))
+    assert shop.night() == [["a.csv"], []]
+    assert clean_orders() == [(line,) for line in [*tomorrow.split(), "9,Z"]]
+    assert shop.night() == [[], []]
+
+
 def test_a_changed_file_replaces_what_it_brought(shop):
     shop.deliver("a.csv", LINE + LINE.replace("1,A", "2,B"))
     shop.night()
@@ -143,6 +197,124 @@ def test_a_renamed_file_is_known_and_not_missed(shop):
     assert (entries["a.csv"].status, entries["a.csv"].reason) == ("kept", f"now {shop.folder / 'c.csv'}")
     assert entries["a.csv"].seen_hash is not None
     assert shop.read("SELECT count(*) FROM raw.raw_orders") == [(1,)]
+
+
+def test_a_file_that_is_renamed_and_later_corrected_counts_once(shop):
+    a = shop.deliver("a.csv", LINE)
+    shop.night()
+    a.rename(shop.folder / "b.csv")
+    shop.night()
+    shop.deliver("b.csv", LINE.replace("1.50", "2.50"))
+    assert shop.night() == [["b.csv"], ["a.csv"]]
+    assert shop.read(PRICES) == [("b.csv", "2.50")]
+    assert shop.statuses() == {"b.csv": "loaded"}
+
+
+def test_of_two_equal_files_one_is_deleted_and_the_other_corrected(shop):
+    a = shop.deliver("a.csv", LINE)
+    shop.deliver("b.csv", LINE)
+    shop.night()
+    a.unlink()
+    shop.deliver("b.csv", LINE.replace("1.50", "2.50"))
+    assert shop.night() == [["b.csv"], ["a.csv"]]
+    assert shop.read(PRICES) == [("b.csv", "2.50")]
+
+
+def test_a_renamed_file_whose_correction_cannot_be_read_keeps_its_lines_until_one_can(shop):
+    a = shop.deliver("a.csv", LINE)
+    shop.night()
+    a.rename(shop.folder / "b.csv")
+    shop.night()
+    shop.deliver("b.csv", LINE + "1,A\n")
+    for _ in range(2):
+        assert shop.night() == [[], []]
+        assert shop.read(PRICES) == [("a.csv", "1.50")]
+        assert shop.statuses() == {"a.csv": "kept", "b.csv": "set_aside"}
+    shop.deliver("b.csv", LINE.replace("1.50", "2.50"))
+    assert shop.night() == [["b.csv"], ["a.csv"]]
+    assert shop.read(PRICES) == [("b.csv", "2.50")]
+
+
+def test_equal_content_loads_from_the_name_under_which_it_can_be_read(shop):
+    shop.deliver("0.csv", LINE.replace("1,A", "2,B"))
+    for name in ("a.parquet", "b.pq", "c.csv", "d.csv"):
+        shop.deliver(name, LINE)
+    for _ in range(2):
+        shop.night()
+        assert shop.statuses() == {
+            "0.csv": "loaded", "a.parquet": "set_aside", "b.pq": "set_aside", "c.csv": "loaded", "d.csv": "repeated",
+        }  # fmt: skip
+    assert shop.read(PRICES) == [("0.csv", "1.50"), ("c.csv", "1.50")]
+
+
+class Expected:
+    """The contents that count by the rule of the module: those of the files, and of files gone that none replaced."""
+
+    def __init__(self):
+        self.files = {}
+        self.bytes = {}
+        self.gone = set()
+
+    def night(self, files, readable):
+        """Returns the contents that count after a night.
+
+        Args:
+            files: The content of each file that is there.
+            readable: The contents that can be read.
+        """
+        renamed = {self.bytes[name]: self.files[name] for name in self.files.keys() - files.keys()}
+        now = {
+            name: content if content in readable else self.files.get(name, renamed.get(content))
+            for name, content in files.items()
+        }
+        self.gone |= {self.files[name] for name in self.files.keys() - now.keys()} - {None}
+        replaced = {self.files[name] for name in self.files.keys() & now.keys() if now[name] != self.files[name]}
+        self.gone -= replaced - set(now.values())
+        self.files, self.bytes = now, dict(files)
+        return (set(now.values()) | self.gone) - {None}
+
+
+NAMES = ["a.csv", "b.csv", "c.csv"]
+# The last two contents cannot be read.
+CONTENTS = range(6)
+STEPS = st.one_of(
+    st.tuples(st.just("write"), st.sampled_from(NAMES), st.sampled_from(CONTENTS)),
+    st.tuples(st.just("copy"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+    st.tuples(st.just("rename"), st.sampled_from(NAMES), st.sampled_from(NAMES)),
+    st.tuples(st.just("delete"), st.sampled_from(NAMES)),
+)
+
+
+@given(nights=st.lists(st.lists(STEPS, min_size=1, max_size=3), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+def test_whatever_happens_to_files_each_content_that_counts_is_loaded_once(nights):
+    readable = CONTENTS[:-2]
+    expected = Expected()
+    with tempfile.TemporaryDirectory() as folder, duckdb.connect() as database:
+        connection, source = Connection(database), SourceSettings(path=(folder,))
+        # A file that is always there, since a folder without any file that can be read is an error.
+        Path(folder, "0.csv").write_text(HEADER + LINE.replace("1,A", "99,A"))
+        files = {}
+        for night in nights:
+            for kind, name, *argument in night:
+                if kind == "write":
+                    files[name] = argument[0]
+                elif name in files and kind == "delete":
+                    del files[name]
+                elif name in files:
+                    files[argument[0]] = files.pop(name) if kind == "rename" else files[name]
+            for name in NAMES:
+                Path(folder, name).unlink(missing_ok=True)
+            for name, content in files.items():
+                end = "" if content in readable else "1,A\n"
+                Path(folder, name).write_text(HEADER + LINE.replace("1,A", f"{content},A") + end)
+            ingest(connection, source)
+            counted = expected.night(files, readable)
+            loaded = database.execute("SELECT order_id FROM raw.raw_orders ORDER BY ALL").fetchall()
+            assert loaded == sorted([("99",), *((str(content),) for content in counted)])
+            assert not database.execute(
+                (RULES / "lines_conserved.sql").read_text().replace("{batch}", "raw.deliveries")
+            ).fetchall()
 
 
 def test_a_file_that_is_gone_is_noticed_and_its_lines_stay(shop):

@@ -1,6 +1,7 @@
 """Libraries are imported without garbage collections, which go on afterwards."""
 
 import gc
+import weakref
 
 from seg_pipeline import preloading
 
@@ -25,3 +26,21 @@ def test_garbage_is_collected_again_once_the_thread_has_imported_everything():
     assert gc.isenabled()
     # Nothing was started that could be waited for, as in a run of Dagster's own.
     preloading.wait()
+
+
+class Node:
+    """An object that refers to itself, so only a garbage collection frees it."""
+
+    def __init__(self):
+        self.itself = self
+
+
+def test_garbage_of_earlier_runs_is_collected_in_a_process_that_runs_many_nights():
+    for _ in range(2):
+        preloading.start(fits=True)
+        garbage = weakref.ref(Node())
+        preloading.wait()
+
+    gc.collect()
+
+    assert garbage() is None

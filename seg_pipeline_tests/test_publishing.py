@@ -5,8 +5,10 @@ import datetime
 import hashlib
 import hmac
 import json
+import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ import pytest
 from pydantic import SecretStr
 
 from seg_pipeline.errors import MachineError, UsageError
-from seg_pipeline.publishing.sets import damaged_files, publish, published_as_of
+from seg_pipeline.publishing.sets import damaged_files, delete_all, publish, published_as_of
 from seg_pipeline.publishing.tables import PUBLISHED_TABLES
 from seg_pipeline.publishing.views import VIEWS
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_MOVES
@@ -210,6 +212,17 @@ def test_the_set_before_stays_for_its_readers_and_older_ones_go(tmp_path):
     assert sorted(path.name[:10] for path in (out / "sets").iterdir()) == ["2024-03-03", "2024-03-04"]
 
 
+def test_the_set_before_stays_if_the_clock_was_set_back(tmp_path):
+    out = tmp_path / "out"
+    for day in range(3):
+        night = AS_OF + datetime.timedelta(days=day)
+        published(warehouse_with(tmp_path, night, [f"night{day}"]), out, as_of=night)
+        hours_back = 3600 * day
+        os.utime(out / "latest" / "manifest.json", (10**9 - hours_back, 10**9 - hours_back))
+
+    assert sorted(path.name[:10] for path in (out / "sets").iterdir()) == ["2024-03-02", "2024-03-03"]
+
+
 def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path):
     out = tmp_path / "out"
     (out / "sets" / ".unfinished-x").mkdir(parents=True)
@@ -334,13 +347,115 @@ def test_a_damaged_manifest_is_found_and_the_same_night_writes_it_again(tmp_path
     assert (published_as_of(out), damaged_files(out), manifest.read_bytes()) == (AS_OF, [], whole)
 
 
-def test_a_manifest_that_cannot_be_read_is_one_clear_line(tmp_path):
-    manifest = published(warehouse_with(tmp_path, AS_OF, ["a"]), tmp_path / "out") / "manifest.json"
-    manifest.unlink()
-    manifest.mkdir()
+def folder_for_manifest(out):
+    lost(out / "latest" / "manifest.json")
+    (out / "latest" / "manifest.json").mkdir()
 
-    with pytest.raises(MachineError, match=r"manifest\.json: cannot read what is published: Is a directory"):
-        published_as_of(tmp_path / "out")
+
+def folder_for_latest(out):
+    lost(out / "latest")
+    shutil.copytree(next((out / "sets").iterdir()), out / "latest")
+    (out / "latest" / "mine.txt").write_text("kept")
+
+
+def file_for_latest(out):
+    lost(out / "latest")
+    (out / "latest").write_text("kept")
+
+
+def loop_for_latest(out):
+    lost(out / "latest")
+    (out / "latest").symlink_to("latest")
+
+
+def latest_to_nowhere(out):
+    lost(out / "latest")
+    (out / "latest").symlink_to("sets/2020-01-01-0")
+
+
+def no_table(out):
+    lost(out / "latest" / "list.csv")
+
+
+def no_set(out):
+    shutil.rmtree((out / "latest").resolve())
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (folder_for_manifest, "latest/manifest.json: what was published is damaged, and is published again"),
+        (folder_for_latest, "latest was no link to a published set; it is set aside as latest.set-aside"),
+        (file_for_latest, "latest was no link to a published set; it is set aside as latest.set-aside"),
+        (loop_for_latest, "latest/manifest.json: what was published is damaged, and is published again"),
+        (latest_to_nowhere, "latest/manifest.json: what was published is damaged, and is published again"),
+        (no_set, "latest/manifest.json: what was published is damaged, and is published again"),
+        (no_table, "latest/list.csv: the file does not exist; the night is published again"),
+    ],
+)
+def test_a_damaged_set_is_as_if_there_were_none_and_the_night_is_published_again(tmp_path, damage, said):
+    out, warehouse, warnings = tmp_path / "out", warehouse_with(tmp_path, AS_OF, ["a"]), []
+    before = {file.name: file.read_bytes() for file in published(warehouse, out).iterdir() if file.suffix != ".duckdb"}
+    damage(out)
+    (out / "sets" / "a plain file").write_text("kept")
+
+    with warehouse.held():
+        folder = publish(warehouse, [LIST], {}, AS_OF, "model", out, warn=warnings.append).folder
+
+    assert f"{out}/{said}" in warnings
+    assert damaged_files(out) == []
+    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix != ".duckdb"} == before
+    aside = list(out.rglob("latest.set-aside*"))
+    assert [(file / "mine.txt" if file.is_dir() else file).read_text() for file in aside] in ([], ["kept"])
+    with warehouse.held():
+        publish(warehouse, [LIST], {}, AS_OF, "model", out, warn=pytest.fail)
+
+
+def test_everything_published_is_deleted_whatever_it_is_and_nothing_else(tmp_path):
+    out = tmp_path / "out"
+    published(warehouse_with(tmp_path, AS_OF, ["a"]), out)
+    folder_for_latest(out)
+    published(warehouse_with(tmp_path, AS_OF, ["a"]), out)
+    (out / "sets" / "a plain file").write_text("a")
+    (out / "sets" / ".unfinished-7").mkdir()
+    (out / "mine.txt").write_text("kept")
+
+    delete_all(out)
+
+    assert [path.name for path in out.iterdir()] == ["mine.txt"]
+    delete_all(out)
+    delete_all(tmp_path / "nowhere")
+
+
+def test_a_full_disk_is_named_leaves_nothing_and_the_next_night_publishes_the_same_files(tmp_path, small_disk):
+    warehouse = warehouse_with(tmp_path, AS_OF, [f"{number * 7919}-{number}" for number in range(100_000)])
+    out = small_disk / "out"
+    whole = {file.name: file.read_bytes() for file in published(warehouse, tmp_path / "whole").iterdir()}
+    (small_disk / "ballast").write_bytes(bytes(9_000_000))
+
+    with pytest.raises(MachineError) as full:
+        published(warehouse, out)
+
+    assert re.fullmatch(
+        rf"disk full: no room in {out}/sets/\.unfinished-[0-9]+ for [a-z.]+; free some space and run again",
+        str(full.value),
+    )
+    assert list((out / "sets").iterdir()) == []
+    (small_disk / "ballast").unlink()
+    folder = published(warehouse, out)
+    assert damaged_files(out) == []
+    assert all(file.read_bytes() == whole[file.name] for file in folder.iterdir() if file.suffix != ".duckdb")
+
+
+def test_published_files_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        folder = published(warehouse_with(tmp_path, AS_OF, ["a"]), tmp_path / "out")
+    finally:
+        os.umask(before)
+
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o640}
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
 
 
 def test_a_database_that_the_memory_does_not_suffice_for_is_not_called_damaged(tmp_path, monkeypatch):
@@ -535,8 +650,12 @@ def sums(tmp_path, texts):
     return published(warehouse, tmp_path / "out", SUMS)
 
 
-FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=", '=cmd|"/C calc"!A0', "=a,b", "=\u0301"]
-HARMLESS = ["", None, "1", "a=b", " =1", "'=1", "'", "\n=1", 'it\'s, "so"', "5-6", "ä", "１", "#"]
+FORMULAS = [
+    *("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=", '=cmd|"/C calc"!A0', "=a,b", "=\u0301"),
+    *(" =1", "\n=1", "\ta", "\na", "\u200b\ufeff=1", "\u00a0+1", "\x00@1", "\u2060 -1"),
+    *("\uff1d1", "\uff0b1", "\uff0d1", "\uff201", " \uff1d1"),
+]
+HARMLESS = ["", None, "1", "a=b", " a", "'=1", "'", 'it\'s, "so"', "5-6", "ä", "１", "#"]
 
 
 def test_text_that_a_spreadsheet_would_run_has_an_apostrophe_before_it_in_csv_alone(tmp_path):
@@ -567,8 +686,8 @@ def test_the_copy_that_a_killed_look_at_the_published_database_left_goes_with_th
     published(warehouse, out)
     files = sorted(out.rglob("*"))
     killed = (
-        "import os, sys, duckdb; from pathlib import Path; from seg_pipeline.publishing.exports import content_digest;"
-        "duckdb.connect = lambda *how, **more: os._exit(9); content_digest(Path(sys.argv[1]))"
+        "import os, sys; from pathlib import Path; from seg_pipeline.publishing.exports import _copied\n"
+        "with _copied(Path(sys.argv[1])): os._exit(9)"
     )
 
     done = subprocess.run([sys.executable, "-c", killed, out / "latest" / "segments.duckdb"], check=False)

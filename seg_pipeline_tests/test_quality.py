@@ -77,20 +77,19 @@ def test_each_fault_is_named_with_its_count_and_an_example(tmp_path):
     }
 
 
-def test_customer_ids_are_masked_everywhere_unless_a_setting_shows_them(tmp_path):
-    rule = Rule("line_known", "Each line is known.", "SELECT 'a.csv' AS source_file, 7 AS source_row, 'order-1' AS"
-                " order_id, customer_id FROM {batch}", "warning")  # fmt: skip
-    broken = Rule("number", "Ids are numbers.", "SELECT CAST(customer_id AS INTEGER) AS id FROM {batch}", "warning")
-    table = replace(TABLE, rules=(rule, broken))
-    rows = [("o'neill-17850", 1, None), ("o'neill-17850", 2, None)]
+def test_customer_ids_of_examples_are_shown_if_a_setting_asks_for_them(tmp_path):
+    wrong = Rule("odd", "Odd.", "SELECT * FROM {batch} WHERE CAST(customer_id AS INTEGER) < 0", "warning")
+    table, shown = (
+        replace(TABLE, rules=(wrong, *TABLE.rules)),
+        load_settings(("quality.show_customer_ids=true",), environment={}),
+    )
 
-    masked = failures(tmp_path, rows, table)
-    shown = failures(tmp_path, rows, table, settings=load_settings(["quality.show_customer_ids=true"], environment={}))
+    masked = failures(tmp_path, [("kd-93f1", 4, "bad")], table)
+    asked_for = failures(tmp_path, [("kd-93f1", 4, "bad")], table, settings=shown)
 
-    assert list(masked) == list(shown) == ["key_unique", "line_known", "number"]
-    assert not [message for message in masked.values() if "17850" in message or "neill" in message]
-    assert masked["line_known"].endswith("source_file a.csv, source_row 7, order_id order-1, customer_id ***")
-    assert all("17850" in message for message in shown.values())
+    assert "kd-93f1" not in str(masked)
+    assert "customer_id kd-93f1, score 4" in asked_for["bad_score_low"]
+    assert "string 'kd-93f1' to INT32" in asked_for["odd"]
 
 
 def test_an_empty_table_fails_unless_it_may_be_empty(tmp_path):

@@ -5,6 +5,8 @@ import csv
 import gzip
 import io
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -12,15 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seg_pipeline.errors import DataError, UsageError
+from seg_pipeline.errors import DataError, MachineError, UsageError
 from seg_pipeline.raw.columns import ORDER_COLUMNS
-from seg_pipeline.raw.ingestion import ingest
-from seg_pipeline.raw.sources import deliveries, find_files
+from seg_pipeline.raw.ingestion import ingest, sample
+from seg_pipeline.raw.sources import deliveries, digest_of_files, find_files
 from seg_pipeline.raw.sources.object_storage import ObjectStorage
 from seg_pipeline.raw.sources.places import PLACES, Disk, place_of
 from seg_pipeline.raw.sources.text import Text
 from seg_pipeline.settings import SourceSettings
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Connection, Warehouse
 
 LINES = "customer_id,date,price\nA,2024-01-01,1.50\nB,2024-01-02,2.50\n"
 READ = [("A", "2024-01-01", "1.50", 1), ("B", "2024-01-02", "2.50", 2)]
@@ -86,6 +88,29 @@ def test_the_characters_that_windows_1252_has_besides_latin_1_are_read(load_orde
     )
     raw, _ = load_orders(tmp_path / "a.csv", settings=["source.encoding=windows-1252"])
     assert raw.raw("customer_id, country") == [("Ž€“1”", "Österreich")]
+
+
+def test_text_is_copied_beside_the_warehouse_and_not_into_the_temporary_folder(load_orders, tmp_path, monkeypatch):
+    seen = []
+
+    def copy(text, out):
+        seen.append(sorted(file.name for file in (tmp_path / "warehouse").iterdir() if file.is_dir()))
+        out.write(text.read())
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr("shutil.copyfileobj", copy)
+    (tmp_path / "a.csv").write_text(LINES, encoding="utf-16")
+    raw, _ = load_orders(tmp_path / "a.csv")
+    assert raw.raw(COLUMNS) == READ
+    assert [name.startswith("0.duckdb.copies-") for [name] in seen] == [True]
+    assert [file.name for file in (tmp_path / "warehouse").iterdir() if file.is_dir()] == []
+
+
+def test_a_copy_that_cannot_be_written_is_an_error_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    (tmp_path / "a.csv").write_text(LINES, encoding="utf-16")
+    with duckdb.connect() as database, pytest.raises(MachineError, match=r"^temporary folder: no copies can be"):
+        ingest(Connection(database), SourceSettings(path=(str(tmp_path),)))
 
 
 def test_text_in_another_encoding_is_told_with_the_setting(load_orders, tmp_path):
@@ -160,6 +185,94 @@ def test_a_parquet_instant_reads_the_same_wherever_the_machine_stands(tmp_path, 
     assert read == [("2024-01-01 23:30:00+00",)] * 2
 
 
+def write_parquet(file, **columns):
+    """Writes one row of the values, which are SQL expressions."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    values = ", ".join(f"{value} AS {name}" for name, value in columns.items())
+    duckdb.sql(f"SELECT {values}").write_parquet(str(file))
+
+
+ORDER = {"order_id": "'1'", "customer_id": "'A'", "date": "DATE '2024-01-01'", "price": "1.5"}
+
+
+def test_folders_named_column_and_value_never_override_a_column_of_the_file(load_orders, tmp_path):
+    write_parquet(tmp_path / "date=2020-02-02" / "a.parquet", **ORDER)
+    write_parquet(tmp_path / "customer_id=77" / "DATE=2020-02-02" / "b.parquet", **(ORDER | {"order_id": "'2'"}))
+    raw, _ = load_orders(tmp_path)
+    assert raw.raw("order_id, customer_id, ordered_at") == [("2", "A", "2024-01-01"), ("1", "A", "2024-01-01")]
+
+
+@pytest.mark.parametrize(("delimiter", "options"), [(",", []), (" ", ["source.delimiter=whitespace"])])
+@pytest.mark.parametrize("folder", ["c0=x", "C1=x", "filename=x", "line=x", "customer_id=x"])
+def test_folders_named_column_and_value_change_no_text(load_orders, tmp_path, folder, delimiter, options):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "a.csv").write_text(LINES.replace(",", delimiter))
+    raw, _ = load_orders(tmp_path, settings=options)
+    assert raw.raw(f"{COLUMNS}, source_file") == [(*row, str(tmp_path / folder / "a.csv")) for row in READ]
+
+
+def test_a_column_that_only_the_folders_have_is_read_from_them_as_text(load_orders, tmp_path):
+    days = ("2024-01-02", "2024-01-03", "__HIVE_DEFAULT_PARTITION__")
+    for number, day in enumerate(days):
+        without_date = {name: value for name, value in ORDER.items() if name != "date"} | {"order_id": str(number)}
+        write_parquet(tmp_path / f"date={day}" / "customer=007" / "country=New%20York" / "a.parquet", **without_date)
+    raw, _ = load_orders(tmp_path)
+    assert raw.raw("order_id, customer_id, ordered_at, country") == [
+        ("0", "A", "2024-01-02", "New York"),
+        ("1", "A", "2024-01-03", "New York"),
+        ("2", "A", None, "New York"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["source_file", "SOURCE_FILE", "filename", "source_row", "c0"])
+def test_a_parquet_file_may_have_a_column_of_any_name_that_is_used_within(load_orders, tmp_path, name):
+    write_parquet(tmp_path / "a.parquet", **{name: "'x'"}, **ORDER, source_file_="'y'")
+    raw, _ = load_orders(tmp_path)
+    assert raw.raw("customer_id, ordered_at, source_file, source_row") == [
+        ("A", "2024-01-01", str(tmp_path / "a.parquet"), 1)
+    ]
+
+
+def test_a_parquet_file_with_a_column_named_as_duckdb_numbers_rows_is_set_aside_with_that_reason(load_orders, tmp_path):
+    write_parquet(tmp_path / "a.parquet", **ORDER, File_Row_Number="1")
+    with pytest.raises(
+        DataError, match=r"a\.parquet: column 'file_row_number' has the name under which DuckDB numbers"
+    ):
+        load_orders(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "line"),
+    [
+        ("customer_id", "customer_id", "two columns are named 'customer_id'"),
+        ("customer_id", "CUSTOMER_ID", "customer_id can be 'customer_id' or 'CUSTOMER_ID'; name it with"),
+        ("CUSTOMER_ID", "customer_id", "customer_id can be 'CUSTOMER_ID' or 'customer_id'; name it with"),
+        ("note", "note", None),
+        ("note", "NOTE", None),
+    ],
+)
+def test_of_two_parquet_columns_of_one_name_none_is_read_by_chance(load_orders, tmp_path, first, second, line):
+    # DuckDB writes no such file, so the names are changed in the file, where they are plain text.
+    file, order = tmp_path / "a.parquet", {name: value for name, value in ORDER.items() if name != first.lower()}
+    write_parquet(file, **{"x" * len(first): "'A'"}, **order, **{"y" * len(first): "'B'"})
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"x" * len(first), first.encode()).replace(b"y" * len(first), second.encode()))
+    if line:
+        with pytest.raises(DataError, match=rf"a\.parquet: {line}"):
+            load_orders(tmp_path)
+    else:
+        raw, _ = load_orders(tmp_path)
+        assert raw.raw("order_id, customer_id, ordered_at, unit_price") == [("1", "A", "2024-01-01", "1.5")]
+
+
+def test_columns_within_columns_are_not_taken_for_columns(load_orders, tmp_path):
+    write_parquet(
+        tmp_path / "a.parquet", buyer="{'customer_id': 'X', 'tags': ['y']}", notes="MAP {'date': '2020-01-01'}", **ORDER
+    )
+    raw, _ = load_orders(tmp_path)
+    assert raw.raw("order_id, customer_id, ordered_at, unit_price") == [("1", "A", "2024-01-01", "1.5")]
+
+
 def test_a_file_that_only_claims_to_be_parquet_is_one_line(load_orders, tmp_path):
     (tmp_path / "a.parquet").write_text(LINES)
     with pytest.raises(DataError, match=r"a\.parquet: not a Parquet file") as failure:
@@ -201,6 +314,86 @@ def test_a_path_without_orders_is_wrong_usage(tmp_path, path, message):
     (tmp_path / "a.xlsx").touch()
     with pytest.raises(UsageError, match=message):
         find_files([str(tmp_path / path)])
+
+
+@pytest.mark.parametrize("name", [b"b\xff.csv", b"b\xff.parquet", b"sub\xe9/b.csv"])
+def test_a_file_whose_name_is_not_utf_8_is_set_aside_and_the_others_load(load_orders, tmp_path, name):
+    (tmp_path / "a.csv").write_text(LINES)
+    odd = os.fsencode(tmp_path) + b"/" + name
+    os.makedirs(os.path.dirname(odd), exist_ok=True)
+    Path(os.fsdecode(odd)).write_text(LINES.replace("A", "C"))
+    raw, source = load_orders(tmp_path)
+    shown = odd.decode(errors="backslashreplace")
+    assert ledger_of(raw) == [
+        (str(tmp_path / "a.csv"), "loaded", 2, None),
+        (shown, "set_aside", 0, f"{shown}: its name is not UTF-8; rename it"),
+    ]
+    assert raw.raw(COLUMNS) == READ
+    with duckdb.connect() as database:
+        assert list(sample(Connection(database), source.source, 1).refused) == [shown]
+    assert digest_of_files(source.source)
+
+
+def ledger_of(raw):
+    return raw.connection.execute(
+        "SELECT source_file, status, lines, reason FROM raw.deliveries ORDER BY ALL"
+    ).fetchall()
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_file_or_folder_whose_path_is_too_long_is_set_aside_and_the_others_load(
+    load_orders, tmp_path, monkeypatch, is_folder
+):
+    (tmp_path / "a.csv").write_text(LINES)
+    monkeypatch.chdir(tmp_path)
+    folder, end = tmp_path, "z.csv"
+    while len(str(folder)) < (4096 if is_folder else 3900):
+        os.mkdir("d" * 190)
+        os.chdir("d" * 190)
+        folder /= "d" * 190
+    if not is_folder:
+        end = f"{'z' * 240}.csv"
+    Path(end).write_text(LINES)
+    raw, _ = load_orders(tmp_path)
+    unread = folder if is_folder else folder / end
+    assert ledger_of(raw) == [
+        (str(tmp_path / "a.csv"), "loaded", 2, None),
+        (
+            str(unread),
+            "set_aside",
+            0,
+            f"{str(unread)[:100]}...{str(unread)[-100:]}: its path has {len(str(unread)):,} bytes, the most is 4,095",
+        ),
+    ]
+
+
+@pytest.mark.parametrize("path", ["", "*/*.csv", "**/*.csv", "closed/*.csv", "closed", "closed/a.csv"])
+def test_a_folder_that_may_not_be_read_is_an_error_that_names_it(tmp_path, path):
+    closed = tmp_path / "closed"
+    for name in (tmp_path / "open" / "a.csv", closed / "a.csv", tmp_path / ".hidden" / "a.csv"):
+        name.parent.mkdir()
+        name.write_text(LINES)
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == os.getuid():
+            parent.chmod(parent.stat().st_mode | 0o055)
+    (tmp_path / ".hidden").chmod(0)
+    closed.chmod(0)
+    code = (
+        "import os, sys\n"
+        "from seg_pipeline.errors import MachineError\n"
+        "from seg_pipeline.raw.ingestion import sample\n"
+        "from seg_pipeline.raw.sources.finding import files_there\n"
+        "if os.getuid() == 0: os.setuid(65534)\n"
+        "try:\n"
+        f"    print(files_there(sys.argv[1:], [{str(closed / 'a.csv')!r}]))\n"
+        "except MachineError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / path)], capture_output=True, text=True, check=False
+    )
+    named = tmp_path / path if path.startswith("closed/") else closed
+    assert (done.stdout, done.stderr) == (f"{named}: Permission denied\n", "")
 
 
 def test_no_path_at_all_is_wrong_usage():
@@ -263,6 +456,31 @@ def test_a_file_from_which_no_line_was_read_is_refused_even_if_its_first_value_i
     [delivery] = deliveries([str(tmp_path / "a.csv")], SourceSettings()).deliveries
     with pytest.raises(DataError, match="none of its lines can be read"):
         Text().refuse_unread(delivery, str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize("options", [[], ["source.encoding=utf-16"]])
+@pytest.mark.parametrize("name", ["b.csv", "b.csv.gz"])
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_last_line_longer_than_the_buffer_is_never_lost(load_orders, tmp_path, options, name, end):
+    encoding = "utf-16" if options else "utf-8"
+    (tmp_path / "a.csv").write_text(LINES, encoding=encoding)
+    content = (LINES + "x" * 33_000_000 + end).encode(encoding)
+    (tmp_path / name).write_bytes(gzip.compress(content, 1) if name.endswith(".gz") else content)
+    raw, _ = load_orders(tmp_path, settings=options)
+    reason = f"{tmp_path / name}: its last line is longer than 2,000,000 bytes"
+    assert ledger_of(raw)[1] == (str(tmp_path / name), "set_aside", 0, reason)
+    assert raw.raw(COLUMNS) == READ
+
+
+def test_a_line_longer_than_the_buffer_is_set_aside_with_that_reason(load_orders, tmp_path):
+    (tmp_path / "a.csv").write_text(LINES)
+    (tmp_path / "b.csv").write_text(LINES + "x" * 33_000_000 + "\n" + LINES)
+    raw, _ = load_orders(tmp_path)
+    [reason] = [reason for _, status, _, reason in ledger_of(raw) if status == "set_aside"]
+    assert (
+        reason == f"{tmp_path / 'b.csv'}: a line, or a value in quotes, is longer than the 32 MB that are read at once"
+    )
+    assert raw.raw(COLUMNS) == READ
 
 
 def test_a_file_with_a_header_only_has_no_lines(load_orders, tmp_path):
@@ -344,7 +562,7 @@ def parquet(tmp_path, sql="SELECT 'A' AS customer_id, DATE '2024-01-01' AS date,
         ("a.csv", (LINES + '"C"x,2024-01-03,1\n').encode(), [],
          "CSV Error on Line: 4 Value with unterminated quote found."),
         ("a.csv", (LINES + "x" * 10_000_000 + ",2024-01-03,1\n").encode(), [],
-         "CSV Error on Line: 4 Maximum line size of 2000000 bytes exceeded. Actual Size:10000013 bytes."),
+         "its last line is longer than 2,000,000 bytes"),
         ("a.csv", LINES.replace("1.50\n", "1.50\r\n").encode(), [], MIXED),
         ("a.csv", LINES.replace("price\n", "price\r\n").encode(), [], MIXED),
         ("a.csv", (LINES + "C\rD,2024-01-03,1\n").encode(), [], MIXED),

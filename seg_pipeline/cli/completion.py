@@ -15,7 +15,7 @@ for every new shell, once:
 for this shell only:
   eval "$(seg-pipeline completion bash)"
 """
-FILE_METAVARS = ("FILE", "PATH", "SOURCE", "SOURCE_FILE")
+FILE_METAVARS = ("FILE", "PATH", "SOURCE")
 
 
 def add(commands: Commands) -> None:

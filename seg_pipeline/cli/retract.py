@@ -1,8 +1,6 @@
-"""`seg-pipeline retract`: leaves out deliveries that should not have come."""
+"""`seg-pipeline retract`: takes deliveries out again."""
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from seg_pipeline.cli.options import (
     Commands,
@@ -12,22 +10,19 @@ from seg_pipeline.cli.options import (
     settings_options,
     warehouse_option,
 )
-from seg_pipeline.cli.screen import Screen, counted
-
-if TYPE_CHECKING:
-    from seg_pipeline.usecases.retract import Retraction
+from seg_pipeline.cli.screen import Screen, counted, warn
 
 EPILOG = """\
 examples:
-  seg-pipeline retract exports/2011-12-08.csv --config seg_pipeline.toml
-  seg-pipeline retract exports/2011-12-08.csv --undo --config seg_pipeline.toml
+  seg-pipeline retract exports/2026-02-03.csv --config seg_pipeline.toml
+  seg-pipeline retract 2026-02-03.csv 2026-02-04.csv
+  seg-pipeline retract --undo 2026-02-03.csv
 
-Removes the lines of a delivery from raw_orders. The file may stay where it is: no later run loads this content, under
-whatever name and with whatever settings it is read. A changed file of that name is loaded. SOURCE_FILE is the name in
-raw.deliveries and in the examples of failed checks. What is published stays until the next run.
+Removes the lines of a delivery that should not have been loaded, such as one that makes a check fail. They stay out,
+even if the file is still there; a corrected file with the same name is loaded. The next run builds a night without
+them, and `seg-pipeline backfill` builds past nights again. raw.deliveries lists all deliveries.
 
-A pull from a table of a database can be retracted, but not taken back. If other settings make a run read the table from
-the start, the rows of the pull come again.
+Pass the same settings (--preset, --config, --set) as the run that loaded the orders.
 """
 
 
@@ -37,38 +32,39 @@ def add(commands: Commands) -> None:
         commands,
         "retract",
         _retract,
-        help="leave out a delivery that should not have come, and its lines",
+        help="take the lines of a delivered file out again, and keep them out",
         epilog=EPILOG,
         parents=[settings_options(), warehouse_option(), output_options()],
     )
-    retract.add_argument("files", metavar="SOURCE_FILE", nargs="+", help="the delivery, as in the column source_file")
     retract.add_argument(
-        "--undo", action="store_true", help="take a retraction back; the next run loads the file again"
+        "deliveries", metavar="FILE", nargs="+", help="a delivered file, or source_file in raw.deliveries"
     )
+    retract.add_argument("--undo", action="store_true", help="let the next run load the file again")
 
 
 def _retract(options: argparse.Namespace) -> int:
-    settings = load_settings_from(options)
-    screen = Screen.from_options(options)
-    from dataclasses import asdict
-
     from seg_pipeline.usecases.retract import retract, take_back
 
-    retraction = (take_back if options.undo else retract)(settings, options.files)
-    screen.show_or_print_json(lambda: _show(screen, retraction), lambda: asdict(retraction))
+    settings = load_settings_from(options)
+    screen = Screen.from_options(options)
+    if options.undo:
+        names = take_back(settings, options.deliveries)
+
+        def show_names() -> None:
+            for name in names:
+                screen.say(f"no longer retracted: {name}")
+            screen.say("the next run loads what is still in the source")
+
+        screen.show_or_print_json(show_names, lambda: {"no_longer_retracted": names})
+        return 0
+    retraction = retract(settings, options.deliveries)
+    if retraction.problem:
+        warn(f"the remaining lines are cleaned by the next run: {retraction.problem}")
+
+    def show() -> None:
+        for name, lines in retraction.lines.items():
+            screen.say(f"retracted: {name}, {counted(lines, 'line')}")
+        screen.say("the next run leaves them out; what is published stays until then")
+
+    screen.show_or_print_json(show, lambda: {"lines": retraction.lines, "problem": retraction.problem})
     return 0
-
-
-def _show(screen: Screen, retraction: "Retraction") -> None:
-    for name, lines in retraction.lines.items():
-        screen.say(f"retracted: {name}, {counted(lines, 'line')}")
-    if retraction.lines:
-        screen.say(f"the next run builds the night without {_them(list(retraction.lines))}")
-    for name in retraction.taken_back:
-        screen.say(f"taken back: {name}")
-    if retraction.taken_back:
-        screen.say(f"the next run loads {_them(retraction.taken_back)} again, if still in the source")
-
-
-def _them(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"

@@ -37,7 +37,7 @@ def commonest_reason(limit: str) -> str:
     """
     reasons = (RULES / "commonest_reason.sql").read_text(encoding="utf-8")
     return (
-        f"SELECT * FROM ({reasons})"
+        f"SELECT reason, lines, first_line FROM ({reasons})"
         " WHERE (SELECT count(*) FROM raw.raw_orders) - (SELECT count(*) FROM {batch})"
         f" > :{limit} * (SELECT count(*) FROM raw.raw_orders)"
     )

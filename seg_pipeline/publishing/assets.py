@@ -40,7 +40,8 @@ def assets_of(shop: Shop) -> Room:
         champion = champion_of(warehouse, as_of)
         report = report_of(warehouse, settings, champion, as_of)
         timings = _step_timings(context.instance, shop.key(RAW_ORDERS), context.run.run_id)
-        published = publish_night(warehouse, settings, champion, report, {TIMINGS: timings})
+        pages = {TIMINGS: timings}
+        published = publish_night(warehouse, settings, champion, report, pages, context.log.warning)
         places = {"report": published.folder / REPORT_PAGE, "folder": published.folder} if published.is_latest else {}
         return dg.MaterializeResult(
             metadata={

@@ -4,12 +4,15 @@ The other files are written from the database, so customer ids are hashed in one
 """
 
 import datetime
+import errno
 import fcntl
 import hashlib
+import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import duckdb
@@ -32,13 +35,15 @@ from seg_pipeline.warehouse import (
 DATABASE = "segments.duckdb"
 # The oldest DuckDB that can read it, for the tools of others.
 READABLE_FROM = "v1.0.0"
-# Prefix of the copy of it that is read while a digest is made.
+# Prefix of the copy of it that is read while a client has it locked.
 COPY = ".copy-"
+_ATTACHING = threading.Lock()
 # DuckDB names a warehouse after its file. A file name has no slash, so no warehouse can have this name.
 NIGHT = '"published/night"'
 CUSTOMER = "customer_id"
-# A spreadsheet runs a cell that begins like this as a formula, even if it comes from an order line.
-FORMULA = r"^[=+@\t\r-]"
+# A spreadsheet runs a cell that begins like this as a formula, even if it comes from an order line. Some skip blanks
+# and invisible characters before it, and some read full-width signs.
+FORMULA = r"^[\p{Z}\p{C}]*[=+@\t\r\n\x{FF1D}\x{FF0B}\x{FF20}\x{FF0D}-]"
 
 
 def export_night(
@@ -93,37 +98,55 @@ def export_night(
 def content_digest(file: Path) -> str:
     """Returns a digest of the tables, rows and views of a DuckDB file; its bytes differ each time it is written.
 
-    Reads a copy of the file, because a client that has opened the file for writing, as many do only to read, keeps it
-    locked.
+    Raises:
+        FileNotFoundError: The file does not exist.
+        DamagedError: The file is not a whole database that this version of DuckDB can read.
+        MachineError: The memory does not suffice.
+    """
+    with opened(file) as (connection, database):
+        listed = f"WHERE NOT internal AND database_name = {literal(database)}"
+        names = connection.execute(f"SELECT table_name FROM duckdb_tables() {listed} ORDER BY ALL").fetchall()
+        # XOR ignores the order of the rows. Two equal rows would cancel each other, but tables have keys.
+        rows = "SELECT count(*), bit_xor(md5_number(CAST(whole_row AS VARCHAR))) FROM {}.{} AS whole_row"
+        content = [
+            (name, connection.execute(rows.format(quoted(database), quoted(name))).fetchall()) for (name,) in names
+        ]
+        content += connection.execute(
+            f"SELECT view_name, sql FROM duckdb_views() {listed} ORDER BY view_name"
+        ).fetchall()
+    return hashlib.sha256(repr(content).encode()).hexdigest()
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """Yields a connection to which a published DuckDB file is attached to read, and the name of the database there.
+
+    A client that has opened the file for writing, as many do only to read, keeps it locked: then a copy is read.
 
     Raises:
         FileNotFoundError: The file does not exist.
         DamagedError: The file is not a whole database that this version of DuckDB can read.
         MachineError: The memory does not suffice.
     """
-    with _copied(file) as copy:
-        try:
-            with scratch() as connection, _attached(connection, copy) as database:
-                listed = f"WHERE NOT internal AND database_name = {literal(database)}"
-                names = connection.execute(f"SELECT table_name FROM duckdb_tables() {listed} ORDER BY ALL").fetchall()
-                # XOR ignores the order of the rows. Two equal rows would cancel each other, but tables have keys.
-                rows = "SELECT count(*), bit_xor(md5_number(CAST(whole_row AS VARCHAR))) FROM {}.{} AS whole_row"
-                content = [
-                    (name, connection.execute(rows.format(quoted(database), quoted(name))).fetchall())
-                    for (name,) in names
-                ]
-                content += connection.execute(
-                    f"SELECT view_name, sql FROM duckdb_views() {listed} ORDER BY view_name"
-                ).fetchall()
-        except duckdb.Error as error:
-            # A missing file or a full disk would have failed before, when the file was copied.
-            kind = MachineError if isinstance(error, duckdb.OutOfMemoryException) else DamagedError
-            raise kind(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
-    return hashlib.sha256(repr(content).encode()).hexdigest()
+    if not file.is_file():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+    try:
+        # All threads share one database in memory, to which a file can be attached once.
+        with _ATTACHING, scratch() as connection, ExitStack() as stack:
+            try:
+                database = stack.enter_context(_attached(connection, file.resolve()))
+            except duckdb.IOException as error:
+                if "Conflicting lock" not in str(error):
+                    raise
+                database = stack.enter_context(_attached(connection, stack.enter_context(_copied(file))))
+            yield connection, database
+    except duckdb.Error as error:
+        kind = MachineError if isinstance(error, duckdb.OutOfMemoryException) else DamagedError
+        raise kind(f"{file}: cannot be read: {str(error).splitlines()[0]}") from None
 
 
 def delete_abandoned_copies(folder: Path) -> None:
-    """Deletes the copies that `content_digest` left in a folder of sets when its process was killed."""
+    """Deletes the copies that `opened` left in a folder of sets when its process was killed."""
     for copy in folder.glob(f"{COPY}*"):
         with suppress(OSError), copy.open("r+b") as opened:
             # Fails while the process that made the copy reads it. A copy is empty until that process has locked it.
@@ -135,7 +158,6 @@ def delete_abandoned_copies(folder: Path) -> None:
 @contextmanager
 def _attached(connection: duckdb.DuckDBPyConnection, file: Path) -> Iterator[str]:
     """Attaches a DuckDB file to read, under a name that is yielded, and detaches it after the block."""
-    # The copies of all threads are attached to one database.
     name = file.name
     connection.execute(f"ATTACH {literal(str(file))} AS {quoted(name)} (READ_ONLY)")
     try:

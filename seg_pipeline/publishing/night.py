@@ -23,7 +23,7 @@ from seg_pipeline.publishing.views import VIEWS
 from seg_pipeline.segments.migration import since_earliest_night
 from seg_pipeline.segments.tables import SEGMENT_MIGRATION, SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import Settings, flattened, output_hash_key
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Warehouse, Warn
 
 if TYPE_CHECKING:
     from seg_pipeline.publishing.report import Report
@@ -90,7 +90,12 @@ def report_of(warehouse: Warehouse, settings: Settings, champion: Champion, as_o
 
 
 def publish_night(
-    warehouse: Warehouse, settings: Settings, champion: Champion, report: "Report", pages: Mapping[str, str]
+    warehouse: Warehouse,
+    settings: Settings,
+    champion: Champion,
+    report: "Report",
+    pages: Mapping[str, str],
+    warn: Warn,
 ) -> Published:
     """Publishes a night and, if it is the latest one, deletes nights past their retention.
 
@@ -100,6 +105,7 @@ def publish_night(
         champion: The model that scored the night.
         report: The contents of the report, from `report_of`.
         pages: The texts of further files by their names.
+        warn: Is called if what was published is damaged.
 
     Raises:
         MachineError: The folder cannot be written.
@@ -115,6 +121,7 @@ def publish_night(
         settings.output.path,
         output_hash_key(settings.output),
         VIEWS,
+        warn,
     )
     deleted = (
         delete_old_nights(warehouse, champion, report.as_of, settings.retention.nights) if latest.is_of_night else 0

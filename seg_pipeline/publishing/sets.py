@@ -4,15 +4,20 @@ A new set is written to a folder of its own; then the link `latest` is moved to 
 old set or the new one, and a killed run leaves the old one. A set is named after its night and its content, so
 publishing the same night twice gives the same set. If that set exists already, its pages, its manifest and its damaged
 files are replaced one by one in place, so a reader may see some of them before the others.
+
+A set whose manifest cannot be read, or which lacks a file, counts as if there were none, and so does a `latest` that
+leads to no set.
 """
 
 import datetime
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -21,7 +26,7 @@ from seg_pipeline.errors import MachineError
 from seg_pipeline.publishing.exports import DATABASE, content_digest, delete_abandoned_copies, export_night
 from seg_pipeline.publishing.views import View
 from seg_pipeline.tables import Table
-from seg_pipeline.warehouse import DamagedError, Warehouse
+from seg_pipeline.warehouse import DamagedError, Warehouse, Warn, sync_to_disk
 
 LATEST = "latest"
 REPORT_PAGE = "report.html"
@@ -30,7 +35,10 @@ TIMINGS = "timings.csv"
 SETS = "sets"
 # Prefix of the folder of a set that is being written, or was when its run was killed.
 UNFINISHED = ".unfinished-"
+# Suffix of a file or folder of somebody else's that was in the place of `latest`.
+SET_ASIDE = ".set-aside"
 MANIFEST = "manifest.json"
+LOG = logging.getLogger(__name__)
 # The previous set is kept for clients that are still reading it.
 SETS_KEPT = 2
 
@@ -71,10 +79,9 @@ def publish(
     folder: Path,
     hash_key: SecretStr | None = None,
     views: Sequence[View] = (),
+    warn: Warn = LOG.warning,
 ) -> LatestSet:
     """Writes the set of a night and makes it the latest one, unless a later night is published already.
-
-    A latest set whose manifest is damaged counts as not published.
 
     Args:
         warehouse: The warehouse that holds the tables.
@@ -85,28 +92,40 @@ def publish(
         folder: The folder of all published sets.
         hash_key: The key to hash customer ids with; None leaves them plain.
         views: The views of the DuckDB file, over these tables.
+        warn: Is called if what was published is damaged.
 
     Raises:
         MachineError: The folder cannot be read or written.
     """
+    latest, sets = folder / LATEST, folder / SETS
     with _translate_os_errors(folder, "cannot publish"):
-        latest = _read_manifest(folder / LATEST)
-        if latest is not None and latest.as_of > as_of:
-            return LatestSet(folder / LATEST, is_of_night=False)
-        sets = folder / SETS
+        manifest = _read_manifest(latest)
+        if manifest is None and os.path.lexists(latest):
+            warn(f"{latest / MANIFEST}: what was published is damaged, and is published again")
+        elif manifest is not None and (missing := _missing(latest, manifest.files)):
+            warn(f"{latest / missing[0]}: the file does not exist; the night is published again")
+            manifest = None
+        if manifest is not None and manifest.as_of > as_of:
+            return LatestSet(latest, is_of_night=False)
+        sets.mkdir(parents=True, exist_ok=True)
+        # Killed runs may have left the disk full.
+        _delete_unfinished(sets)
         # On the same file system, renaming the folder is one step.
         unfinished = sets / f"{UNFINISHED}{os.getpid()}"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        rows = export_night(warehouse, tables, views, as_of, unfinished, hash_key)
-        name = _write_set(unfinished, rows, pages, as_of, model_id)
-        _switch(folder, name)
+        unfinished.mkdir()
+        try:
+            rows = export_night(warehouse, tables, views, as_of, unfinished, hash_key)
+            name = _write_set(unfinished, rows, pages, as_of, model_id)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        _switch(folder, name, warn)
         _delete_old_sets(sets, name)
-    return LatestSet(folder / LATEST, is_of_night=True)
+    return LatestSet(latest, is_of_night=True)
 
 
 def published_as_of(folder: Path) -> datetime.date | None:
-    """Returns the night of the latest set; None if nothing is published, or its manifest is damaged.
+    """Returns the night of the latest set; None if nothing is published, or its manifest cannot be read.
 
     Raises:
         MachineError: The folder cannot be read.
@@ -114,6 +133,19 @@ def published_as_of(folder: Path) -> datetime.date | None:
     with _translate_os_errors(folder, "cannot read what is published"):
         manifest = _read_manifest(folder / LATEST)
     return None if manifest is None else manifest.as_of
+
+
+def delete_all(folder: Path) -> None:
+    """Deletes every set, whole, unfinished or damaged, with what leads to it, and nothing else in the folder.
+
+    Raises:
+        MachineError: Something cannot be deleted.
+    """
+    with _translate_os_errors(folder, "what is published cannot be deleted"):
+        # First what readers follow.
+        for path in [folder / LATEST, *folder.glob(f"{LATEST}{SET_ASIDE}*"), *folder.glob(f".{LATEST}-*")]:
+            _delete(path)
+        _delete(folder / SETS)
 
 
 def damaged_files(folder: Path) -> list[str]:
@@ -145,14 +177,17 @@ def _translate_os_errors(folder: Path, failure: str) -> Iterator[None]:
 
 
 def _read_manifest(folder: Path) -> Manifest | None:
-    """Returns the manifest of a set; None if it does not exist or cannot be parsed.
+    """Returns the manifest of a set; None if there is none, or it is not a manifest.
 
     Raises:
-        OSError: The file exists but cannot be read.
+        PermissionError: The file cannot be read.
     """
     try:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except PermissionError:
+        raise
+    except (OSError, ValidationError):
+        # Also a folder in its place, or a loop of links before it.
         return None
 
 
@@ -176,9 +211,15 @@ def _write_set(
         (unfinished / name).write_text(text, encoding="utf-8")
     manifest = Manifest(as_of=as_of, model_id=model_id, files=files).model_dump_json(indent=2) + "\n"
     (unfinished / MANIFEST).write_text(manifest, encoding="utf-8")
+    for file in unfinished.iterdir():
+        sync_to_disk(file)
     name = f"{as_of}-{hashlib.sha256(manifest.encode()).hexdigest()[:8]}"
     _put(unfinished, unfinished.parent / name, files)
     return name
+
+
+def _missing(folder: Path, files: Mapping[str, Mapping[str, object]]) -> list[str]:
+    return [name for name in files if not (folder / name).is_file()]
 
 
 def _damaged(folder: Path, files: Mapping[str, Mapping[str, object]]) -> list[str]:
@@ -193,7 +234,7 @@ def _is_whole(file: Path, entry: Mapping[str, object]) -> bool:
     """
     try:
         return entry.items() >= _fingerprint(file).items()
-    except (FileNotFoundError, DamagedError):
+    except (FileNotFoundError, IsADirectoryError, DamagedError):
         return False
 
 
@@ -210,38 +251,57 @@ def _fingerprint(file: Path) -> dict[str, str]:
 
 def _put(unfinished: Path, target: Path, data: Mapping[str, Mapping[str, object]]) -> None:
     """Moves a set to its name. If the set exists already, replaces its files but the undamaged data."""
-    if not target.exists():
+    sync_to_disk(unfinished)
+    if not target.is_dir():
+        _delete(target)
         os.replace(unfinished, target)
-        return
-    whole = data.keys() - _damaged(target, data)
-    for file in unfinished.iterdir():
-        if file.name not in whole:
-            os.replace(file, target / file.name)
+    else:
+        whole = data.keys() - _damaged(target, data)
+        for file in unfinished.iterdir():
+            if file.name not in whole:
+                if (target / file.name).is_dir():
+                    _delete(target / file.name)
+                os.replace(file, target / file.name)
+        sync_to_disk(target)
+    sync_to_disk(target.parent)
 
 
-def _switch(folder: Path, name: str) -> None:
-    """Moves the link `latest` to a set."""
+def _switch(folder: Path, name: str, warn: Warn) -> None:
+    """Moves the link `latest` to a set. Anything but a link in its place is set aside."""
+    latest = folder / LATEST
+    if os.path.lexists(latest) and not latest.is_symlink():
+        names = (folder / f"{LATEST}{SET_ASIDE}{f'-{n}' if n > 1 else ''}" for n in count(1))
+        aside = next(name for name in names if not os.path.lexists(name))
+        os.replace(latest, aside)
+        warn(f"{latest} was no link to a published set; it is set aside as {aside.name}")
     link = folder / f".{LATEST}-{os.getpid()}"
     link.unlink(missing_ok=True)
     link.symlink_to(Path(SETS) / name)
-    os.replace(link, folder / LATEST)
+    os.replace(link, latest)
+    sync_to_disk(folder)
 
 
 def _delete_old_sets(sets: Path, current: str) -> None:
-    """Deletes what killed runs left unfinished, and all sets but the current one and the one before it."""
-    delete_abandoned_copies(sets)
+    """Deletes all sets but the current one and the one before it, and what killed runs left."""
+    _delete_unfinished(sets)
     others = [path for path in sets.iterdir() if path.name != current]
-    whole = [path for path in others if (path / MANIFEST).exists() and not path.name.startswith(UNFINISHED)]
-    whole.sort(key=lambda path: (path / MANIFEST).stat().st_mtime)
-    abandoned = [path for path in others if path.name.startswith(UNFINISHED)]
-    for path in [*whole[: len(whole) - (SETS_KEPT - 1)], *abandoned]:
+    whole = [path for path in others if (path / MANIFEST).is_file()]
+    # Their names begin with the night; the machine's clock may have been set back between two nights.
+    whole.sort(key=lambda path: (path.name[: len("YYYY-MM-DD")], (path / MANIFEST).stat().st_mtime))
+    for path in whole[: len(whole) - (SETS_KEPT - 1)]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def delete_all(folder: Path) -> None:
-    """Removes every published set."""
-    for path in [folder / LATEST, *folder.glob(f".{LATEST}-*"), folder / SETS]:
-        if path.is_symlink() or path.is_file():
-            path.unlink()
-        elif path.is_dir():
-            shutil.rmtree(path)
+def _delete_unfinished(sets: Path) -> None:
+    """Deletes what killed runs left among the sets."""
+    delete_abandoned_copies(sets)
+    for path in sets.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _delete(path: Path) -> None:
+    """Deletes a file, a link or a folder with all that is in it, if it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

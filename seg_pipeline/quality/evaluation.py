@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 # How many examples of violations an outcome has at most, and how many characters of them.
 MAX_EXAMPLES = 5
 MAX_EXAMPLES_CHARS = 500
-# Examples are kept and posted elsewhere after a customer is erased, so a mask stands for the values of this column.
-MASKED_COLUMN, MASK = "customer_id", "***"
+MASKED = "***"
+CUSTOMER = "customer_id"
+# A value that the engine could not convert, which may be a customer id.
+UNCONVERTED = re.compile(r"(string )(['\"]).*?\2(?= to )", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +32,8 @@ class Outcome:
         passed: Whether it passed.
         rows_checked: How many rows the table has, on the night if it is nightly.
         violations: How many values broke the check, or how many rows if the check is made from a rule.
-        examples: Some of these values or rows, with *** for customer ids unless quality.show_customer_ids is set.
-        error: Why the check could not be evaluated, masked alike; empty if it could.
+        examples: Some of these values or rows, with customer ids masked unless quality.show_customer_ids is set.
+        error: Why the check could not be evaluated; empty if it could. Values are masked in the same way.
     """
 
     check: Check
@@ -86,22 +88,22 @@ def evaluate(warehouse: Warehouse, table: Table, settings: Settings, as_of: date
     results_by_check: dict[str, list[ExpectationValidationResult]] = {check.name: [] for check in suite}
     for (check, _), result in zip(expectations, results, strict=True):
         results_by_check[check.name].append(result)
-    masked = not settings.quality.show_customer_ids
-    return [_outcome(check, results_by_check[check.name], row_count, masked=masked) for check in suite]
+    show_ids = settings.quality.show_customer_ids
+    return [_outcome(check, results_by_check[check.name], row_count, show_ids=show_ids) for check in suite]
 
 
 def _outcome(
-    check: Check, results: Sequence["ExpectationValidationResult"], row_count: int, *, masked: bool
+    check: Check, results: Sequence["ExpectationValidationResult"], row_count: int, *, show_ids: bool
 ) -> Outcome:
-    """Returns the outcome of a check from the results of its expectations, with customer ids masked if `masked`."""
+    """Returns the outcome of a check from the results of its expectations."""
     failed = [result for result in results if not result.success]
     return Outcome(
         check=check,
         passed=not failed,
         rows_checked=row_count,
         violations=sum(_violations(result) for result in failed),
-        examples=_joined(example for result in failed for example in _examples(result, masked=masked)),
-        error=next((error for result in failed if (error := _error(result, masked=masked))), ""),
+        examples=_joined(example for result in failed for example in _examples(result, show_ids=show_ids)),
+        error=next((error for result in failed if (error := _error(result, show_ids=show_ids))), ""),
     )
 
 
@@ -111,30 +113,27 @@ def _violations(result: "ExpectationValidationResult") -> int:
     return int(details.get("unexpected_count", details.get("observed_value")) or 0)
 
 
-def _examples(result: "ExpectationValidationResult", *, masked: bool) -> list[str]:
+def _examples(result: "ExpectationValidationResult", *, show_ids: bool) -> list[str]:
     """Returns some values or rows that violate an expectation, with the names of their columns."""
     details = result.result or {}
     rows = details["details"]["unexpected_rows"] if "details" in details else details.get("unexpected_list") or ()
     column = result.expectation_config.kwargs.get("column") if result.expectation_config else None
-    records = [row if isinstance(row, dict) else {column: row} for row in rows]
+    records = [row if isinstance(row, dict) else {column: "missing" if row is None else row} for row in rows]
     return [
-        ", ".join(f"{name} {_shown(name, value, masked=masked)}" for name, value in record.items())
+        ", ".join(f"{name} {value if show_ids else _masked(name, value)}" for name, value in record.items())
         for record in records
     ]
 
 
-def _shown(column: str | None, value: object, *, masked: bool) -> object:
-    """Returns what an example shows for a value."""
-    if value is None:
-        return "missing"
-    return MASK if masked and column == MASKED_COLUMN else value
+def _masked(column: str | None, value: object) -> object:
+    """Returns a value of a column as it is shown: a customer id is masked."""
+    return MASKED if column == CUSTOMER and value is not None and value != "missing" else value
 
 
-def _error(result: "ExpectationValidationResult", *, masked: bool) -> str:
+def _error(result: "ExpectationValidationResult", *, show_ids: bool) -> str:
     """Returns the error if an expectation could not be evaluated; empty if it could."""
     error = str((result.exception_info or {}).get("exception_message") or "")
-    # DuckDB quotes the value that it cannot convert, and names its column.
-    return re.sub("'.*'", f"'{MASK}'", error) if masked and MASKED_COLUMN in error else error
+    return error if show_ids else UNCONVERTED.sub(rf"\g<1>'{MASKED}'", error)
 
 
 def _joined(examples: Iterable[str]) -> str:

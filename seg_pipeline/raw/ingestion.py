@@ -3,11 +3,17 @@
 A file is recognised by its content. A loaded file is not read again, a changed file replaces the lines of its previous
 version, and a file that cannot be read is set aside with the reason while the others load. A table that grows continues
 where its last load ended. Ledger and lines change in one transaction.
+
+The ledger and the files that are there decide which contents count, each of them once:
+
+- the content of each file, or, if that cannot be read, its last content that could;
+- the last content of each file that is gone, unless a file that is there had the same content when it was last seen
+  and now has another. That file was a copy of the one that is gone, or is that file renamed, so its new content counts.
 """
 
 import datetime
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from seg_pipeline.errors import DataError, SegPipelineError
@@ -24,6 +30,7 @@ from seg_pipeline.raw.sources import (
     find_files,
     fingerprint,
     is_named,
+    readable_name,
     tables_of,
 )
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
@@ -55,11 +62,36 @@ class _Plan:
         unchanged: Entries whose files need not be loaded again.
         load: The files to load, as they are now.
         drop: The files whose lines are deleted.
+        repeats: File to load -> other files of the same content, which are loaded if that file cannot be, as they are.
+        successors: File that is gone -> files that had its content and have another now. If one of these can be read,
+            the lines of the file that is gone are deleted.
     """
 
     unchanged: dict[str, Entry]
     load: dict[str, Entry]
     drop: set[str]
+    repeats: dict[str, list[Entry]]
+    successors: dict[str, set[str]]
+
+    def load_repeats(self, refused: Iterable[str]) -> list[str]:
+        """Plans to load a repeat of each file that cannot be loaded, and returns these repeats."""
+        added = []
+        for name in refused:
+            if not (repeats := self.repeats.pop(name, [])):
+                continue
+            first, *others = repeats
+            first_name = first.source_file
+            del self.unchanged[first_name]
+            self.load[first_name] = first
+            self.drop.discard(first_name)
+            self.unchanged |= {other.source_file: _repeated(other, first_name) for other in others}
+            self.repeats[first_name] = others
+            added.append(first_name)
+        return added
+
+    def replaced(self, refused: Collection[str]) -> set[str]:
+        """Returns the files that are gone whose lines are deleted, since a successor was not refused."""
+        return {name for name, successors in self.successors.items() if not successors <= set(refused)}
 
 
 class _LoadError(DataError):
@@ -91,28 +123,36 @@ def ingest(
     Raises:
         UsageError: There is no such path, preset or table, or no file to read; or the key is missing.
         DataError: None of the files can be read, or a table cannot.
-        MachineError: A source cannot be reached.
+        MachineError: A source cannot be reached, or a folder may not be read.
     """
     for table in (RAW_ORDERS, DELIVERIES):
         connection.create(table, or_replace=False)
     prepare(connection, key)
     ledger = {entry.source_file: entry for entry in read_ledger(connection)}
-    plan = _plan(ledger, source)
-    for name in _expired(connection, retention_days, ledger) & plan.unchanged.keys():
+    plan, refused = _plan(ledger, source)
+    loaded = {name for name, entry in plan.unchanged.items() if entry.is_loaded}
+    for name in _expired(connection, retention_days) & loaded:
         plan.unchanged[name] = replace(plan.unchanged[name], status="expired", lines=0)
         plan.drop.add(name)
-    discovery = deliveries(plan.load, source)
-    to_load, without_columns = _refuse_lost_columns(discovery.deliveries, plan.unchanged.values())
-    refused = discovery.refused | without_columns
+    candidates: list[Delivery] = []
+    new = [name for name in plan.load if name not in refused]
     while True:
+        while new:
+            discovery = deliveries(new, source)
+            candidates += discovery.deliveries
+            without_columns = _refuse_lost_columns(candidates, plan.unchanged.values())
+            refused |= discovery.refused | without_columns
+            candidates = [rest for delivery in candidates if (rest := _without(delivery, refused)).files]
+            new = plan.load_repeats(sorted(discovery.refused | without_columns))
         try:
-            return _load_once(connection, source, key, plan, ledger, to_load, refused)
+            return _load_once(connection, source, key, plan, ledger, candidates, refused)
         except _LoadError as error:
             unreadable = _unreadable(connection, error.delivery)
             if not unreadable:
                 raise
             refused |= unreadable
-            to_load = [rest for delivery in to_load if (rest := _without(delivery, refused)).files]
+            candidates = [rest for delivery in candidates if (rest := _without(delivery, refused)).files]
+            new = plan.load_repeats(sorted(unreadable))
 
 
 def _load_once(
@@ -145,7 +185,7 @@ def _load_once(
         raise refused[min(refused)]
     # A file that is loaded replaces its old lines; if its new version cannot be read, they stay.
     loaded_before = {name for name, entry in ledger.items() if entry.is_loaded}
-    dropped = loaded_before & (plan.drop | set_aside | set(files))
+    dropped = loaded_before & (plan.drop | set_aside | set(files) | plan.replaced(refused))
     with connection.transaction():
         if loaded_before - dropped:
             _delete_lines(connection, dropped)
@@ -184,14 +224,35 @@ def sample(connection: Connection, source: SourceSettings, lines: int) -> Discov
     return discovery
 
 
-def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> _Plan:
-    """Returns the work that brings the ledger up to date with the source."""
+def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> tuple[_Plan, dict[str, SegPipelineError]]:
+    """Returns the work that brings the ledger up to date with the source, and the errors of files that have no content.
+
+    Raises:
+        SegPipelineError: As in `files_of`.
+    """
     read_with = digest_of_settings(source)
-    present = {name: _current_entry(name, ledger.get(name), read_with) for name in files_of(source, ledger.keys())}
-    # Entries of other settings count for nothing: their files are read again, unless they are retracted.
+    # Entries of other settings count for nothing: their files are read again, unless they were retracted.
     same_settings = {
-        name: entry for name, entry in ledger.items() if entry.read_with == read_with or _is_retracted_file(entry)
+        name: entry for name, entry in ledger.items() if entry.read_with == read_with or entry.status == "retracted"
     }
+    present: dict[str, Entry] = {}
+    refused: dict[str, SegPipelineError] = {}
+    for file in files_of(source, ledger.keys()):
+        name = readable_name(file)
+        before = same_settings.get(name) or replace(ledger.get(name, Entry(name, "loaded")), content_hash=None)
+        try:
+            present[name] = _current_entry(file, before, read_with)
+        except DataError as error:
+            present[name] = replace(before, read_with=read_with, seen_hash=None, seen_bytes=None, seen_modified_ns=None)
+            refused[name] = error
+    # A file that was renamed takes over the last content of the one that is gone.
+    gone: dict[str | None, str | None] = {
+        entry.seen_hash: entry.last_content
+        for name, entry in same_settings.items()
+        if name not in present and entry.seen_hash
+    }
+    for name in present.keys() - ledger.keys():
+        present[name] = replace(present[name], content_hash=gone.get(present[name].seen_hash))
     unchanged = {
         name: kept
         for name, entry in same_settings.items()
@@ -199,24 +260,60 @@ def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> _Plan:
     }
     by_content = {entry.content_hash: name for name, entry in unchanged.items()}
     load: dict[str, Entry] = {}
+    repeats: dict[str, list[Entry]] = {}
     for name, now in present.items():
         if name in unchanged:
             continue
-        first = by_content.setdefault(now.seen_hash or name, name)
-        before = same_settings.get(name)
-        if first != name:
-            unchanged[name] = replace(without_lines(now), status="repeated", reason=f"the same content as {first}")
+        earlier = same_settings.get(name)
+        is_as_before = earlier and now.seen_hash is not None and now.seen_hash == earlier.seen_hash
+        first = by_content.get(now.seen_hash or name)
+        if earlier and earlier.status == "set_aside" and is_as_before:
+            unchanged[name] = earlier
+        elif first is not None:
+            unchanged[name] = _repeated(now, first)
+            repeats.setdefault(first, []).append(now)
             if first not in present and first in unchanged:
                 unchanged[first] = replace(unchanged[first], reason=f"now {name}", seen_hash=now.seen_hash)
-        elif (
-            before and before.status == "set_aside" and now.seen_hash is not None and now.seen_hash == before.seen_hash
-        ):
-            unchanged[name] = before
         else:
             load[name] = now
+            by_content[now.seen_hash or name] = name
     loaded_before = {name for name, entry in ledger.items() if entry.is_loaded}
     still_loaded = {name for name, entry in unchanged.items() if entry.is_loaded}
-    return _Plan(unchanged, load, loaded_before - still_loaded - load.keys())
+    drop = loaded_before - still_loaded - load.keys()
+    return _Plan(unchanged, load, drop, repeats, _successors(unchanged, present, same_settings)), refused
+
+
+def _successors(
+    unchanged: Mapping[str, Entry], present: Mapping[str, Entry], earlier: Mapping[str, Entry]
+) -> dict[str, set[str]]:
+    """Returns, for each file that is gone, the files that had its content when last seen and have another now.
+
+    Args:
+        unchanged: The entries of files that need not be loaded again.
+        present: The files that are there, as they are now.
+        earlier: The entries before the load.
+    """
+    copies: dict[str | None, set[str]] = {}
+    for name, entry in earlier.items():
+        # A file that was set aside and is as it was cannot be read yet.
+        if name in present and not (name in unchanged and unchanged[name].status == "set_aside"):
+            copies.setdefault(entry.last_content, set()).add(name)
+    contents = {entry.seen_hash for entry in present.values()}
+    return {
+        name: copies[entry.content_hash]
+        for name, entry in unchanged.items()
+        if entry.is_loaded
+        and name not in present
+        and entry.content_hash in copies
+        and entry.content_hash not in contents
+    }
+
+
+def _repeated(now: Entry, first: str) -> Entry:
+    """Returns the entry of a file that has the same content as another file."""
+    return replace(
+        without_lines(now), status="repeated", reason=f"the same content as {first}", content_hash=now.seen_hash
+    )
 
 
 def _kept_entry(entry: Entry, now: Entry | None, source: SourceSettings) -> Entry | None:
@@ -229,13 +326,13 @@ def _kept_entry(entry: Entry, now: Entry | None, source: SourceSettings) -> Entr
     """
     if any(entry.source_file.startswith(_prefix(table)) for table in tables_of(source)):
         return entry
-    if entry.status in ("expired", "retracted"):
-        return _left_out_entry(entry, now)
     if now is None:
         if entry.is_loaded and source.removed_files == "keep" and is_named(entry.source_file, source.path):
             reason = "no longer there; its lines stay"
             return replace(entry, status="kept", reason=reason, seen_hash=None, seen_bytes=None)
-        return None
+        return entry if entry.status in ("expired", "retracted") else None
+    if entry.status in ("expired", "retracted"):
+        return now if now.seen_hash == entry.content_hash else None
     if entry.is_loaded and now.seen_hash == entry.content_hash:
         return replace(now, status="loaded", reason=None)
     # The previous load already failed to read this new version.
@@ -243,33 +340,20 @@ def _kept_entry(entry: Entry, now: Entry | None, source: SourceSettings) -> Entr
     return entry if entry.is_loaded and has_failed else None
 
 
-def _left_out_entry(entry: Entry, now: Entry | None) -> Entry | None:
-    """Returns the entry that an expired or retracted delivery keeps; None if its file has changed."""
-    if now is None:
-        return entry
-    if now.seen_hash == entry.content_hash:
-        return now
-    # The lines of a delivery that was kept were older than its file, which is retracted with them.
-    return entry if entry.status == "retracted" and now.seen_hash == entry.seen_hash else None
+def _current_entry(name: str, before: Entry, read_with: str) -> Entry:
+    """Returns an entry for a file as it is now. Its content is read only if its fingerprint has changed.
 
-
-def _is_retracted_file(entry: Entry) -> bool:
-    """Returns whether an entry is of a retracted file; other settings read a table from the start, with every pull."""
-    return entry.status == "retracted" and entry.pulled_rows is None
-
-
-def _current_entry(name: str, before: Entry | None, read_with: str) -> Entry:
-    """Returns an entry for a file as it is now. Its content is read only if its fingerprint has changed."""
+    Raises:
+        DataError: The file cannot be opened, or its name is no text.
+    """
     now = fingerprint(name)
-    entry = replace(before or Entry(name, "loaded"), read_with=read_with)
+    entry = replace(before, read_with=read_with, content_hash=before.last_content)
     if (entry.seen_bytes, entry.seen_modified_ns) == (now.bytes, now.modified_ns) and entry.seen_hash:
         return entry
     return replace(entry, seen_hash=content_hash(name), seen_bytes=now.bytes, seen_modified_ns=now.modified_ns)
 
 
-def _refuse_lost_columns(
-    candidates: Sequence[Delivery], earlier: Iterable[Entry]
-) -> tuple[list[Delivery], dict[str, SegPipelineError]]:
+def _refuse_lost_columns(candidates: Sequence[Delivery], earlier: Iterable[Entry]) -> dict[str, SegPipelineError]:
     """Refuses deliveries that lack a column of REQUIRED_ONCE_SEEN which an earlier delivery has.
 
     In a first load, the shape that most files have takes the place of earlier deliveries.
@@ -279,20 +363,18 @@ def _refuse_lost_columns(
         earlier: The entries of earlier deliveries.
 
     Returns:
-        The accepted deliveries, and the error of each file that is refused.
+        The error of each file that is refused.
     """
     seen = _columns_seen(earlier)
     if not seen and candidates:
         largest = max(candidates, key=lambda delivery: len(delivery.files))
         seen = [(largest.files[0], largest.columns)]
-    accepted: list[Delivery] = []
-    refused: dict[str, SegPipelineError] = {}
-    for delivery in candidates:
-        errors = {file: error for file in delivery.files if (error := _lost_column(file, delivery, seen))}
-        refused |= errors
-        if not errors:
-            accepted.append(delivery)
-    return accepted, refused
+    return {
+        file: error
+        for delivery in candidates
+        for file in delivery.files
+        if (error := _lost_column(file, delivery, seen))
+    }
 
 
 def _columns_seen(entries: Iterable[Entry]) -> list[tuple[str, dict[str, str]]]:
@@ -339,20 +421,18 @@ def _unreadable(connection: Connection, delivery: Delivery) -> dict[str, SegPipe
     return failed
 
 
-def _expired(connection: Connection, days: int | None, ledger: Mapping[str, Entry]) -> set[str]:
+def _expired(connection: Connection, days: int | None) -> set[str]:
     """Returns the deliveries whose last clean order is too old.
 
     Args:
         connection: The connection to the warehouse.
         days: How many days it may be older than the newest clean order of any delivery; None if no delivery expires.
-        ledger: The entries before the load. Those that are retracted may still have clean lines, which do not count.
     """
     if days is None or "prepared.clean_orders" not in connection.tables_with("source_file"):
         return set()
-    rows = connection.execute(
+    last_orders = connection.execute(
         "SELECT source_file, max(ordered_at) FROM prepared.clean_orders GROUP BY source_file"
     ).fetchall()
-    last_orders = [row for row in rows if row[0] not in ledger or ledger[row[0]].status != "retracted"]
     newest = max((last for _, last in last_orders), default=None)
     return {name for name, last in last_orders if newest - last > datetime.timedelta(days=days)}
 
@@ -429,7 +509,8 @@ def _entries(
     lines = dict(
         connection.execute(f"SELECT source_file, count(*) FROM {RAW_ORDERS.name} GROUP BY source_file").fetchall()
     )
-    after = dict(plan.unchanged)
+    replaced = plan.replaced(refused)
+    after = {name: entry for name, entry in plan.unchanged.items() if name not in replaced}
     after |= {file: _loaded(plan.load[file], delivery) for delivery in loaded for file in delivery.files}
     for file, error in refused.items():
         now, before = plan.load[file], ledger.get(file)
@@ -438,8 +519,33 @@ def _entries(
             after[file] = replace(now, status="kept", reason=f"its new version cannot be read: {reason}")
         else:
             after[file] = replace(without_lines(now), status="set_aside", reason=reason)
+    after |= {file: _unless_changed(after[file]) for file in plan.load}
     for name, entry in after.items():
         yield replace(entry, lines=lines.get(name, 0) if entry.is_loaded else 0)
+
+
+def _unless_changed(entry: Entry) -> Entry:
+    """Returns the entry of a file that has just been read; if it has changed meanwhile, the next load reads it again.
+
+    Its hash is then not that of the lines that were read, and the file may have that content again by the next load.
+    """
+    seen = (entry.seen_bytes, entry.seen_modified_ns)
+    if seen == (None, None):
+        return entry
+    try:
+        now = fingerprint(entry.source_file)
+    except OSError:  # it is gone, which leaves an open file as it was
+        return entry
+    if seen == (now.bytes, now.modified_ns):
+        return entry
+    unknown = f"changed while it was read: {now.bytes} bytes, {now.modified_ns}"
+    return replace(
+        entry,
+        content_hash=unknown if entry.status == "loaded" else entry.content_hash,
+        seen_hash=unknown,
+        seen_bytes=None,
+        seen_modified_ns=None,
+    )
 
 
 def _loaded(entry: Entry, delivery: Delivery) -> Entry:

@@ -29,6 +29,12 @@ class Entry:
     def is_loaded(self) -> bool:
         return self.status in ("loaded", "kept")
 
+    @property
+    def last_content(self) -> str | None:
+        """The hash of the last content of the file that counts, which may be loaded under another name."""
+        # Older versions recorded no content_hash for repeated files.
+        return self.content_hash or (self.seen_hash if self.status == "repeated" else None)
+
 
 def read_ledger(connection: Connection) -> list[Entry]:
     """Returns the rows of raw.deliveries."""
@@ -57,4 +63,4 @@ def write_ledger(connection: Connection, entries: Iterable[Entry]) -> None:
 
 def without_lines(entry: Entry) -> Entry:
     """Returns an entry without the fields that describe loaded lines."""
-    return replace(entry, lines=0, columns=None, unused=None, content_hash=None)
+    return replace(entry, lines=0, columns=None, unused=None)

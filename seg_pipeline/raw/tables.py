@@ -45,7 +45,7 @@ STATUSES = {
     "loaded": "its lines are in raw_orders",
     "kept": "its lines are in raw_orders, although the file is gone or its new version cannot be read",
     "expired": "its lines are older than retention.deliveries_days and were removed from raw_orders",
-    "retracted": "seg-pipeline retract removed its lines from raw_orders, until the file changes",
+    "retracted": "seg-pipeline retract removed its lines from raw_orders",
     "repeated": "it has the same content as another file, which is loaded",
     "set_aside": "it cannot be read; none of its lines are in raw_orders",
 }
@@ -66,11 +66,16 @@ DELIVERIES = Table(
         text("unused", "Its other columns", nullable=True),
         text(
             "content_hash",
-            "SHA-256 of the bytes that were loaded; for a pull, the cursor that it ended at",
+            "SHA-256 of the bytes that were loaded, under this name or another, or a note that they changed meanwhile;"
+            " of a pull, the cursor that it ended at",
             nullable=True,
         ),
         text("read_with", "Digest of the settings that decide how files are read", nullable=True),
-        text("seen_hash", "SHA-256 of the bytes that were last seen", nullable=True),
+        text(
+            "seen_hash",
+            "SHA-256 of the bytes that were last seen, or a note that they changed meanwhile",
+            nullable=True,
+        ),
         Column("seen_bytes", "BIGINT", "Size when last seen, in bytes", nullable=True),
         Column(
             "seen_modified_ns", "BIGINT", "Modification time when last seen, in nanoseconds since 1970", nullable=True

@@ -398,7 +398,7 @@ class ReportSettings(Section):
 
 
 class QualitySettings(Section):
-    """Limits of the checks on the orders, and what their examples show."""
+    """Limits of the checks on the orders, and what a failed check shows."""
 
     rejected_share_warning: float = Field(
         0.3, ge=0, le=1, description="Share of rejected lines above which a check warns"
@@ -414,8 +414,8 @@ class QualitySettings(Section):
     )
     show_customer_ids: bool = Field(
         False,
-        description="Whether the examples of a failed check show customer ids, which Dagster's records then keep; "
-        "else *** stands for each",
+        description="Whether the examples of a failed check show customer ids; Dagster's event log keeps them, and the"
+        " webhook receives them",
     )
 
 
@@ -433,6 +433,12 @@ class RetentionSettings(Section):
         ge=1,
         description="Age up to which the lines of a delivery are kept, in days from its last order to the newest "
         "order; without end if unset",
+    )
+    runs: int | None = Field(
+        400,
+        ge=1,
+        description="How many finished runs of each of the pipeline's own jobs Dagster keeps its records and logs of; "
+        "all if unset",
     )
 
 

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from seg_pipeline.errors import UsageError, did_you_mean
+from seg_pipeline.errors import MachineError, UsageError, did_you_mean
 
 PRESETS = Path(__file__).parents[1] / "raw" / "presets"
 
@@ -22,9 +22,14 @@ def read_preset(name: str) -> dict[str, Any]:
 
     Raises:
         UsageError: There is no such preset, or its file is not TOML.
+        MachineError: The file may not be read.
     """
     path = PRESETS / f"{name}.toml" if name in preset_names() else Path(name)
-    if not path.is_file():
+    try:
+        exists = path.is_file()
+    except OSError as error:
+        raise MachineError(f"{path}: {error.strerror}") from None
+    if not exists:
         raise UsageError(
             f"source.preset: no preset {name!r}: neither a file nor one of {', '.join(preset_names())}"
             + did_you_mean(Path(name).name, preset_names())
@@ -36,10 +41,13 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Returns the content of a TOML file.
 
     Raises:
-        UsageError: The file cannot be read; the message has its path.
+        UsageError: There is no such file, or it is not TOML; the message has its path.
+        MachineError: The file may not be read.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except PermissionError as error:
+        raise MachineError(f"{path}: {error.strerror}") from None
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@ import time
 
 from seg_pipeline.errors import UsageError
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
+from seg_pipeline.publishing.retention import refuse_past_retention
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.execution import Progress, executing
 
@@ -25,11 +26,13 @@ def backfill(
         The nights, in order.
 
     Raises:
+        UsageError: There is no such night, or the next run would delete it as past its retention.
         SegPipelineError: A night could not be built; the message is one line.
     """
     nights = [first + datetime.timedelta(days=day) for day in range((last - first).days + 1)]
     if not nights or not (has_night(first) and has_night(last)):
         raise UsageError(f"no nights from {first} to {last}: they go from {FIRST_DAY} to tomorrow (UTC)")
+    refuse_past_retention(settings, first, last)
     with executing(settings, progress) as execution:
         for as_of in nights:
             began = time.perf_counter()

@@ -1,6 +1,7 @@
 """Runs the jobs that the UI knows in this process, and reports their progress."""
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from seg_pipeline import interrupts
-from seg_pipeline.errors import DataError
+from seg_pipeline.errors import DataError, MachineError
 from seg_pipeline.guest import check, definitions_of
 from seg_pipeline.models.parallel import start_workers
 from seg_pipeline.settings import Settings, dagster_home
@@ -17,8 +18,7 @@ from seg_pipeline.usecases.event_store import instance_in_memory
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline.wiring import Shop, warehouse_of
 
-# What an operator can do about a critical check that failed.
-WAY_ON = "fix the source, or leave out a delivery with seg-pipeline retract SOURCE_FILE, and run again"
+REPAIR = "correct the file, or take its lines out with seg-pipeline retract FILE, and run again"
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class Progress:
         on_step_end: Called with the name and the seconds of each step as it ends.
         on_part_end: Called with a name and its seconds: for each stage at the end of a run, since stages take turns
             within it, or for each night of a backfill as it ends.
-        on_warning: Called with a line for each check that failed as a warning.
+        on_warning: Called with a line for each check that failed as a warning, and for each warning that a step logs.
         is_interrupted: Returns whether the run has to end.
         seconds: The seconds of each stage so far, in the order in which the stages began.
         failed_checks: A line for each critical check that failed.
@@ -128,8 +128,9 @@ class Execution:
                 if was_interrupted() or isinstance(error, dg.DagsterExecutionInterruptedError):
                     raise KeyboardInterrupt from None
                 if isinstance(error, dg.DagsterError) and self.progress.failed_checks:
-                    failed = "; ".join(self.progress.failed_checks)
-                    raise DataError(f"critical check failed: {failed}; {WAY_ON}") from None
+                    raise DataError(
+                        f"critical check failed: {'; '.join(self.progress.failed_checks)}; {REPAIR}"
+                    ) from None
                 raise
             if was_interrupted():
                 raise KeyboardInterrupt
@@ -141,9 +142,10 @@ def executing(settings: Settings, progress: Progress) -> Iterator[Execution]:
 
     Raises:
         UsageError: The settings name something that does not exist.
-        MachineError: The warehouse cannot be opened, or stays busy.
+        MachineError: The warehouse cannot be opened, or stays busy, or there is no temporary folder.
     """
     check(settings)
+    _require_temporary_folder()
     home = dagster_home()
     # Without a home for its records, Dagster has no pages to look at.
     shop = Shop(settings, has_pages=home is not None)
@@ -156,6 +158,14 @@ def executing(settings: Settings, progress: Progress) -> Iterator[Execution]:
         yield Execution(warehouse, shop, definitions, instance, progress)
 
 
+def _require_temporary_folder() -> None:
+    """Raises MachineError if there is no temporary folder, which Dagster needs for its records."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise MachineError(f"{error.strerror}; create one, or set TMPDIR") from None
+
+
 def _logger(progress: Progress) -> dg.LoggerDefinition:
     """Returns a Dagster logger that passes events to the progress and writes nothing."""
 
@@ -164,6 +174,8 @@ def _logger(progress: Progress) -> dg.LoggerDefinition:
             meta: dict[str, Any] = getattr(record, "dagster_meta", {})
             if (event := meta.get("dagster_event")) is not None:
                 progress.on_event(event)
+            elif record.levelno == logging.WARNING:
+                progress.on_warning(meta.get("orig_message") or record.getMessage())
 
     @dg.logger(config_schema={})
     def logger(context: dg.InitLoggerContext) -> logging.Logger:

@@ -13,6 +13,7 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, Sq
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from seg_pipeline.settings import dagster_home
+from seg_pipeline.wiring import delete_run
 
 
 def forget(customers: Sequence[str]) -> list[str]:
@@ -32,9 +33,7 @@ def forget(customers: Sequence[str]) -> list[str]:
                 named = _rows_naming(SqlEventLogStorageTable.c.event, customers)
                 rows = connection.execute(named.where(SqlEventLogStorageTable.c.run_id == run_id).limit(1)).fetchall()
             if rows:
-                instance.delete_run(run_id)
-                with store.run_connection(run_id) as connection:
-                    _give_back_free_pages(connection)
+                delete_run(instance, run_id)
                 deleted.append(run_id)
         with store.index_connection() as connection:
             checks = AssetCheckExecutionsTable

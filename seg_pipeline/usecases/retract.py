@@ -1,105 +1,141 @@
-"""Retracts deliveries: their lines leave the warehouse and stay out while the files do not change."""
+"""Retracts deliveries: removes their lines, and keeps them out although their files are still there."""
 
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePath
 
-from seg_pipeline.errors import UsageError, nearest
+from seg_pipeline.errors import DataError, UsageError, did_you_mean
+from seg_pipeline.guest import check
+from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.prepared.tables import CLEANED_FILES
 from seg_pipeline.raw.ledger import Entry, read_ledger, write_ledger
-from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS, STATUSES
+from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.existing import existing_warehouse
+from seg_pipeline.warehouse import Connection
 
 
 @dataclass(frozen=True, slots=True)
 class Retraction:
-    """What was retracted, or taken back.
+    """What was retracted.
 
     Attributes:
-        lines: The number of lines that left raw_orders, by delivery; 0 if it was retracted before.
-        taken_back: The deliveries that the next run loads again.
+        lines: How many lines of raw_orders were removed, by delivery.
+        problem: Why the remaining lines could not be cleaned again yet; None if they were.
     """
 
     lines: dict[str, int]
-    taken_back: list[str]
+    problem: str | None = None
 
 
 def retract(settings: Settings, names: Sequence[str]) -> Retraction:
-    """Retracts deliveries: all of them, or none if there is an error.
+    """Removes the lines of deliveries. The same content is not loaded again; a corrected file with that name is.
 
     Args:
-        settings: The settings that name the warehouse.
-        names: The deliveries, as in the column source_file.
+        settings: The settings of the run that loaded them.
+        names: The names of deliveries as in raw.deliveries, relative paths, or file names if one delivery has them.
 
     Raises:
-        UsageError: There is no warehouse or no such delivery, or none of its lines are in raw_orders.
-        MachineError: The warehouse cannot be written to, or stays busy.
+        UsageError: There is no such delivery, or none of its lines are loaded.
+        MachineError: The warehouse cannot be written.
     """
+    check(settings)
     warehouse = existing_warehouse(settings)
-    with warehouse.held(), warehouse.transaction() as connection:
-        for table in (RAW_ORDERS, DELIVERIES):
-            connection.create(table, or_replace=False)
-        ledger = {entry.source_file: entry for entry in read_ledger(connection)}
-        entries = [_entry_of(name, ledger) for name in dict.fromkeys(names)]
-        for entry in entries:
-            if not (entry.is_loaded or entry.status == "retracted"):
-                reason = entry.reason or STATUSES[entry.status]
-                raise UsageError(f"{entry.source_file}: none of its lines are loaded ({entry.status}: {reason})")
-        lines = {entry.source_file: entry.lines for entry in entries}
-        # The hash of the content stays in the entry, so that a load recognises what was retracted.
-        ledger |= {
-            entry.source_file: replace(entry, status="retracted", reason=None, lines=0)
-            for entry in entries
-            if entry.is_loaded
+    with warehouse.held(), warehouse.get_connection() as connection:
+        ledger = _ledger(connection)
+        chosen = _chosen(ledger, names)
+        for entry in chosen:
+            if not entry.is_loaded and entry.status != "retracted":
+                reason = f": {entry.reason}" if entry.reason else ""
+                raise UsageError(f"{entry.source_file}: none of its lines are loaded; it is {entry.status}{reason}")
+        retracted = {
+            entry.source_file: replace(entry, status="retracted", reason="retracted by hand", lines=0)
+            for entry in chosen
         }
-        connection.delete(RAW_ORDERS, "source_file IN (SELECT unnest($names::VARCHAR[]))", {"names": list(lines)})
-        write_ledger(connection, ledger.values())
-    return Retraction(lines, [])
+        with connection.transaction():
+            connection.delete(
+                RAW_ORDERS, "source_file IN (SELECT unnest($names::VARCHAR[]))", {"names": sorted(retracted)}
+            )
+            write_ledger(connection, (ledger | retracted).values())
+        return Retraction({entry.source_file: entry.lines for entry in chosen}, _clean_rest(connection, settings))
 
 
-def take_back(settings: Settings, names: Sequence[str]) -> Retraction:
-    """Takes back retractions: all of them, or none if there is an error. The next run loads the files again.
+def take_back(settings: Settings, names: Sequence[str]) -> list[str]:
+    """Takes retractions back: the next run loads the files again if they are still in the source.
 
     Args:
-        settings: The settings that name the warehouse.
-        names: The deliveries, as in the column source_file.
+        settings: The settings of the warehouse.
+        names: As in `retract`.
+
+    Returns:
+        The names of the deliveries, as in raw.deliveries.
 
     Raises:
-        UsageError: There is no warehouse or no such delivery, it is not retracted, or it is a pull from a table.
-        MachineError: The warehouse cannot be written to, or stays busy.
+        UsageError: There is no such delivery, it is not retracted, or it is a pull, whose rows are read only once.
+        MachineError: The warehouse cannot be written.
     """
+    check(settings)
     warehouse = existing_warehouse(settings)
-    with warehouse.held(), warehouse.transaction() as connection:
-        connection.create(DELIVERIES, or_replace=False)
-        ledger = {entry.source_file: entry for entry in read_ledger(connection)}
-        entries = [_entry_of(name, ledger) for name in dict.fromkeys(names)]
-        for entry in entries:
+    with warehouse.held(), warehouse.get_connection() as connection:
+        ledger = _ledger(connection)
+        chosen = _chosen(ledger, names)
+        for entry in chosen:
             if entry.status != "retracted":
-                raise UsageError(f"{entry.source_file}: not retracted ({entry.status}: {STATUSES[entry.status]})")
+                raise UsageError(f"{entry.source_file}: not retracted; it is {entry.status}")
             if entry.pulled_rows is not None:
                 raise UsageError(
-                    f"{entry.source_file}: a pull cannot be taken back, since its table is read on from where the last"
-                    " pull ended; a new warehouse (--warehouse) reads it from the start"
+                    f"{entry.source_file}: the rows of a pull are read only once; only a new warehouse loads them again"
                 )
-            # A file that has no entry is new.
+        for entry in chosen:
             del ledger[entry.source_file]
-        write_ledger(connection, ledger.values())
-    return Retraction({}, [entry.source_file for entry in entries])
+        with connection.transaction():
+            write_ledger(connection, ledger.values())
+        return [entry.source_file for entry in chosen]
 
 
-def _entry_of(name: str, ledger: dict[str, Entry]) -> Entry:
-    """Returns the entry of a delivery.
+def _ledger(connection: Connection) -> dict[str, Entry]:
+    for table in (RAW_ORDERS, DELIVERIES):
+        connection.create(table, or_replace=False)
+    return {entry.source_file: entry for entry in read_ledger(connection)}
+
+
+def _chosen(ledger: Mapping[str, Entry], names: Sequence[str]) -> list[Entry]:
+    """Returns the entries of deliveries, each once.
 
     Raises:
-        UsageError: There is no such delivery.
+        UsageError: There is no such delivery, or several have that file name.
     """
-    if name not in ledger:
-        raise UsageError(f"{name}: no such delivery{_suggestion(name, ledger)}")
-    return ledger[name]
+    by_file_name: dict[str, list[str]] = {}
+    for name in ledger:
+        by_file_name.setdefault(os.path.basename(name), []).append(name)
+    chosen: dict[str, Entry] = {}
+    for name in names:
+        places = {os.path.abspath(name), os.path.realpath(name)}
+        if name in ledger:
+            found = [name]
+        else:
+            found = [known for known in ledger if os.path.abspath(known) in places] or by_file_name.get(name, [])
+        if not found:
+            raise UsageError(
+                f"{name}: no such delivery{did_you_mean(os.path.basename(name), by_file_name)}; the table"
+                f" {DELIVERIES.name} lists them"
+            )
+        if len(found) > 1:
+            raise UsageError(f"{name}: several deliveries have this name; give one of {', '.join(sorted(found))}")
+        chosen[found[0]] = ledger[found[0]]
+    return list(chosen.values())
 
 
-def _suggestion(name: str, known: Collection[str]) -> str:
-    """Returns the end of an error message that names the delivery with the most similar file name and path."""
-    file_names = nearest(PurePath(name).name, {PurePath(one).name for one in known}, limit=1, cutoff=0.5)
-    similar = nearest(name, [one for one in sorted(known) if PurePath(one).name in file_names], limit=1, cutoff=0)
-    return f"; did you mean {similar[0]}?" if similar else "; the table raw.deliveries lists them all"
+def _clean_rest(connection: Connection, settings: Settings) -> str | None:
+    """Cleans the remaining lines, so that a backfill no longer counts the removed ones.
+
+    Returns:
+        Why they could not be cleaned; the next run cleans them then. None if they were.
+    """
+    if CLEANED_FILES.name not in connection.tables_with("source_file"):
+        return None
+    try:
+        clean(connection, settings)
+    except (DataError, UsageError) as error:
+        return str(error)
+    return None

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from seg_pipeline.errors import MachineError
-from seg_pipeline.publishing.exports import DATABASE
+from seg_pipeline.publishing.exports import DATABASE, opened
 from seg_pipeline.publishing.sets import SETS
 from seg_pipeline.raw.columns import CUSTOMER_ID
 from seg_pipeline.settings import Settings, output_hash_key
@@ -63,12 +63,8 @@ def _in_file(file: Path, ids: Sequence[str]) -> Iterator[str]:
     """Yields the places of a published file where an id stands."""
     path = literal(str(file))
     if file.name == DATABASE:
-        with scratch() as connection:
-            connection.execute(f"ATTACH {path} AS searched (READ_ONLY)")
-            try:
-                yield from [f"{file}: {place}" for place in _in_tables(connection, ids, database="searched")]
-            finally:
-                connection.execute("DETACH searched")
+        with opened(file) as (connection, database):
+            yield from [f"{file}: {place}" for place in _in_tables(connection, ids, database)]
     elif file.suffix == ".parquet":
         with scratch() as connection:
             yield from (f"{file}: {column}" for column in _in_relation(connection, f"read_parquet({path})", ids))

@@ -11,9 +11,10 @@ spark_tables.py the files of the large tables, and dialect.py translates stateme
 
 from seg_pipeline.warehouse.connection import Connection, Parameters, Relation, literal, quoted, sql_name
 from seg_pipeline.warehouse.duckdb_errors import DAMAGE, DamagedError
-from seg_pipeline.warehouse.duckdb_file import GRACE_SECONDS, Warehouse
+from seg_pipeline.warehouse.duckdb_file import GRACE_SECONDS, Warehouse, Warn
 from seg_pipeline.warehouse.in_memory import scratch
 from seg_pipeline.warehouse.keyed_hash import hmac_blocks, hmac_sha256
+from seg_pipeline.warehouse.sharing import sync_to_disk
 from seg_pipeline.warehouse.spark import MEMORY_BESIDE_SPARK, SparkWarehouse
 
 __all__ = [
@@ -26,10 +27,12 @@ __all__ = [
     "Relation",
     "SparkWarehouse",
     "Warehouse",
+    "Warn",
     "hmac_blocks",
     "hmac_sha256",
     "literal",
     "quoted",
     "scratch",
     "sql_name",
+    "sync_to_disk",
 ]

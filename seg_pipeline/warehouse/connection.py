@@ -32,6 +32,8 @@ VECTORS_PER_BATCH = 128
 LISTED_IN = {"duckdb": ("duckdb_tables()", "table_name"), "spark": ("duckdb_views()", "view_name")}
 # The comment on the view of a large table begins with this; the folders of its files follow.
 LARGE_TABLE = "large table: "
+# The suffix of the warehouse's path with which the paths of folders with copies of lines begin.
+COPIES = ".copies-"
 # Numbers the names of temporary relations, so that two that exist at once never share a name.
 _NUMBERS = count(1)
 
@@ -89,6 +91,14 @@ class Connection:
                 self.duckdb.rollback()
             raise
         self.duckdb.commit()
+
+    @property
+    def copies(self) -> str | None:
+        """The beginning of the path of folders for copies of lines, which the next run deletes; None in memory."""
+        [(path,)] = self.duckdb.execute(
+            "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+        ).fetchall()
+        return f"{path}{COPIES}" if path else None
 
     def execute(self, statement: str | Path, parameters: Parameters | None = None) -> Result:
         """Runs a statement and returns its rows."""

@@ -26,7 +26,7 @@ from seg_pipeline.warehouse import versions
 from seg_pipeline.warehouse.connection import Connection, Parameters, literal, quoted
 from seg_pipeline.warehouse.duckdb_errors import BusyError, DamagedError, first_line, translate_errors
 from seg_pipeline.warehouse.in_memory import half_of_the_memory
-from seg_pipeline.warehouse.sharing import SharedFile, sync_folder, wal_of
+from seg_pipeline.warehouse.sharing import SharedFile, sync_to_disk, wal_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -179,7 +179,7 @@ class Warehouse:
                 shutil.copymode(self._file, copy)
                 os.replace(copy, self._file)
                 remains = self._shared.delete_remains()
-                sync_folder(self._file.parent)
+                sync_to_disk(self._file.parent)
                 return remains
             except OSError as error:
                 raise MachineError(f"warehouse {self.database} cannot be rewritten: {error.strerror}") from None
@@ -286,9 +286,14 @@ class Warehouse:
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         self._make_folder()
-        if self._file.is_file() and not self._file.stat().st_size:
+        try:
+            is_empty = self._file.is_file() and not self._file.stat().st_size
+            is_database = _is_database(Path(self.database))
+        except OSError as error:
+            raise MachineError(f"warehouse {self.database}: {error.strerror}") from None
+        if is_empty:
             raise DamagedError(f"warehouse {self.database} is damaged: it is empty")
-        if not _is_database(Path(self.database)):
+        if not is_database:
             raise MachineError(
                 f"warehouse {self.database}: not a DuckDB file; name another with warehouse.path, or"
                 " move it away, and seg-pipeline run builds it from the source"

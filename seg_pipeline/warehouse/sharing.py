@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from seg_pipeline.errors import MachineError
+from seg_pipeline.warehouse.connection import COPIES
 from seg_pipeline.warehouse.duckdb_errors import BusyError
 
 # A process that has not written for this long is assumed to stay idle during the copying. Afterwards this is checked.
@@ -20,7 +21,7 @@ COPY_CHUNK_BYTES = 1 << 24
 NUMBER_SUFFIX = r"\.[0-9]+"
 
 # The suffixes of what runs leave beside the file: damaged files, numbered copies, unfinished ones, temporary files.
-REMAINS = rf"(\.damaged(-[0-9]+)?(\.wal)?|{NUMBER_SUFFIX}(\.wal|\.handover)?|\.copy|\.rewritten(\.wal)?|\.tmp)"
+REMAINS = rf"(\.damaged(-[0-9]+)?(\.wal)?|{NUMBER_SUFFIX}(\.wal|\.handover)?|\.copy|\.copies-.*|\.rewritten(\.wal)?|\.tmp)"
 
 # The size in bytes and the time of change in nanoseconds of a database and, if it has one, of its write-ahead log.
 State = tuple[tuple[int, int], ...]
@@ -53,6 +54,8 @@ class SharedFile:
         """
         with self._translate_errors("files that earlier runs left behind cannot be deleted"):
             self._temporary.unlink(missing_ok=True)
+            for copies in self._files_with_suffix(rf"({NUMBER_SUFFIX})?{re.escape(COPIES)}.*"):
+                shutil.rmtree(copies)
             for companion in self._files_with_suffix(rf"{NUMBER_SUFFIX}\.(wal|handover)"):
                 database = companion.with_suffix("")
                 if database != self.file and not database.exists():
@@ -100,7 +103,7 @@ class SharedFile:
             with _deleted_on_error(self._temporary):
                 _copy_file(self.file, self._temporary)
             os.replace(self._temporary, self.file)
-            sync_folder(self.file.parent)
+            sync_to_disk(self.file.parent)
         return True
 
     def fork_from_writer(self) -> Path | None:
@@ -116,7 +119,8 @@ class SharedFile:
             MachineError: The file cannot be replaced with a copy.
         """
         state = _state_of(self.file, wal_of(self.file))
-        if any(time.time_ns() - modified_ns < QUIET_SECONDS * 1e9 for _, modified_ns in state):
+        # A time well in the future says that the clock was set back since, and not when that was.
+        if any(abs(time.time_ns() - modified_ns) < QUIET_SECONDS * 1e9 for _, modified_ns in state):
             return None
         old, new = self._next_numbered_paths()
         with self._translate_errors("a process has it open, and it cannot be replaced with a copy"):
@@ -171,7 +175,7 @@ class SharedFile:
         _record_handover(old, state)
         self._temporary.symlink_to(new.name)
         os.replace(self._temporary, self.path)
-        sync_folder(self.path.parent)
+        sync_to_disk(self.path.parent)
         _handover_path(new).unlink()
 
     def _delete_if_redundant(self, database: Path) -> None:
@@ -208,9 +212,9 @@ class SharedFile:
             raise MachineError(f"warehouse {self.database}: {failure}: {error.strerror or error}") from error
 
 
-def sync_folder(folder: Path) -> None:
-    """Flushes a folder to disk, so that renames in it survive a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """Flushes a file, or the names in a folder, to disk, so that they survive a power failure."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

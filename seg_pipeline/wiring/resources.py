@@ -1,7 +1,8 @@
 """Dagster's resources, made from the settings: the warehouse, and the settings themselves."""
 
+import datetime
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from pydantic import Field
 from seg_pipeline import nights
 from seg_pipeline.settings import Settings, flattened, with_overrides
 from seg_pipeline.warehouse import MEMORY_BESIDE_SPARK, SparkWarehouse, Warehouse
-from seg_pipeline.wiring.shop import Shop
+from seg_pipeline.wiring.records import delete_old_runs
+from seg_pipeline.wiring.shop import JOBS, Shop
 
+# The tag of runs that Dagster starts for a backfill.
+BACKFILL_TAG = "dagster/backfill"
 # Sections of the settings that describe the machine and its services, not a run.
 MACHINE_SECTIONS = ("warehouse", "spark", "output", "automation")
 
@@ -85,12 +89,19 @@ def warehouse_of(settings: Settings) -> Warehouse:
     return warehouse_resource(settings).plain
 
 
-def settings_resource(settings: Settings, check: Callable[[Settings], None]) -> dg.ResourceDefinition:
+def settings_resource(
+    settings: Settings,
+    check: Callable[[Settings], None],
+    check_backfill: Callable[[Settings, datetime.date, datetime.date], None] | None = None,
+    jobs: Collection[str] = (),
+) -> dg.ResourceDefinition:
     """Returns the settings as a resource, which is checked before a run starts; the launchpad can override any setting.
 
     Args:
         settings: The settings before a run's overrides; the launchpad shows them.
         check: Raises UsageError for names and secrets that only the rooms, or the environment, can check.
+        check_backfill: Raises UsageError if the nights from one to another may not be built again; None if all may.
+        jobs: The names of the shop's own jobs, whose old runs are deleted.
     """
     defaults = "; ".join(
         f"{key}={_as_written(value)}"
@@ -112,23 +123,38 @@ def settings_resource(settings: Settings, check: Callable[[Settings], None]) -> 
     def resource(context: dg.InitResourceContext) -> Settings:
         run_settings = with_overrides(settings, context.resource_config["set"])
         check(run_settings)
+        if check_backfill and context.run and BACKFILL_TAG in context.run.tags:
+            partition = context.run.tags.get("dagster/partition")
+            if partition:
+                as_of = nights.as_of_of(partition)
+                check_backfill(run_settings, as_of, as_of)
         if context.run and context.instance:
             # A run can be searched for by these, no matter who started it.
             context.instance.add_run_tags(context.run.run_id, run_tags(run_settings, context.run))
+            keep = run_settings.retention.runs
+            if keep is not None and context.run.job_name in jobs and context.instance.is_persistent:
+                delete_old_runs(context.instance, context.run.job_name, keep)
         return run_settings
 
     return resource
 
 
-def resources_of(shop: Shop, check: Callable[[Settings], None]) -> dict[str, Any]:
+def resources_of(
+    shop: Shop,
+    check: Callable[[Settings], None],
+    check_backfill: Callable[[Settings, datetime.date, datetime.date], None] | None = None,
+) -> dict[str, Any]:
     """Returns the resources of a shop by their names.
 
     Args:
         shop: The shop.
         check: As in `settings_resource`.
+        check_backfill: As in `settings_resource`.
     """
     return {
-        shop.name("settings"): settings_resource(shop.settings, check),
+        shop.name("settings"): settings_resource(
+            shop.settings, check, check_backfill, [shop.name(job) for job in JOBS]
+        ),
         shop.name("warehouse"): warehouse_resource(shop.settings),
     }
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PACKAGE = Path(__file__).parents[1]
+# The shop's own jobs, without the prefix; automation.py makes them.
+JOBS = ("nightly", "ingest", "night", "refit")
 # One partition a day. Today has one already (`end_offset`), so that a shop with an order today can be run now.
 NIGHTS = dg.DailyPartitionsDefinition(start_date=nights.FIRST_DAY.isoformat(), end_offset=1)
 

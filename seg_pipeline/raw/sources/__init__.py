@@ -8,13 +8,14 @@ only from here.
 import hashlib
 import json
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from seg_pipeline.errors import SegPipelineError, UsageError
+from seg_pipeline.errors import DataError, SegPipelineError, UsageError
 from seg_pipeline.raw.columns import ORDER_COLUMNS, ColumnNames, column_names, refuse_types
 from seg_pipeline.raw.sources import registry
 from seg_pipeline.raw.sources.finding import files_there, find_files, is_named
-from seg_pipeline.raw.sources.places import place_of
+from seg_pipeline.raw.sources.places import place_of, readable_name, refuse_name
 from seg_pipeline.raw.sources.source import Delivery, Discovery, Fingerprint, Pull, Shape, SourceKind
 from seg_pipeline.settings import SourceSettings
 
@@ -36,6 +37,7 @@ __all__ = [
     "is_named",
     "name_in_settings",
     "needs_extra",
+    "readable_name",
     "tables_of",
 ]
 
@@ -77,8 +79,16 @@ def files_of(source: SourceSettings, known: Collection[str]) -> list[str]:
 
 
 def fingerprint(name: str) -> Fingerprint:
-    """Returns the fingerprint of a file; if it is the same as before, the file has not changed."""
-    file_fingerprint = _kind_of(name).fingerprint(name)
+    """Returns the fingerprint of a file; if it is the same as before, the file has not changed.
+
+    Raises:
+        DataError: The file cannot be opened, or its name is no text.
+    """
+    refuse_name(name)
+    try:
+        file_fingerprint = _kind_of(name).fingerprint(name)
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read: {error.strerror}") from None
     assert file_fingerprint is not None  # only a table has none
     return file_fingerprint
 
@@ -93,11 +103,15 @@ def digest_of_files(source: SourceSettings) -> str:
 
     Raises:
         UsageError: There are none.
+        MachineError: A folder may not be read.
     """
     digest = hashlib.sha256()
     for name in find_files(source.path):
-        file = fingerprint(name)
-        digest.update(f"{name}\0{file.bytes}\0{file.modified_ns}\0".encode())
+        digest.update(f"{readable_name(name)}\0".encode())
+        # A file that cannot be opened does not keep the others from being loaded.
+        with suppress(DataError):
+            file = fingerprint(name)
+            digest.update(f"{file.bytes}\0{file.modified_ns}\0".encode())
     return digest.hexdigest()
 
 
@@ -111,7 +125,7 @@ def header_of(name: str, source: SourceSettings) -> tuple[str, ...]:
 
 
 def deliveries(names: Iterable[str], source: SourceSettings) -> Discovery:
-    """Groups files into deliveries, one per shape.
+    """Groups files into deliveries, one per shape. Errors are by the readable names of the files.
 
     Raises:
         UsageError: There is no such preset.
@@ -120,11 +134,12 @@ def deliveries(names: Iterable[str], source: SourceSettings) -> Discovery:
     shapes: dict[tuple[SourceKind, Shape], list[str]] = {}
     refused: dict[str, SegPipelineError] = {}
     for name in names:
-        kind = _kind_of(name)
         try:
+            refuse_name(name)
+            kind = _kind_of(name)
             shapes.setdefault((kind, kind.shape(name, source)), []).append(name)
         except SegPipelineError as error:
-            refused[name] = error
+            refused[readable_name(name)] = error
     grouped = []
     for (kind, shape), files in shapes.items():
         try:

@@ -58,17 +58,28 @@ class FileKind:
         """Returns the parameters with which the query reads the files of these names."""
         return files_parameter(names)
 
-    def readable_paths(self, delivery: Delivery) -> AbstractContextManager[Mapping[str, str]]:
-        """Yields the paths that DuckDB reads, each mapped to the delivered file it came from."""
+    def readable_paths(
+        self, delivery: Delivery, copies: str | None = None
+    ) -> AbstractContextManager[Mapping[str, str]]:
+        """Yields the paths that DuckDB reads, each mapped to the delivered file it came from.
+
+        Args:
+            delivery: The files.
+            copies: The beginning of the path of folders with copies; None for the system's temporary folder.
+
+        Raises:
+            DataError: A file cannot be read.
+            MachineError: A copy cannot be written.
+        """
         return nullcontext({file: file for file in delivery.files})
 
     def parts(self, connection: Connection, delivery: Delivery) -> "list[Part]":
         """Returns the parts of a delivery that Spark's workers read in parallel."""
-        return [self.part(delivery, file) for file in delivery.files]
+        return [self.part(delivery, file, copies=connection.copies) for file in delivery.files]
 
-    def part(self, delivery: Delivery, file: str, where: str = "") -> "Part":
+    def part(self, delivery: Delivery, file: str, where: str = "", copies: str | None = None) -> "Part":
         """Returns a file of a delivery as a part, or only its lines that fulfil a condition."""
-        return Part(self, replace(delivery, files=(file,)), place_of(file).base_folder(file), where)
+        return Part(self, replace(delivery, files=(file,)), place_of(file).base_folder(file), where, copies)
 
     def append(
         self,
@@ -81,6 +92,14 @@ class FileKind:
         """Appends the lines of a delivery to a table; `paths` comes from `readable_paths`."""
         lines = self.query(delivery) + first_rows(limit)
         connection.insert(into, lines, self.parameters(delivery, paths))
+
+    def refuse_lost_lines(self, delivery: Delivery, paths: Mapping[str, str]) -> None:
+        """Raises DataError if DuckDB would read a file without one of its lines and without an error.
+
+        Args:
+            delivery: The files.
+            paths: As from `readable_paths`.
+        """
 
     def refuse_unread(self, delivery: Delivery, file: str) -> None:
         """Raises DataError if a file from which no line was read has lines."""
@@ -113,7 +132,9 @@ class FileKind:
             place_of(file).register_with(connection.duckdb)
         if connection.try_parallel_append(into, partial(self.parts, connection, delivery), read_lines):
             return
-        with self.readable_paths(delivery) as paths, self.translate_errors(paths):
+        with self.readable_paths(delivery, connection.copies) as paths, self.translate_errors(paths):
+            if not limit:
+                self.refuse_lost_lines(delivery, paths)
             self.append(connection, delivery, paths, into, limit)
 
     @contextmanager
@@ -143,12 +164,14 @@ class Part:
         delivery: A delivery of one file.
         base_folder: The folder that the name of the file is relative to; None if the name is absolute.
         where: An SQL condition for the lines to read; empty for all lines.
+        copies: The beginning of the path of folders with copies, as in `readable_paths`.
     """
 
     kind: FileKind
     delivery: Delivery
     base_folder: str | None
     where: str
+    copies: str | None
 
 
 def read_lines(part: Part) -> "Iterator[pa.RecordBatch]":
@@ -164,10 +187,11 @@ def read_lines(part: Part) -> "Iterator[pa.RecordBatch]":
     with (
         # source_file must name the file as the run does, but a worker starts in another folder.
         chdir(part.base_folder) if part.base_folder else nullcontext(),
-        kind.readable_paths(delivery) as paths,
+        kind.readable_paths(delivery, part.copies) as paths,
         kind.translate_errors(paths),
         duckdb.connect(config={"threads": 1}) as connection,
     ):
+        kind.refuse_lost_lines(delivery, paths)
         place_of(file).register_with(connection)
         batches = connection.sql(
             f"SELECT {values}, $delivered AS source_file, source_row FROM ({lines})",

@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-from seg_pipeline.errors import SegPipelineError, UsageError
+from seg_pipeline.errors import UsageError
 from seg_pipeline.raw.sources import registry
-from seg_pipeline.raw.sources.places import path_of, place_of
+from seg_pipeline.raw.sources.places import is_too_long, path_of, place_of
 
 
 def find_files(paths: Iterable[str]) -> list[str]:
@@ -15,7 +15,7 @@ def find_files(paths: Iterable[str]) -> list[str]:
 
     Raises:
         UsageError: No path is given, nothing exists there, or no file is of a kind that can be read.
-        MachineError: The object storage cannot be reached.
+        MachineError: A folder may not be read, or the object storage cannot be reached.
     """
     names = list(paths)
     if not names:
@@ -37,8 +37,9 @@ def files_there(paths: Sequence[str], known: Collection[str]) -> list[str]:
 
     Raises:
         UsageError: As in `find_files`.
+        MachineError: As in `find_files`.
     """
-    folders = [path for path in paths if path_of(path).is_dir()]
+    folders = [path for path in paths if place_of(path).translate_errors_of(path, path_of(path).is_dir)]
     had_files = [path for path in folders if any(place_of(path).is_below(name, path) for name in known)]
     emptied = {path for path in had_files if not _has_files(path)}
     others = [path for path in paths if path not in emptied]
@@ -56,7 +57,7 @@ def is_named(name: str, paths: Iterable[str]) -> bool:
 def _has_files(folder: str) -> bool:
     try:
         return bool(find_files([folder]))
-    except SegPipelineError:
+    except UsageError:
         return False
 
 
@@ -65,7 +66,7 @@ def _files_of(name: str) -> list[tuple[str, str]]:
     place, endings = place_of(name), ", ".join(ending for kind in registry.KINDS for ending in kind.endings)
     path = place.path(name)
     if path.is_dir():
-        files = [file for file in path.rglob("*") if file.is_file() and _is_order_file(file, path)]
+        files = [file for file in place.files_below(name) if _is_order_file(file)]
         if not files:
             raise UsageError(f"{name}: no file in this folder ends in {endings}")
     elif path.is_file():
@@ -73,13 +74,13 @@ def _files_of(name: str) -> list[tuple[str, str]]:
             raise UsageError(f"{name}: not a kind of file that can be read; it must end in {endings}")
         files = [path]
     else:
-        files = [file for file in place.glob(name) if file.is_file() and registry.kind_of(str(file))]
+        files = [file for file in place.glob(name) if _is_order_file(file)]
         if not files:
             raise UsageError(f"{name}: no such file or folder, and no file matches it")
     return [(str(file), place.identity(file)) for file in files]
 
 
-def _is_order_file(file: Path, folder: Path) -> bool:
-    """Returns whether a file found in a folder holds orders; hidden files and folders belong to other programs."""
-    below = str(file).removeprefix(str(folder)).split("/")
-    return registry.kind_of(str(file)) is not None and not any(part.startswith(".") for part in below)
+def _is_order_file(file: Path) -> bool:
+    """Returns whether something found in a folder is a file of orders, or has a path too long to be looked at."""
+    name = str(file)
+    return is_too_long(name) or (registry.kind_of(name) is not None and file.is_file())

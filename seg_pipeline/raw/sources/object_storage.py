@@ -48,6 +48,11 @@ class ObjectStorage:
 
         return UPath(name, protocol="s3", **FILESYSTEM_OPTIONS)  # type: ignore[return-value]  # it has Path's methods
 
+    def files_below(self, folder: str) -> Iterable[Path]:
+        files = (file for file in self.path(folder).rglob("*") if file.is_file())
+        hidden = re.compile(r"/\.")
+        return (file for file in files if not hidden.search(str(file).removeprefix(folder.rstrip("/"))))
+
     def glob(self, pattern: str) -> Iterable[Path]:
         # The pattern begins after the last slash before the first wildcard.
         folder, *wildcards = re.split(r"/(?=[^/]*[*?[])", pattern, maxsplit=1)

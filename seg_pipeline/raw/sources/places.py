@@ -3,6 +3,7 @@
 To add a store, write a module with a class that follows `Place`, and add it to PLACES.
 """
 
+import errno
 import glob
 import os
 from collections.abc import Callable, Iterable
@@ -11,9 +12,15 @@ from typing import Protocol, TypeVar
 
 import duckdb
 
+from seg_pipeline.errors import DataError, MachineError
 from seg_pipeline.raw.sources.object_storage import ObjectStorage
 
 Result = TypeVar("Result")
+
+# The system opens no path of this many bytes or more.
+MOST_BYTES = 4096
+# How many characters of each end of a path that is too long an error shows.
+NAME_SHOWN = 100
 
 
 class Place(Protocol):
@@ -33,8 +40,21 @@ class Place(Protocol):
             UsageError: The extra is not installed.
         """
 
+    def files_below(self, folder: str) -> Iterable[Path]:
+        """Returns the files in a folder and its subfolders, without hidden files and folders.
+
+        A folder whose path is too long to be listed is returned itself; loading it reports why it cannot be read.
+
+        Raises:
+            MachineError: A folder may not be read.
+        """
+
     def glob(self, pattern: str) -> Iterable[Path]:
-        """Returns the files and folders that match a glob."""
+        """Returns the files and folders that match a glob.
+
+        Raises:
+            MachineError: A folder that could hold a match may not be read.
+        """
 
     def identity(self, file: Path) -> str:
         """Returns a string that is the same for all names of one file."""
@@ -99,7 +119,28 @@ class Disk:
     def path(self, name: str) -> Path:
         return Path(name)
 
+    def files_below(self, folder: str) -> Iterable[Path]:
+        too_long: list[Path] = []
+
+        def refuse(error: OSError) -> None:
+            if error.errno == errno.ENAMETOOLONG:
+                too_long.append(Path(error.filename))
+            elif not isinstance(error, FileNotFoundError):  # a folder may go while the others are listed
+                raise error
+
+        for parent, folders, files in os.walk(folder, onerror=refuse):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            yield from (Path(parent, name) for name in files if not name.startswith("."))
+        yield from too_long
+
     def glob(self, pattern: str) -> Iterable[Path]:
+        # Python's glob passes over folders that may not be read.
+        parts = pattern.split("/")
+        for number, part in enumerate(parts):
+            if glob.has_magic(part):
+                listed = "/".join(parts[: number + (part == "**")])
+                for folder in glob.glob(f"{listed}/" if listed or number else "./", recursive=True):
+                    os.scandir(folder.rstrip("/") or "/").close()
         return map(Path, glob.glob(pattern, recursive=True))
 
     def identity(self, file: Path) -> str:
@@ -120,7 +161,10 @@ class Disk:
         return
 
     def translate_errors_of(self, name: str, read: Callable[[], Result]) -> Result:
-        return read()
+        try:
+            return read()
+        except OSError as error:
+            raise MachineError(f"{readable_name(str(error.filename or name))}: {error.strerror}") from None
 
 
 PLACES: tuple[Place, ...] = (ObjectStorage(), Disk())
@@ -134,3 +178,23 @@ def place_of(name: str) -> Place:
 def path_of(name: str) -> Path:
     """Returns a file or folder by its name; Path(name) would be wrong for a file in object storage."""
     return place_of(name).path(name)
+
+
+def is_too_long(name: str) -> bool:
+    """Returns whether the system cannot open a file or folder because of the length of its path."""
+    return len(os.fsencode(name)) >= MOST_BYTES
+
+
+def readable_name(name: str) -> str:
+    """Returns the name of a file as text: bytes that are not UTF-8 as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def refuse_name(name: str) -> None:
+    """Raises DataError for a file that cannot be opened, or whose lines cannot name it, because of its name."""
+    shown = readable_name(name)
+    if shown != name:
+        raise DataError(f"{shown}: its name is not UTF-8; rename it")
+    if is_too_long(name):
+        shown = f"{name[:NAME_SHOWN]}...{name[-NAME_SHOWN:]}"
+        raise DataError(f"{shown}: its path has {len(os.fsencode(name)):,} bytes, the most is {MOST_BYTES - 1:,}")

@@ -5,6 +5,7 @@ import csv
 import errno
 import gzip
 import io
+import os
 import re
 import shutil
 import tempfile
@@ -41,6 +42,14 @@ OTHER_FILES = {b"PAR1": "parquet", b"\x1f\x8b": "gzip", b"PK\x03\x04": "a zip ar
 # How many small files one statement reads.
 MAX_FILES = 1_000
 ENCODINGS = "set source.encoding to utf-8, utf-16, latin-1 or windows-1252"
+# DuckDB would let folders named COLUMN=VALUE override columns.
+OPTIONS = "header = true, auto_detect = false, filename = true, hive_partitioning = false"
+# The longest line that DuckDB reads (max_line_size), and its buffer for text.
+LONGEST_LINE = 2_000_000
+BUFFER = "32 MB"
+# How many bytes of the end of a file show whether its last line is too long, and how many are decompressed at once.
+END_BYTES = LONGEST_LINE + 1_000
+CHUNK_BYTES = 8_000_000
 NONE_READ = "{}: none of its lines can be read; its quotes or line ends are of an unknown kind"
 
 
@@ -103,8 +112,12 @@ class Text(FileKind):
             "compression": "none" if shape.encoding in COPIED else shape.compression,
         }
 
-    def readable_paths(self, delivery: Delivery) -> AbstractContextManager[Mapping[str, str]]:
-        return _copies(delivery) if _shape_of(delivery).encoding in COPIED else super().readable_paths(delivery)
+    def readable_paths(
+        self, delivery: Delivery, copies: str | None = None
+    ) -> AbstractContextManager[Mapping[str, str]]:
+        if _shape_of(delivery).encoding in COPIED:
+            return _copies(delivery, copies)
+        return super().readable_paths(delivery)
 
     def append(
         self,
@@ -149,6 +162,13 @@ class Text(FileKind):
             if file not in files_with_lines:
                 self.refuse_unread(delivery, file)
 
+    def refuse_lost_lines(self, delivery: Delivery, paths: Mapping[str, str]) -> None:
+        # DuckDB reads a file as if it had no last line if that is longer than its buffer.
+        for path, file in paths.items():
+            end = _end_of(path, file).rstrip(b"\r\n")
+            if len(end) >= LONGEST_LINE and not re.search(rb"[\r\n]", end):
+                raise DataError(f"{file}: its last line is longer than {LONGEST_LINE:,} bytes")
+
     def refuse_unread(self, delivery: Delivery, file: str) -> None:
         if _has_lines(file, _shape_of(delivery)):
             raise DataError(NONE_READ.format(file))
@@ -157,6 +177,8 @@ class Text(FileKind):
         text = str(error)
         if "state machine reached an invalid state" in text:
             return f"{file}: line ends of more than one kind, or a line break outside of quotes; write it with one kind"
+        if "does not support a full read" in text:
+            return f"{file}: a line, or a value in quotes, is longer than the {BUFFER} that are read at once"
         if "Invalid unicode" in text and (line := re.search(r"CSV Error on Line: (\d+)", text)):
             return f"{file}: not utf-8 text (line {line[1]}); {ENCODINGS}"
         return super().message(file, error)
@@ -220,10 +242,10 @@ def _has_lines(file: str, shape: TextShape) -> bool:
 
 
 @contextmanager
-def _copies(delivery: Delivery) -> Iterator[Mapping[str, str]]:
-    """Yields the paths of copies in UTF-8, each mapped to the delivered file it came from."""
+def _copies(delivery: Delivery, beginning: str | None) -> Iterator[Mapping[str, str]]:
+    """Yields the paths of copies in UTF-8, each mapped to the delivered file it came from; see `readable_paths`."""
     encoding = _shape_of(delivery).encoding
-    with tempfile.TemporaryDirectory() as folder:
+    with _temporary_folder(beginning) as folder:
         paths = {}
         for number, file in enumerate(delivery.files):
             copy = Path(folder) / f"{number}.csv"
@@ -245,6 +267,15 @@ def _copies(delivery: Delivery) -> Iterator[Mapping[str, str]]:
         yield paths
 
 
+def _temporary_folder(beginning: str | None) -> "tempfile.TemporaryDirectory[str]":
+    """Returns a new folder that only this user may read, below a path that begins like this."""
+    parent, name = os.path.split(beginning) if beginning else (None, None)
+    try:
+        return tempfile.TemporaryDirectory(dir=parent, prefix=name)
+    except OSError as error:
+        raise MachineError(f"{parent or 'temporary folder'}: no copies can be written: {error.strerror}") from None
+
+
 def _lines(delivery: Delivery) -> str:
     """Returns a query of the lines of `$files` as text, with their file; empty values are NULL.
 
@@ -260,7 +291,7 @@ def _lines(delivery: Delivery) -> str:
             f"SELECT {values}, source_file FROM ("
             "SELECT string_split_regex(trim(line, ' \t\r'), '\\s+') AS part, filename AS source_file, line"
             " FROM read_csv($files, columns = {'line': 'VARCHAR'}, delim = '\x01', quote = '', escape = '',"
-            " header = true, auto_detect = false, filename = true, encoding = $encoding, compression = $compression)"
+            f" {OPTIONS}, encoding = $encoding, compression = $compression)"
             " WHERE trim(line, ' \t\r') != '')"
             f" WHERE CASE WHEN len(part) = {width} THEN true ELSE error('a line has ' || len(part) || {message}) END"
         )
@@ -270,7 +301,7 @@ def _lines(delivery: Delivery) -> str:
     return (
         f"SELECT {values}, filename AS source_file"
         f" FROM read_csv($files, columns = {{{types}}}, delim = {literal(shape.delimiter)}, quote = '\"',"
-        " escape = '\"', header = true, auto_detect = false, filename = true,"
+        f" escape = '\"', {OPTIONS},"
         f" encoding = $encoding, compression = $compression{line_end})"
     )
 
@@ -339,6 +370,25 @@ def _encoding(start: bytes, setting: str) -> str:
         return setting
     # Without a byte order mark, assume an ASCII first character: its high byte is zero.
     return marked or ("utf-16-be" if start.startswith(b"\0") else "utf-16-le")
+
+
+def _end_of(path: str, file: str) -> bytes:
+    """Returns the last bytes of a text file or of its copy, enough for the longest line.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    try:
+        with _opened(path) as content:
+            if not path.lower().endswith(".gz"):
+                content.seek(max(0, content.seek(0, os.SEEK_END) - END_BYTES))
+                return content.read()
+            end = b""
+            while chunk := content.read(CHUNK_BYTES):
+                end = (end + chunk)[-END_BYTES:]
+            return end
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{file}: cannot be read: {error}") from None
 
 
 @contextmanager

@@ -49,6 +49,12 @@ class Shop:
             clean(connection, settings)
         return [self._short(brought.loaded), self._short(brought.dropped)]
 
+    def build(self, night):
+        """Stands for a night that counts the orders before it, of which a load only looks at the date."""
+        with self.warehouse.transaction() as connection:
+            connection.duckdb.execute("CREATE SCHEMA IF NOT EXISTS features")
+            connection.duckdb.execute(f"CREATE TABLE features.rfm_features AS SELECT DATE '{night}' AS as_of")
+
     def _short(self, names):
         return [str(os.path.relpath(name, self.folder)) for name in names]
 
@@ -428,6 +434,7 @@ def test_the_columns_of_an_expired_file_are_not_compared(shop):
     shop.deliver("new.csv", "3,B,2024-03-01,1,1\n", header="order_id,customer_id,date,qty,price\n")
     shop.night()
     assert len(shop.shapes()) == 2
+    shop.build("2024-03-02")
     shop.night("retention.deliveries_days=30")
     assert shop.shapes() == []
 
@@ -643,12 +650,25 @@ def test_deliveries_older_than_the_retention_leave_every_table_and_do_not_come_b
     shop.deliver("old.csv", LINE + "2,A,soon,P,1,1\n")
     shop.deliver("new.csv", "3,B,2024-03-01,P,1,1\n")
     shop.night()
+    shop.build("2024-03-02")
     for _ in range(2):
         shop.night("retention.deliveries_days=30")
         assert shop.statuses() == {"old.csv": "expired", "new.csv": "loaded"}
         assert [len(rows) for rows in shop.tables().values()] == [1, 1, 0]
     shop.deliver("old.csv", LINE)
     assert shop.night("retention.deliveries_days=30") == [["old.csv"], []]
+
+
+@pytest.mark.parametrize("night", [None, "2024-01-02"])
+def test_orders_that_no_night_has_counted_make_no_delivery_expire(shop, night):
+    shop.deliver("good.csv", LINE)
+    shop.deliver("mistyped.csv", LINE.replace("1,A,2024", "2,B,2099"))
+    shop.night()
+    if night:
+        shop.build(night)
+    for _ in range(2):
+        shop.night("retention.deliveries_days=30")
+    assert shop.statuses() == {"good.csv": "loaded", "mistyped.csv": "loaded"}
 
 
 def test_the_place_where_a_table_is_pulled_from_is_no_setting(monkeypatch):

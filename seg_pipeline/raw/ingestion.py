@@ -326,18 +326,17 @@ def _kept_entry(entry: Entry, now: Entry | None, source: SourceSettings) -> Entr
     """
     if any(entry.source_file.startswith(_prefix(table)) for table in tables_of(source)):
         return entry
+    is_left_out = entry.status in ("expired", "retracted")
     if now is None:
         if entry.is_loaded and source.removed_files == "keep" and is_named(entry.source_file, source.path):
             reason = "no longer there; its lines stay"
             return replace(entry, status="kept", reason=reason, seen_hash=None, seen_bytes=None)
-        return entry if entry.status in ("expired", "retracted") else None
-    if entry.status in ("expired", "retracted"):
-        return now if now.seen_hash == entry.content_hash else None
-    if entry.is_loaded and now.seen_hash == entry.content_hash:
-        return replace(now, status="loaded", reason=None)
+        return entry if is_left_out else None
+    if now.seen_hash == entry.content_hash and (entry.is_loaded or is_left_out):
+        return replace(now, status="loaded", reason=None) if entry.is_loaded else now
     # The previous load already failed to read this new version.
     has_failed = now.seen_hash is not None and now.seen_hash == entry.seen_hash
-    return entry if entry.is_loaded and has_failed else None
+    return entry if has_failed and (entry.is_loaded or is_left_out) else None
 
 
 def _current_entry(name: str, before: Entry, read_with: str) -> Entry:
@@ -426,15 +425,25 @@ def _expired(connection: Connection, days: int | None) -> set[str]:
 
     Args:
         connection: The connection to the warehouse.
-        days: How many days it may be older than the newest clean order of any delivery; None if no delivery expires.
+        days: How many days it may be older than the newest order that a night has counted; None if no delivery expires.
     """
-    if days is None or "prepared.clean_orders" not in connection.tables_with("source_file"):
+    if (
+        days is None
+        or "prepared.clean_orders" not in connection.tables_with("source_file")
+        or "features.rfm_features" not in connection.tables_with("as_of")
+    ):
         return set()
+    # Orders that are later than every night have not passed the checks: a mistyped year must not make the rest expire.
+    [(newest_night,)] = connection.execute("SELECT max(as_of) FROM features.rfm_features").fetchall()
     last_orders = connection.execute(
-        "SELECT source_file, max(ordered_at) FROM prepared.clean_orders GROUP BY source_file"
+        "SELECT source_file, max(ordered_at), max(ordered_at) FILTER (WHERE ordered_at < $night)"
+        " FROM prepared.clean_orders GROUP BY source_file",
+        {"night": newest_night},
     ).fetchall()
-    newest = max((last for _, last in last_orders), default=None)
-    return {name for name, last in last_orders if newest - last > datetime.timedelta(days=days)}
+    newest = max((counted for _, _, counted in last_orders if counted), default=None)
+    if newest is None:
+        return set()
+    return {name for name, last, _ in last_orders if newest - last > datetime.timedelta(days=days)}
 
 
 def _prefix(table: str) -> str:

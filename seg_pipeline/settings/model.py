@@ -432,7 +432,7 @@ class RetentionSettings(Section):
         None,
         ge=1,
         description="Age up to which the lines of a delivery are kept, in days from its last order to the newest "
-        "order; without end if unset",
+        "order that a night has counted; without end if unset",
     )
     runs: int | None = Field(
         400,

@@ -6,7 +6,8 @@ where its last load ended. Ledger and lines change in one transaction.
 
 The ledger and the files that are there decide which contents count, each of them once:
 
-- the content of each file, or, if that cannot be read, its last content that could;
+- the content of each file, or, if that cannot be read, its last content that could. A copy has no lines of its own: if
+  it becomes unreadable in the very load in which the file that it repeats changes, its last content is gone;
 - the last content of each file that is gone, unless a file that is there had the same content when it was last seen
   and now has another. That file was a copy of the one that is gone, or is that file renamed, so its new content counts.
 """
@@ -89,6 +90,20 @@ class _Plan:
             added.append(first_name)
         return added
 
+    def leave_out_kept(self, kept: Mapping[str, str], refused: Collection[str]) -> set[str]:
+        """Plans not to load the files whose content another file keeps from its last version, and returns them.
+
+        Args:
+            kept: Content -> the file that keeps it.
+            refused: The files that cannot be loaded anyway.
+        """
+        repeated = {name for name, now in self.load.items() if now.seen_hash in kept and name not in refused}
+        for name in repeated:
+            now = self.load.pop(name)
+            self.unchanged[name] = _repeated(now, kept[now.seen_hash or ""])
+        self.drop |= repeated
+        return repeated
+
     def replaced(self, refused: Collection[str]) -> set[str]:
         """Returns the files that are gone whose lines are deleted, since a successor was not refused."""
         return {name for name, successors in self.successors.items() if not successors <= set(refused)}
@@ -144,6 +159,13 @@ def ingest(
             refused |= discovery.refused | without_columns
             candidates = [rest for delivery in candidates if (rest := _without(delivery, refused)).files]
             new = plan.load_repeats(sorted(discovery.refused | without_columns))
+        kept = {
+            content: name
+            for name in refused
+            if _keeps_old_lines(ledger.get(name), plan.load[name]) and (content := ledger[name].content_hash)
+        }
+        repeated = plan.leave_out_kept(kept, refused)
+        candidates = [rest for delivery in candidates if (rest := _without(delivery, repeated)).files]
         try:
             return _load_once(connection, source, key, plan, ledger, candidates, refused)
         except _LoadError as error:
@@ -404,7 +426,7 @@ def _keeps_old_lines(before: Entry | None, now: Entry) -> bool:
     return before is not None and before.is_loaded and before.read_with == now.read_with
 
 
-def _without(delivery: Delivery, refused: Mapping[str, SegPipelineError]) -> Delivery:
+def _without(delivery: Delivery, refused: Collection[str]) -> Delivery:
     return replace(delivery, files=tuple(file for file in delivery.files if file not in refused))
 
 

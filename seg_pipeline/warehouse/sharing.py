@@ -21,9 +21,7 @@ COPY_CHUNK_BYTES = 1 << 24
 NUMBER_SUFFIX = r"\.[0-9]+"
 
 # The suffixes of what runs leave beside the file: damaged files, numbered copies, unfinished ones, temporary files.
-REMAINS = (
-    rf"(\.damaged(-[0-9]+)?(\.wal)?|{NUMBER_SUFFIX}(\.wal|\.handover)?|\.copy|\.copies-.*|\.rewritten(\.wal)?|\.tmp)"
-)
+REMAINS = rf"(\.damaged(-[0-9]+)?(\.wal)?|{NUMBER_SUFFIX}(\.wal|\.handover)?|\.rewritten(\.wal)?|\.cop(y|ies-.*)|\.tmp)"
 
 # The size in bytes and the time of change in nanoseconds of a database and, if it has one, of its write-ahead log.
 State = tuple[tuple[int, int], ...]

@@ -15,6 +15,7 @@ from seg_pipeline.cli import main
 from seg_pipeline.errors import UsageError
 from seg_pipeline.guest import definitions_of
 from seg_pipeline.nights import partition_of
+from seg_pipeline.publishing.sets import delete_all
 from seg_pipeline.raw.erasure import ErasureKey, remember
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.settings import Settings, SourceSettings, load_settings
@@ -324,6 +325,15 @@ def test_a_backfill_of_nights_that_the_next_run_deletes_is_refused_before_anythi
     )
     assert run.warehouse.read(nights).equals(before)
     assert command(run, "backfill", night(3), "--set", "retention.nights=3") == 0
+
+
+def test_a_backfill_past_retention_is_refused_although_nothing_is_published(scored_nights, tmp_path, capsys):
+    run = scored_nights.copied(tmp_path)
+    delete_all(run.output)
+
+    assert command(run, "backfill", night(4), "--set", "retention.nights=3") == 2
+    assert f"retention.nights=3, counted from {LAST}; begin with {night(3)}" in capsys.readouterr().err
+    assert not (run.output / "latest").exists()
 
 
 def test_dagster_backfills_of_such_nights_are_refused_too(scored_nights):

@@ -18,15 +18,18 @@ def oldest_kept(as_of: datetime.date, nights: int) -> datetime.date:
     return as_of - datetime.timedelta(days=nights)
 
 
-def refuse_past_retention(settings: Settings, first: datetime.date, last: datetime.date) -> None:
+def refuse_past_retention(
+    settings: Settings, first: datetime.date, last: datetime.date, newest: datetime.date | None = None
+) -> None:
     """Raises UsageError if the next run would delete the first of some nights, which are to be built again.
 
     Args:
         settings: Where nights are published, and how long they are kept.
         first: The first of the nights.
         last: The last of the nights.
+        newest: The newest night of the warehouse, which counts if nothing is published; None if it is not known.
     """
-    latest = max(last, published_as_of(settings.output.path) or last)
+    latest = max(last, published_as_of(settings.output.path) or last, newest or last)
     oldest = oldest_kept(latest, settings.retention.nights)
     if first < oldest:
         raise UsageError(

@@ -6,6 +6,7 @@ import time
 from seg_pipeline.errors import UsageError
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
 from seg_pipeline.publishing.retention import refuse_past_retention
+from seg_pipeline.segments.tables import SEGMENT_PROFILES
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.execution import Progress, executing
 
@@ -32,8 +33,8 @@ def backfill(
     nights = [first + datetime.timedelta(days=day) for day in range((last - first).days + 1)]
     if not nights or not (has_night(first) and has_night(last)):
         raise UsageError(f"no nights from {first} to {last}: they go from {FIRST_DAY} to tomorrow (UTC)")
-    refuse_past_retention(settings, first, last)
     with executing(settings, progress) as execution:
+        refuse_past_retention(settings, first, last, execution.warehouse.newest_night(SEGMENT_PROFILES.name))
         for as_of in nights:
             began = time.perf_counter()
             execution.run("refit" if refit else "night", partition_of(as_of))

@@ -8,7 +8,7 @@ import pytest
 from seg_pipeline.cli import main
 from seg_pipeline.errors import UsageError
 from seg_pipeline.models.champions import SHAPING
-from seg_pipeline.settings import keys, load_settings, loading, presets
+from seg_pipeline.settings import Settings, keys, load_settings, loading, presets
 from seg_pipeline.settings.presets import read_toml as presets_read_toml
 from seg_pipeline.usecases.execution import Progress, executing
 
@@ -184,3 +184,28 @@ def test_a_run_reads_its_preset_and_its_settings_file_once(tmp_path, monkeypatch
 def test_every_setting_that_is_not_in_a_group_shapes_a_model_or_names_the_night():
     # A new one that shapes a model without being in SHAPING would not lead to a refit.
     assert {key for key in keys() if "." not in key} <= {*SHAPING, "as_of"}
+
+
+def numbers():
+    """The key of each setting that takes a number, with an entry's key for a mapping."""
+    for key in keys():
+        *sections, name = key.split(".")
+        model = Settings
+        for section in sections:
+            model = model.model_fields[section].annotation
+        kinds = str(model.model_fields[name].annotation)
+        if "float" in kinds or "int" in kinds.replace("_int", ""):
+            yield f"{key}.default" if "dict" in kinds else key
+
+
+@pytest.mark.parametrize("key", list(numbers()))
+def test_every_number_is_finite_and_bounded_at_both_ends(key):
+    for value in ("nan", "inf", "-inf", "1e300", str(10**30), str(-(10**30))):
+        with pytest.raises(UsageError, match=rf"^{key}: "):
+            load(f"{key}={value}")
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "", "/etc/localtime"])
+def test_a_time_zone_that_does_not_exist_is_refused(zone):
+    with pytest.raises(UsageError, match=r"^automation.timezone: .* is not a time zone"):
+        load(f"automation.timezone={zone}")

@@ -158,7 +158,7 @@ def failure_alert(shop: Shop) -> dg.SensorDefinition:
         if webhook_url is None:
             context.log.warning(f"{message['text']} (no automation.webhook_url is set)")
         else:
-            post(webhook_url, message)
+            post(webhook_url.get_secret_value(), message)
 
     return alert
 

@@ -131,9 +131,9 @@ def test_a_failed_run_is_posted_with_its_cause(listener, tmp_path):
     overrides = [
         f"source.path={tmp_path / 'missing.csv'}",
         f"warehouse.path={tmp_path / 'w.duckdb'}",
-        f"automation.webhook_url={url}",
     ]
-    definitions = definitions_of(Shop(load_settings(overrides, environment={})))
+    environment = {"SEG_PIPELINE_AUTOMATION_WEBHOOK_URL": url}
+    definitions = definitions_of(Shop(load_settings(overrides, environment=environment)))
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
         context = dg.build_run_status_sensor_context(
@@ -166,7 +166,9 @@ def test_the_launchpad_can_override_settings_for_one_run(tmp_path):
 
 
 def test_the_launchpad_shows_the_settings_in_force_and_none_of_the_machine():
-    settings = load_settings(("returns=drop", "automation.webhook_url=https://hooks.example/secret"), environment={})
+    settings = load_settings(
+        ("returns=drop",), environment={"SEG_PIPELINE_AUTOMATION_WEBHOOK_URL": "https://hooks.example/secret"}
+    )
     description = settings_resource(settings, check).config_schema.as_field().config_type.fields["set"].description
 
     for shown in ("returns=drop; ", "models.k_max=10; ", "features.columns=recency_days,frequency,monetary; "):

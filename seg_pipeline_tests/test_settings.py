@@ -209,3 +209,26 @@ def test_every_number_is_finite_and_bounded_at_both_ends(key):
 def test_a_time_zone_that_does_not_exist_is_refused(zone):
     with pytest.raises(UsageError, match=r"^automation.timezone: .* is not a time zone"):
         load(f"automation.timezone={zone}")
+
+
+def test_the_address_of_the_webhook_comes_from_the_environment_alone_and_is_never_shown(tmp_path):
+    (tmp_path / "s.toml").write_text('[automation]\nwebhook_url = "https://hooks.example/secret"\n')
+    for overrides, config in (
+        (["automation.webhook_url=https://hooks.example/secret"], None),
+        ([], tmp_path / "s.toml"),
+    ):
+        with pytest.raises(UsageError, match="SEG_PIPELINE_AUTOMATION_WEBHOOK_URL") as failure:
+            load(*overrides, config=config)
+        assert "secret," in str(failure.value)
+        assert "hooks" not in str(failure.value)
+
+    settings = load(SEG_PIPELINE_AUTOMATION_WEBHOOK_URL="https://hooks.example/secret")
+    assert settings.automation.webhook_url.get_secret_value() == "https://hooks.example/secret"
+    assert "hooks" not in f"{settings!r}{settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hooks", "ftp://hooks.example", "hooks", "https://"])
+def test_a_webhook_is_http(url):
+    with pytest.raises(UsageError, match=r"^automation.webhook_url: the address must begin with http") as failure:
+        load(SEG_PIPELINE_AUTOMATION_WEBHOOK_URL=url)
+    assert url not in str(failure.value).replace("https:// ", "").replace("http:// or https://", "")

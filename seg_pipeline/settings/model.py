@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
 
 from seg_pipeline.errors import did_you_mean
 from seg_pipeline.settings.presets import read_preset
@@ -89,6 +98,17 @@ def _time_zone(value: str) -> str:
         return ZoneInfo(value).key
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"{value!r} is not a time zone such as UTC or Europe/Berlin") from None
+
+
+def _http(value: SecretStr) -> SecretStr:
+    """Returns an http address.
+
+    Raises:
+        ValueError: It is not one; the message does not show it.
+    """
+    if not re.fullmatch(r"https?://[^\s/]+\S*", value.get_secret_value(), re.IGNORECASE):
+        raise ValueError("the address must begin with http:// or https://")
+    return value
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
@@ -523,7 +543,11 @@ class AutomationSettings(Section):
     fresh_within_hours: int = Field(
         30, ge=1, le=87_600, description="Age at which the UI marks a table as stale, in hours"
     )
-    webhook_url: str | None = Field(None, description="URL to which each failed run is posted as JSON")
+    webhook_url: Annotated[SecretStr, AfterValidator(_http)] | None = Field(
+        None,
+        description="URL, http or https, to which each failed run is posted as JSON; a secret, which is read only "
+        "from the environment variable SEG_PIPELINE_AUTOMATION_WEBHOOK_URL",
+    )
 
 
 class Settings(Section):

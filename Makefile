@@ -128,7 +128,7 @@ long-life: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.long_life --files 10000
 
 crash-test: .venv/installed-dev
-	$(BIN)/python -m seg_pipeline_tests.crash --kills 60
+	$(BIN)/python -m seg_pipeline_tests.crash --kills 120
 
 erase-test: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.erase

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from seg_pipeline.champions.cadence import refit_due
-from seg_pipeline.errors import MachineError, SegPipelineError
+from seg_pipeline.errors import MachineError, SegPipelineError, UsageError
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS
 from seg_pipeline.models.tables import CANDIDATES, CORESET
 from seg_pipeline.nights import as_of_of
@@ -23,6 +23,8 @@ Job = Any
 
 ALERT_TIMEOUT_SECONDS = 10
 SENSOR_INTERVAL_SECONDS = 60
+# Whatever the instance retries: the same orders and settings would fail in the same way.
+NO_RETRY_OF_STEPS = {"dagster/retry_on_asset_or_op_failure": "false"}
 # A night without a fit leaves out these rooms, and these tables of other rooms.
 FITTING_ROOMS = ("evaluation", "champions")
 FITTING_TABLES = (FEATURE_TRANSFORMS, CORESET, *CANDIDATES.values())
@@ -65,7 +67,9 @@ def jobs_of(shop: Shop, rooms: Sequence[Room]) -> Jobs:
     night_without_fit = [key for key in night if key not in fit]
 
     def job(name: str, keys: Sequence[dg.AssetKey], description: str) -> Job:
-        return dg.define_asset_job(shop.name(name), dg.AssetSelection.assets(*keys), description=description)
+        return dg.define_asset_job(
+            shop.name(name), dg.AssetSelection.assets(*keys), description=description, tags=NO_RETRY_OF_STEPS
+        )
 
     return Jobs(
         nightly=job(
@@ -90,17 +94,14 @@ def jobs_of(shop: Shop, rooms: Sequence[Room]) -> Jobs:
 
 
 def nightly_schedule(shop: Shop, jobs: Jobs) -> dg.ScheduleDefinition:
-    """Returns the schedule that builds the day just ended in the shop's time zone, with a fit if one is due."""
+    """Returns the schedule that builds the day just ended in the shop's time zone, with a fit if one is due.
+
+    Raises:
+        UsageError: The cron expression is wrong.
+    """
     settings = shop.settings
     warehouse = warehouse_of(settings)
 
-    @dg.schedule(
-        name=shop.name("nightly_schedule"),
-        job=jobs.nightly,
-        cron_schedule=settings.automation.cron,
-        execution_timezone=settings.automation.timezone,
-        description="Builds the day that has just ended, by default every night, with a fit if one is due.",
-    )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
         day = day_just_ended(context.scheduled_execution_time, settings.automation.timezone)
         try:
@@ -115,7 +116,17 @@ def nightly_schedule(shop: Shop, jobs: Jobs) -> dg.ScheduleDefinition:
             asset_selection=None if due else jobs.keys_without_fit,
         )
 
-    return schedule
+    try:
+        return dg.schedule(
+            name=shop.name("nightly_schedule"),
+            job=jobs.nightly,
+            cron_schedule=settings.automation.cron,
+            execution_timezone=settings.automation.timezone,
+            description="Builds the day that has just ended, by default every night, with a fit if one is due.",
+        )(schedule)
+    except dg.DagsterInvalidDefinitionError:
+        cron = settings.automation.cron
+        raise UsageError(f"automation.cron: {cron!r} is no cron expression, such as 0 3 * * *") from None
 
 
 def day_just_ended(now: datetime.datetime, timezone: str) -> str:
@@ -158,7 +169,7 @@ def failure_alert(shop: Shop) -> dg.SensorDefinition:
         if webhook_url is None:
             context.log.warning(f"{message['text']} (no automation.webhook_url is set)")
         else:
-            post(webhook_url, message)
+            post(webhook_url.get_secret_value(), message)
 
     return alert
 

@@ -51,7 +51,8 @@ one.
 
 Secrets are not settings, because settings are shown and stored. They are only in the environment:
 `SEG_PIPELINE_OUTPUT_HASH_KEY` (see `output.customer_ids`), `SEG_PIPELINE_SOURCE_DATABASE` (see `source.table`) and
-`SEG_PIPELINE_ERASURE_KEY` (see `seg-pipeline erase --help`).
+`SEG_PIPELINE_ERASURE_KEY` (see `seg-pipeline erase --help`). So is a webhook's address:
+`SEG_PIPELINE_AUTOMATION_WEBHOOK_URL`.
 """
 
 

@@ -139,9 +139,8 @@ def test_a_failed_run_is_posted_with_its_cause(listener, tmp_path):
     overrides = [
         f"source.path={tmp_path / 'missing.csv'}",
         f"warehouse.path={tmp_path / 'w.duckdb'}",
-        f"automation.webhook_url={url}",
     ]
-    run_and_alert("ingest", overrides)
+    run_and_alert("ingest", overrides, environment={"SEG_PIPELINE_AUTOMATION_WEBHOOK_URL": url})
 
     assert len(got) == 1
     assert got[0]["job"] == "ingest"
@@ -177,9 +176,9 @@ def test_a_run_of_the_daemon_waits_for_a_run_of_the_command_line_and_names_it(tm
             assert ingest.execute_in_process().success
 
 
-def run_and_alert(job, overrides, partition=None):
+def run_and_alert(job, overrides, partition=None, environment=None):
     """Runs a job, and the alert if it fails. Returns whether it succeeded, and the text of the event log."""
-    definitions = definitions_of(Shop(load_settings(overrides, environment={})))
+    definitions = definitions_of(Shop(load_settings(overrides, environment=environment or {})))
     with dg.DagsterInstance.ephemeral() as instance:
         result = definitions.resolve_job_def(job).execute_in_process(
             instance=instance, raise_on_error=False, partition_key=partition
@@ -220,7 +219,8 @@ def orders_of(tmp_path):
 def test_no_customer_id_is_posted_or_kept_in_the_event_log_when_a_check_fails(listener, orders_of):
     url, got = listener
 
-    succeeded, log = run_and_alert("ingest", [*orders_of(lambda n: "$1"), f"automation.webhook_url={url}"])
+    environment = {"SEG_PIPELINE_AUTOMATION_WEBHOOK_URL": url}
+    succeeded, log = run_and_alert("ingest", orders_of(lambda n: "$1"), environment=environment)
 
     assert not succeeded
     assert "rejected_share_bearable" in log
@@ -235,6 +235,27 @@ def test_no_customer_id_of_a_whole_run_is_kept_in_the_event_log(run_pipeline, or
     assert succeeded
     assert "segment_assignments" in log
     assert "kd-93f1" not in log
+
+
+@pytest.mark.parametrize("cron", ["every night", "61 3 * * *", "0 3 * *", ""])
+def test_a_cron_expression_that_dagster_refuses_is_one_line_that_names_the_setting(cron):
+    with pytest.raises(UsageError) as refused:
+        definitions_of(Shop(load_settings([f"automation.cron={cron}"], environment={})))
+    assert str(refused.value) == f"automation.cron: {cron!r} is no cron expression, such as 0 3 * * *"
+
+
+def test_a_run_that_fails_on_its_settings_or_in_a_step_is_not_retried(tmp_path):
+    definitions = definitions_of(Shop(load_settings([f"warehouse.path={tmp_path / 'w.duckdb'}"], environment={})))
+    wrong = {"resources": {"settings": {"config": {"set": ["models.k_max=1"]}}}}
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = definitions.resolve_job_def("ingest").execute_in_process(
+            instance=instance, run_config=wrong, raise_on_error=False
+        )
+        tags = instance.get_run_by_id(result.run_id).tags
+
+    assert not result.success
+    assert tags["dagster/max_retries"] == "0"
+    assert tags["dagster/retry_on_asset_or_op_failure"] == "false"
 
 
 def test_only_the_kind_of_another_librarys_error_is_posted():
@@ -284,7 +305,9 @@ def test_only_the_newest_runs_of_a_job_leave_something_in_dagsters_home(tmp_path
 
 
 def test_the_launchpad_shows_the_settings_in_force_and_none_of_the_machine():
-    settings = load_settings(("returns=drop", "automation.webhook_url=https://hooks.example/secret"), environment={})
+    settings = load_settings(
+        ("returns=drop",), environment={"SEG_PIPELINE_AUTOMATION_WEBHOOK_URL": "https://hooks.example/secret"}
+    )
     description = settings_resource(settings, check).config_schema.as_field().config_type.fields["set"].description
 
     for shown in ("returns=drop; ", "models.k_max=10; ", "features.columns=recency_days,frequency,monetary; "):

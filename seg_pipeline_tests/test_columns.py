@@ -92,7 +92,7 @@ def test_a_first_line_of_values_is_no_header():
     with pytest.raises(DataError) as failure:
         find("A,2024-01-01,1.50")
     assert str(failure.value) == (
-        "orders.csv: its first line holds values, not names: A, 2024-01-01, 1.50; a header line is needed"
+        "orders.csv: its first line holds values, not names; a header line is needed"
     )
 
 

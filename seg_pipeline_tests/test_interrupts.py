@@ -1,4 +1,4 @@
-"""Ctrl-C is neither lost nor raised in the middle of work that must be finished."""
+"""Ctrl-C and SIGTERM are neither lost nor raised in the middle of work that must be finished."""
 
 import os
 import signal
@@ -9,7 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 import duckdb
 import pytest
 
-from seg_pipeline.interrupts import defer_interrupts, reraise_interrupt, watch_interrupts
+from seg_pipeline.interrupts import (
+    Interrupted,
+    defer_interrupts,
+    ignore_interrupts,
+    raise_interrupts,
+    reraise_interrupt,
+    watch_interrupts,
+)
 
 
 def press_ctrl_c():
@@ -21,6 +28,19 @@ class Interrupting:
 
     def __del__(self):
         press_ctrl_c()
+
+
+@pytest.fixture
+def raising():
+    """Makes both signals raise Interrupted, until the end of the test."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    raise_interrupts()
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+both_signals = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
 def open_descriptors():
@@ -94,22 +114,77 @@ def test_deferring_does_nothing_outside_the_main_thread():
     assert in_another_thread(work) is signal.default_int_handler
 
 
+@both_signals
+def test_a_signal_is_raised_at_the_end_of_the_block_with_its_number(raising, number):
+    steps = []
+
+    def work():
+        with defer_interrupts():
+            signal.raise_signal(number)
+            steps.append("finished")
+
+    with pytest.raises(Interrupted) as interrupt:
+        work()
+    assert (steps, interrupt.value.number) == (["finished"], number)
+
+
+@both_signals
+def test_a_signal_is_seen_though_python_drops_the_exception_of_its_handler(raising, number, capsys):
+    class Dropping:
+        def __del__(self):
+            signal.raise_signal(number)
+
+    with watch_interrupts() as arrived_signal:
+        assert arrived_signal() is None
+        Dropping()
+        assert arrived_signal() == number
+    assert arrived_signal() == number
+    assert capsys.readouterr().err == ""
+
+
+def test_dagsters_change_of_the_handlers_ends_with_the_block(raising):
+    # A shell without job control starts background processes with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.getsignal(signal.SIGTERM)
+    with watch_interrupts():
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@both_signals
+def test_a_signal_is_ignored_after_the_work_is_done(raising, number):
+    ignore_interrupts()
+    signal.raise_signal(number)
+
+
+def test_a_process_that_was_started_with_ctrl_c_ignored_goes_on_ignoring_it(raising):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise_interrupts()
+    press_ctrl_c()
+
+
+def test_handlers_that_raise_no_interrupted_stay():
+    ignore_interrupts()
+    with pytest.raises(KeyboardInterrupt):
+        press_ctrl_c()
+
+
 def test_an_interrupt_is_seen_though_python_drops_the_exception_of_its_handler(capsys):
-    with watch_interrupts() as was_interrupted:
-        assert not was_interrupted()
+    with watch_interrupts() as arrived_signal:
+        assert not arrived_signal()
         Interrupting()
-        assert was_interrupted()
-        assert was_interrupted()
+        assert arrived_signal()
+        assert arrived_signal()
     assert capsys.readouterr().err == ""
 
 
 def test_the_last_value_stays_after_the_block():
-    with watch_interrupts() as was_interrupted:
-        assert not was_interrupted()
-    assert not was_interrupted()
-    with watch_interrupts() as was_interrupted:
+    with watch_interrupts() as arrived_signal:
+        assert not arrived_signal()
+    assert not arrived_signal()
+    with watch_interrupts() as arrived_signal:
         Interrupting()
-    assert was_interrupted()
+    assert arrived_signal()
 
 
 def test_watching_leaves_no_descriptor_open():
@@ -122,10 +197,10 @@ def test_watching_leaves_no_descriptor_open():
 def test_watching_outside_the_main_thread_never_reports_an_interrupt():
     def work():
         before = open_descriptors()
-        with watch_interrupts() as was_interrupted:
-            return was_interrupted(), open_descriptors() - before
+        with watch_interrupts() as arrived_signal:
+            return arrived_signal(), open_descriptors() - before
 
-    assert in_another_thread(work) == (False, set())
+    assert in_another_thread(work) == (None, set())
 
 
 def test_an_interrupt_after_the_connection_was_closed_is_raised_and_nothing_else(capsys):

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import os
 import signal
 import subprocess
 import sys
@@ -284,43 +285,76 @@ def test_two_runs_on_one_warehouse_never_mix_their_orders(tmp_path):
     )
 
 
+def group_is_gone(group):
+    """Whether every process of a group ends within a while."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
 @pytest.mark.whole_run
-def test_an_interrupted_run_says_so_in_one_line(tmp_path):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("receives", ["process", "group"])
+def test_an_interrupted_run_says_so_in_one_line_and_leaves_no_process(tmp_path, number, status, receives):
     source = orders_file(tmp_path / "orders.csv", some_orders())
     run = subprocess.Popen(
         [sys.executable, "-m", "seg_pipeline.cli", "run", "--source", str(source),
          "--warehouse", str(tmp_path / "w.duckdb"),
          "--output", str(tmp_path / "out")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     with run:
-        # The first stage is done: Dagster is at work.
+        # The first stage is done: Dagster is at work, and the processes of the pool have started.
         assert run.stdout.readline().startswith("raw")
-        run.send_signal(signal.SIGINT)
+        if receives == "group":
+            os.killpg(run.pid, number)
+        else:
+            run.send_signal(number)
         _, said = run.communicate()
 
-    assert run.returncode == 130
     assert said.strip() == "seg-pipeline: interrupted; the next run repairs what was unfinished"
+    assert run.returncode == status
+    assert group_is_gone(run.pid)
 
 
-@pytest.mark.parametrize("in_step", ["features__rfm_features", "models__coreset", "published_files"])
-def test_an_interrupt_that_was_dropped_ends_the_run_at_the_next_step(
-    run_pipeline, tmp_path, monkeypatch, capsys, in_step
-):
-    started = Progress.on_event
+def interrupt_at(monkeypatch, event_type, step):
+    """Makes a signal arrive at an event of a step, in a clean-up, where Python drops the exception of its handler."""
+    report = Progress.on_event
 
     def interrupting(progress, event):
-        started(progress, event)
-        if event.event_type == dg.DagsterEventType.STEP_START and event.step_key == in_step:
+        report(progress, event)
+        if event.event_type == event_type and event.step_key == step:
             Interrupting()
 
     monkeypatch.setattr(Progress, "on_event", interrupting)
+
+
+@pytest.mark.parametrize("in_step", ["features__rfm_features", "models__coreset"])
+def test_an_interrupt_that_was_dropped_ends_the_run_at_the_next_step(
+    run_pipeline, tmp_path, monkeypatch, capsys, in_step
+):
+    interrupt_at(monkeypatch, dg.DagsterEventType.STEP_START, in_step)
     run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", some_orders()), *FEW)
 
     assert run.status == 130
     assert capsys.readouterr().err.splitlines()[-1:] == [
         "seg-pipeline: interrupted; the next run repairs what was unfinished"
     ]
+
+
+def test_an_interrupt_after_the_night_was_published_is_too_late(run_pipeline, tmp_path, monkeypatch, capsys):
+    interrupt_at(monkeypatch, dg.DagsterEventType.ASSET_MATERIALIZATION, "published_files")
+    run = run_pipeline(tmp_path, orders_file(tmp_path / "orders.csv", some_orders()), *FEW)
+
+    assert run.status == 0
+    shown = capsys.readouterr()
+    assert f"published: {tmp_path / 'published' / 'latest'}" in shown.out
+    assert "interrupted" not in shown.err
 
 
 @pytest.mark.parametrize("customers", [1, 2, 3, 9])

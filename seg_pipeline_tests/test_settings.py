@@ -8,7 +8,7 @@ import pytest
 from seg_pipeline.cli import main
 from seg_pipeline.errors import UsageError
 from seg_pipeline.models.champions import SHAPING
-from seg_pipeline.settings import keys, load_settings, loading, presets
+from seg_pipeline.settings import Settings, keys, load_settings, loading, presets
 from seg_pipeline.settings.presets import read_toml as presets_read_toml
 from seg_pipeline.usecases.execution import Progress, executing
 
@@ -184,3 +184,51 @@ def test_a_run_reads_its_preset_and_its_settings_file_once(tmp_path, monkeypatch
 def test_every_setting_that_is_not_in_a_group_shapes_a_model_or_names_the_night():
     # A new one that shapes a model without being in SHAPING would not lead to a refit.
     assert {key for key in keys() if "." not in key} <= {*SHAPING, "as_of"}
+
+
+def numbers():
+    """The key of each setting that takes a number, with an entry's key for a mapping."""
+    for key in keys():
+        *sections, name = key.split(".")
+        model = Settings
+        for section in sections:
+            model = model.model_fields[section].annotation
+        kinds = str(model.model_fields[name].annotation)
+        if "float" in kinds or "int" in kinds.replace("_int", ""):
+            yield f"{key}.default" if "dict" in kinds else key
+
+
+@pytest.mark.parametrize("key", list(numbers()))
+def test_every_number_is_finite_and_bounded_at_both_ends(key):
+    for value in ("nan", "inf", "-inf", "1e300", str(10**30), str(-(10**30))):
+        with pytest.raises(UsageError, match=rf"^{key}: "):
+            load(f"{key}={value}")
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "", "/etc/localtime"])
+def test_a_time_zone_that_does_not_exist_is_refused(zone):
+    with pytest.raises(UsageError, match=r"^automation.timezone: .* is not a time zone"):
+        load(f"automation.timezone={zone}")
+
+
+def test_the_address_of_the_webhook_comes_from_the_environment_alone_and_is_never_shown(tmp_path):
+    (tmp_path / "s.toml").write_text('[automation]\nwebhook_url = "https://hooks.example/secret"\n')
+    for overrides, config in (
+        (["automation.webhook_url=https://hooks.example/secret"], None),
+        ([], tmp_path / "s.toml"),
+    ):
+        with pytest.raises(UsageError, match="SEG_PIPELINE_AUTOMATION_WEBHOOK_URL") as failure:
+            load(*overrides, config=config)
+        assert "secret," in str(failure.value)
+        assert "hooks" not in str(failure.value)
+
+    settings = load(SEG_PIPELINE_AUTOMATION_WEBHOOK_URL="https://hooks.example/secret")
+    assert settings.automation.webhook_url.get_secret_value() == "https://hooks.example/secret"
+    assert "hooks" not in f"{settings!r}{settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hooks", "ftp://hooks.example", "hooks", "https://"])
+def test_a_webhook_is_http(url):
+    with pytest.raises(UsageError, match=r"^automation.webhook_url: the address must begin with http") as failure:
+        load(SEG_PIPELINE_AUTOMATION_WEBHOOK_URL=url)
+    assert url not in str(failure.value).replace("https:// ", "").replace("http:// or https://", "")

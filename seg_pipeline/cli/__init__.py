@@ -7,9 +7,11 @@ that --help answers at once.
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
+from seg_pipeline import interrupts
 from seg_pipeline.cli import backfill, champions, completion, erase, explain, init, inspect, retract, run
 from seg_pipeline.cli.options import Help
 from seg_pipeline.cli.screen import warn
@@ -17,6 +19,9 @@ from seg_pipeline.errors import SegPipelineError
 
 # In the order in which a new user needs them.
 COMMANDS = (init, inspect, run, explain, backfill, champions, retract, erase, completion)
+
+# Added to a signal's number, as shells do.
+SIGNALLED = 128
 
 EPILOG = """\
 your own orders, from a file to segments:
@@ -39,8 +44,9 @@ exit status:
   1    the data failed a critical check or could not be read
   2    wrong usage or settings
   3    the machine said no: warehouse busy, disk full, folder read-only
-  130  interrupted; the next run repairs what was unfinished
+  130  interrupted (Ctrl-C); the next run repairs what was unfinished
   141  the reader of the output closed it
+  143  the same as 130, for SIGTERM
 """
 
 
@@ -53,13 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: The command line asks for help or is wrong.
     """
-    top = parser()
-    options, unknown = top.parse_known_args(arguments, argparse.Namespace(top=top))
-    if unknown:
-        # parse_args would show the usage of seg-pipeline instead of the command's.
-        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    logging.getLogger("seg_pipeline").handlers = [_Warnings()]
     try:
+        if arguments is None:
+            interrupts.raise_interrupts()
+        top = parser()
+        options, unknown = top.parse_known_args(arguments, argparse.Namespace(top=top))
+        if unknown:
+            # parse_args would show the usage of seg-pipeline instead of the command's.
+            options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        logging.getLogger("seg_pipeline").handlers = [_Warnings()]
         status = int(options.command(options))
         sys.stdout.flush()
         return status
@@ -67,13 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A path may hold a line break; the message stays one line.
         print(f"seg-pipeline: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return error.exit_status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        # A group of processes is often sent a signal twice.
+        interrupts.ignore_interrupts()
         print("seg-pipeline: interrupted; the next run repairs what was unfinished", file=sys.stderr)
-        return 130
+        return SIGNALLED + (interrupt.number if isinstance(interrupt, interrupts.Interrupted) else signal.SIGINT)
     except BrokenPipeError:
         # The reader of the output has closed it, as head does. At exit, Python would report the closed pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    finally:
+        # The process ends with this status, whatever arrives while Python cleans up.
+        interrupts.ignore_interrupts()
 
 
 def parser() -> argparse.ArgumentParser:

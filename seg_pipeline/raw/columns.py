@@ -100,7 +100,7 @@ class ColumnNames:
         """Returns the error line for groups of required columns that are missing."""
         listed = _listed(header)
         if len(header) > 1 and 2 * sum(bool(VALUE.match(name)) for name in header) >= len(header):
-            return f"{file}: its first line holds values, not names: {listed}; a header line is needed"
+            return f"{file}: its first line holds values, not names; a header line is needed"
         columns = [column for group in missing for column in group]
         looked_for = [name for column in columns for name in self.names.get(column, ())]
         close = dict.fromkeys(match for name in (*columns, *looked_for) for match in nearest(name, header))

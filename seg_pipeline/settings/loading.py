@@ -40,8 +40,11 @@ def load_settings(
     explicit: dict[str, Any] = {}
     if config is not None:
         _merge(explicit, _from_file(config))
+    changes = _from_overrides(overrides)
+    _refuse_webhook(explicit)
+    _refuse_webhook(changes)
     _merge(explicit, _from_environment(environment))
-    _merge(explicit, _from_overrides(overrides))
+    _merge(explicit, changes)
     return _validated(explicit)
 
 
@@ -58,6 +61,7 @@ def with_overrides(settings: Settings, overrides: Iterable[str]) -> Settings:
         UsageError: As in `load_settings`.
     """
     changes = _from_overrides(overrides)
+    _refuse_webhook(changes)
     if not changes:
         return settings
     explicit: dict[str, Any] = {}
@@ -75,6 +79,7 @@ def _validated(explicit: dict[str, Any], loaded: Settings | None = None) -> Sett
     """
     name = str(_group(explicit, "source").get("preset", SourceSettings.model_fields["preset"].default))
     preset = loaded.source.preset_file if loaded and loaded.source.preset == name else read_preset(name)
+    _refuse_webhook(_group(preset, "settings"))
     merged: dict[str, Any] = {}
     _merge(merged, _group(preset, "settings"))
     _merge(merged, explicit)
@@ -106,6 +111,19 @@ def _from_file(path: Path) -> dict[str, Any]:
     if isinstance(preset := source.get("preset"), str) and preset not in preset_names():
         source["preset"] = str(base / preset)
     return content
+
+
+def _refuse_webhook(settings: Mapping[str, Any]) -> None:
+    """Refuses the webhook's address outside the environment, since files and command lines are shown and stored.
+
+    Raises:
+        UsageError: The settings hold it; the message does not.
+    """
+    if "webhook_url" in _group(settings, "automation"):
+        raise UsageError(
+            "automation.webhook_url: the address is a secret, which is read only from the environment variable"
+            f" {ENVIRONMENT_PREFIX}AUTOMATION_WEBHOOK_URL"
+        )
 
 
 def _group(content: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -185,5 +203,5 @@ def _one_line(error: ValidationError) -> str:
     if first["type"] == "model_type":
         return f"{key}: is a group of settings, such as {next(name for name in keys() if name.startswith(f'{key}.'))}"
     message = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
+    got = "" if first["type"] == "value_error" or key == "automation.webhook_url" else f" (got {first['input']!r})"
     return f"{key}: {message}{got}" if key else message

@@ -6,8 +6,18 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    model_validator,
+)
 
 from seg_pipeline.errors import did_you_mean
 from seg_pipeline.settings.presets import read_preset
@@ -78,13 +88,36 @@ def _locale(value: str) -> str:
         raise ValueError(f"{value!r} is not a locale such as en_GB, de or fr_CH") from None
 
 
+def _time_zone(value: str) -> str:
+    """Returns the name of a time zone.
+
+    Raises:
+        ValueError: There is no such time zone.
+    """
+    try:
+        return ZoneInfo(value).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{value!r} is not a time zone such as UTC or Europe/Berlin") from None
+
+
+def _http(value: SecretStr) -> SecretStr:
+    """Returns an http address.
+
+    Raises:
+        ValueError: It is not one; the message does not show it.
+    """
+    if not re.fullmatch(r"https?://[^\s/]+\S*", value.get_secret_value(), re.IGNORECASE):
+        raise ValueError("the address must begin with http:// or https://")
+    return value
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
 
 
 class Section(BaseModel):
     """A section of the settings. It is immutable, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class SourceSettings(Section):
@@ -166,9 +199,9 @@ class WarehouseSettings(Section):
         description="Memory limit of DuckDB, for example 4GB; half of the machine's memory if unset, or 1GB beside "
         "Spark",
     )
-    threads: int | None = Field(None, ge=1, description="Number of DuckDB's threads; one per core if unset")
+    threads: int | None = Field(None, ge=1, le=1_024, description="Number of DuckDB's threads; one per core if unset")
     wait_seconds: float = Field(
-        60, ge=0, description="How long to wait for a warehouse that another process has open, in seconds"
+        60, ge=0, le=86_400, description="How long to wait for a warehouse that another process has open, in seconds"
     )
 
 
@@ -194,6 +227,7 @@ class SparkSettings(Section):
     sample: int = Field(
         250_000,
         ge=10_000,
+        le=100_000_000,
         description="Number of customers from which the coreset's cells are placed; of more, a sample of this size "
         "is drawn by the hash of their ids, to limit the driver's memory, and every customer is still "
         "counted and labelled",
@@ -238,7 +272,7 @@ class FeatureSettings(Section):
         description="Scaling after the transform: standard (by mean and standard deviation), robust (by median and"
         " interquartile range) or none",
     )
-    weights: Annotated[dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(_mapping)] = Field(
+    weights: Annotated[dict[str, Annotated[float, Field(gt=0, le=1_000)]], BeforeValidator(_mapping)] = Field(
         {}, description="Weight that each feature is multiplied by after scaling; 1 if unset"
     )
 
@@ -267,15 +301,15 @@ class ModelSettings(Section):
     algorithms: Words = Field(
         ("kmeans", "hierarchical", "gaussian_mixture"), min_length=1, description="Algorithms to compare"
     )
-    k_min: int = Field(2, ge=2, description="Smallest number of clusters to fit")
+    k_min: int = Field(2, ge=2, le=50, description="Smallest number of clusters to fit")
     k_max: int = Field(10, ge=2, le=50, description="Largest number of clusters to fit")
     seed: int = Field(7, ge=0, le=2**32 - 1, description="Seed of all random numbers")
-    n_init: int = Field(10, ge=1, description="Number of random starts of KMeans")
+    n_init: int = Field(10, ge=1, le=1_000, description="Number of random starts of KMeans")
     bootstraps: int = Field(
-        20, ge=0, description="Number of bootstrap samples that measure stability; 0 to leave it unmeasured"
+        20, ge=0, le=10_000, description="Number of bootstrap samples that measure stability; 0 to leave it unmeasured"
     )
     gap_references: int = Field(
-        10, ge=0, description="Number of reference samples for the gap statistic; 0 to leave it out"
+        10, ge=0, le=1_000, description="Number of reference samples for the gap statistic; 0 to leave it out"
     )
     max_cells: int = Field(
         6000, ge=100, le=20000, description="Largest number of cells in the coreset, which fits and metrics run on"
@@ -291,8 +325,8 @@ class ModelSettings(Section):
 class SelectionSettings(Section):
     """How the model is chosen: how many segments a team can serve, which candidates are eligible, and their score."""
 
-    k_min: int = Field(3, ge=2, description="Smallest number of segments that a team can use")
-    k_max: int = Field(8, ge=2, description="Largest number of segments that a team can serve")
+    k_min: int = Field(3, ge=2, le=50, description="Smallest number of segments that a team can use")
+    k_max: int = Field(8, ge=2, le=50, description="Largest number of segments that a team can serve")
     smallest_share: float = Field(
         0.02,
         ge=0,
@@ -314,23 +348,27 @@ class SelectionSettings(Section):
         description="Smallest stability (mean adjusted Rand index with bootstrap refits); a candidate below it is "
         "not eligible",
     )
-    silhouette_weight: float = Field(1, ge=0, description="Weight of the silhouette in a candidate's score")
-    explained_weight: float = Field(1, ge=0, description="Weight of the explained share in a candidate's score")
-    stability_weight: float = Field(1, ge=0, description="Weight of the stability in a candidate's score")
+    silhouette_weight: float = Field(1, ge=0, le=1_000, description="Weight of the silhouette in a candidate's score")
+    explained_weight: float = Field(
+        1, ge=0, le=1_000, description="Weight of the explained share in a candidate's score"
+    )
+    stability_weight: float = Field(1, ge=0, le=1_000, description="Weight of the stability in a candidate's score")
     value_weight: float = Field(
         1,
         ge=0,
+        le=1_000,
         description="Weight of the explained share of next-period revenue in a candidate's score (see the section "
         "value)",
     )
     tolerance: float = Field(
         0.015,
         ge=0,
+        le=10,
         description="How far below the best score the champion's algorithm and number of segments, or else fewer"
         " segments, are still preferred",
     )
     algorithm: str | None = Field(None, description="Algorithm to choose, whatever the scores")
-    k: int | None = Field(None, ge=2, description="Number of segments to choose, whatever the scores")
+    k: int | None = Field(None, ge=2, le=50, description="Number of segments to choose, whatever the scores")
 
     @model_validator(mode="after")
     def _range(self) -> Self:
@@ -342,11 +380,14 @@ class SelectionSettings(Section):
 class ValueSettings(Section):
     """The value test: segments fitted at a cutoff, compared with what the customers did from then to the night."""
 
-    window_days: int = Field(90, ge=1, description="Length of the test window before the night, in days")
-    bootstraps: int = Field(200, ge=0, description="Number of bootstrap samples for the intervals; 0 for no intervals")
+    window_days: int = Field(90, ge=1, le=3_650, description="Length of the test window before the night, in days")
+    bootstraps: int = Field(
+        200, ge=0, le=10_000, description="Number of bootstrap samples for the intervals; 0 for no intervals"
+    )
     smallest_customers: int = Field(
         100,
         ge=2,
+        le=100_000_000,
         description="Smallest number of customers with a purchase before the cutoff; with fewer there is no test",
     )
 
@@ -360,7 +401,7 @@ class StrategySettings(Section):
         "segment by segment",
     )
     budget: float = Field(
-        10_000, ge=0, description="Marketing budget to split over the segments, in the shop's currency"
+        10_000, ge=0, le=1e15, description="Marketing budget to split over the segments, in the shop's currency"
     )
     headroom_weight: float = Field(
         0.5,
@@ -369,9 +410,11 @@ class StrategySettings(Section):
         description="Weight of headroom in a segment's claim on the budget; the rest is the weight of its revenue",
     )
     contact_cost: float = Field(
-        0.5, ge=0, description="Cost of one contact with one customer at effort 1, in the shop's currency"
+        0.5, ge=0, le=1e9, description="Cost of one contact with one customer at effort 1, in the shop's currency"
     )
-    contacts: int = Field(12, ge=1, description="Largest number of contacts with one customer that the budget pays for")
+    contacts: int = Field(
+        12, ge=1, le=10_000, description="Largest number of contacts with one customer that the budget pays for"
+    )
     effect: float = Field(
         0.05,
         gt=0,
@@ -409,6 +452,7 @@ class QualitySettings(Section):
     last_day_gap_days: int = Field(
         90,
         ge=1,
+        le=36_500,
         description="Largest gap between the last order day and the order day before it, in days; a larger gap "
         "stops the run",
     )
@@ -425,18 +469,21 @@ class RetentionSettings(Section):
     nights: int = Field(
         400,
         ge=1,
+        le=36_500,
         description="Age up to which the tables of a night are kept, in days; the figures behind the champion's "
         "choice are kept longer",
     )
     deliveries_days: int | None = Field(
         None,
         ge=1,
+        le=36_500,
         description="Age up to which the lines of a delivery are kept, in days from its last order to the newest "
         "order that a night has counted; without end if unset",
     )
     runs: int | None = Field(
         400,
         ge=1,
+        le=1_000_000,
         description="How many finished runs of each of the pipeline's own jobs Dagster keeps its records and logs of; "
         "all if unset",
     )
@@ -446,11 +493,12 @@ class ChampionSettings(Section):
     """When models are refitted, and when a new one takes over."""
 
     refit_every_days: int = Field(
-        30, ge=1, description="Days after the champion's fit, or its last challenge, at which a refit is due"
+        30, ge=1, le=36_500, description="Days after the champion's fit, or its last challenge, at which a refit is due"
     )
     margin: float = Field(
         0.01,
         ge=-1,
+        le=10,
         description="How far the score of a new model must be above the champion's on the same night for it to take "
         "over",
     )
@@ -465,11 +513,13 @@ class DriftSettings(Section):
     psi_warning: float = Field(
         0.2,
         ge=0,
+        le=1_000,
         description="Population stability index of a feature, or of the segments' shares, above which a check warns",
     )
     psi_critical: float = Field(
         1.0,
         ge=0,
+        le=1_000,
         description="Population stability index of a feature, or of the segments' shares, above which the run stops",
     )
     lost_customers_warning: float = Field(
@@ -487,6 +537,7 @@ class DriftSettings(Section):
     price_ratio_critical: float = Field(
         10,
         gt=1,
+        le=1e6,
         description="Factor between the median unit price of the last day and that of the four weeks before, in "
         "either direction, above which the run stops",
     )
@@ -498,9 +549,17 @@ class AutomationSettings(Section):
     cron: str = Field(
         "0 3 * * *", description="When the nightly run starts, as a cron expression in the shop's time zone"
     )
-    timezone: str = Field("UTC", description="Time zone of the shop, which decides when a day ends")
-    fresh_within_hours: int = Field(30, ge=1, description="Age at which the UI marks a table as stale, in hours")
-    webhook_url: str | None = Field(None, description="URL to which each failed run is posted as JSON")
+    timezone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        "UTC", description="Time zone of the shop, which decides when a day ends"
+    )
+    fresh_within_hours: int = Field(
+        30, ge=1, le=87_600, description="Age at which the UI marks a table as stale, in hours"
+    )
+    webhook_url: Annotated[SecretStr, AfterValidator(_http)] | None = Field(
+        None,
+        description="URL, http or https, to which each failed run is posted as JSON; a secret, which is read only "
+        "from the environment variable SEG_PIPELINE_AUTOMATION_WEBHOOK_URL",
+    )
 
 
 class Settings(Section):

@@ -1,6 +1,7 @@
 """Runs the jobs that the UI knows in this process, and reports their progress."""
 
 import logging
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,18 +32,20 @@ class Progress:
         on_part_end: Called with a name and its seconds: for each stage at the end of a run, since stages take turns
             within it, or for each night of a backfill as it ends.
         on_warning: Called with a line for each check that failed as a warning, and for each warning that a step logs.
-        is_interrupted: Returns whether the run has to end.
+        interrupt: Returns the number of the signal that asks the run to end; None if there is none.
         seconds: The seconds of each stage so far, in the order in which the stages began.
         failed_checks: A line for each critical check that failed.
+        has_published: Whether the step that publishes has ended, and its night is the latest.
     """
 
     on_step_start: Callable[[str], None]
     on_step_end: Callable[[str, float], None]
     on_part_end: Callable[[str, float], None]
     on_warning: Callable[[str], None]
-    is_interrupted: Callable[[], bool] = lambda: False
+    interrupt: Callable[[], int | None] = lambda: None
     seconds: dict[str, float] = field(default_factory=dict)
     failed_checks: list[str] = field(default_factory=list)
+    has_published: bool = False
     _stage: str = ""
     _stages_reported: int = 0
 
@@ -50,11 +53,13 @@ class Progress:
         """Reports one of Dagster's events.
 
         Raises:
-            KeyboardInterrupt: The run has to end.
+            Interrupted: The run has to end.
         """
-        if self.is_interrupted():
-            raise KeyboardInterrupt
         kind = event.event_type
+        if kind == dg.DagsterEventType.ASSET_MATERIALIZATION:
+            published = event.step_materialization_data.materialization.metadata.get("published")
+            self.has_published = self.has_published or bool(published and published.value)
+        self.raise_interrupt()
         if kind == dg.DagsterEventType.STEP_START:
             self.on_step_start(event.step_key or "")
         elif kind == dg.DagsterEventType.ASSET_MATERIALIZATION and event.asset_key:
@@ -73,6 +78,11 @@ class Progress:
             self.on_step_end(event.step_key or "", seconds)
             if self._stage:
                 self.seconds[self._stage] += seconds
+
+    def raise_interrupt(self) -> None:
+        """Raises Interrupted if a signal asks the run to end, even if a library swallowed its exception."""
+        if number := self.interrupt():
+            raise interrupts.Interrupted(number)
 
     def report_stages(self) -> None:
         """Reports the stages of the run that has just ended, in the order in which they began."""
@@ -112,12 +122,14 @@ class Execution:
 
         Raises:
             DataError: A critical check failed; the message names it.
-            KeyboardInterrupt: Ctrl-C was pressed, even if a library swallowed the exception.
+            Interrupted: A signal interrupted the job, or the one before it at its very end, even if a library swallowed
+                the exception.
         """
+        self.progress.raise_interrupt()
         if job == "refit":
             start_workers()
-        with interrupts.watch_interrupts(dg.DagsterExecutionInterruptedError) as was_interrupted:
-            self.progress.is_interrupted = was_interrupted
+        with interrupts.watch_interrupts(dg.DagsterExecutionInterruptedError) as arrived_signal:
+            self.progress.interrupt = arrived_signal
             try:
                 self.definitions.resolve_job_def(self.shop.name(job)).execute_in_process(
                     instance=self.instance,
@@ -125,15 +137,14 @@ class Execution:
                     run_config={"loggers": {"progress": {"config": {}}}},
                 )
             except BaseException as error:
-                if was_interrupted() or isinstance(error, dg.DagsterExecutionInterruptedError):
-                    raise KeyboardInterrupt from None
+                number = arrived_signal()
+                if number or isinstance(error, dg.DagsterExecutionInterruptedError):
+                    raise interrupts.Interrupted(number or signal.SIGINT) from None
                 if isinstance(error, dg.DagsterError) and self.progress.failed_checks:
                     raise DataError(
                         f"critical check failed: {'; '.join(self.progress.failed_checks)}; {REPAIR}"
                     ) from None
                 raise
-            if was_interrupted():
-                raise KeyboardInterrupt
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from seg_pipeline import preloading
 from seg_pipeline.champions.cadence import refit_due
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS
 from seg_pipeline.errors import DataError, UsageError
+from seg_pipeline.interrupts import ignore_interrupts
 from seg_pipeline.models.champions import champion_of, newest_champion
 from seg_pipeline.models.parallel import start_workers
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
@@ -62,6 +63,9 @@ class RunResult:
 def run(settings: Settings, progress: Progress, *, refit: bool = False) -> RunResult:
     """Loads and cleans the source, then builds one night.
 
+    The result is read before another run can change the tables. An interrupt that comes after the night was published
+    is too late, and the run ends as without it.
+
     Args:
         settings: The settings; `as_of` is the night, which is the one after the last order if it is None.
         progress: Receives the progress of the run.
@@ -98,7 +102,13 @@ def run(settings: Settings, progress: Progress, *, refit: bool = False) -> RunRe
                 " these are the orders of another shop, give them their own --warehouse and --output"
             )
         fit = "asked for" if refit else refit_due(warehouse, settings, as_of)
-        execution.run("refit" if fit else "night", partition_of(as_of))
+        try:
+            execution.run("refit" if fit else "night", partition_of(as_of))
+        except KeyboardInterrupt:
+            if progress.failed_checks or not progress.has_published:
+                raise
+        # The night is published, so no interrupt may make the run look as if it had failed.
+        ignore_interrupts()
         progress.report_stages()
         return _result(warehouse, settings.output.path, as_of, fit)
 

@@ -12,6 +12,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from seg_pipeline import nights
+from seg_pipeline.errors import UsageError
 from seg_pipeline.settings import Settings, flattened, with_overrides
 from seg_pipeline.warehouse import MEMORY_BESIDE_SPARK, SparkWarehouse, Warehouse
 from seg_pipeline.wiring.records import delete_old_runs
@@ -121,13 +122,19 @@ def settings_resource(
         description="The settings of the pipeline: defaults, preset, settings file, environment, and those of the run.",
     )
     def resource(context: dg.InitResourceContext) -> Settings:
-        run_settings = with_overrides(settings, context.resource_config["set"])
-        check(run_settings)
-        if check_backfill and context.run and BACKFILL_TAG in context.run.tags:
-            partition = context.run.tags.get("dagster/partition")
-            if partition:
-                as_of = nights.as_of_of(partition)
-                check_backfill(run_settings, as_of, as_of)
+        try:
+            run_settings = with_overrides(settings, context.resource_config["set"])
+            check(run_settings)
+            if check_backfill and context.run and BACKFILL_TAG in context.run.tags:
+                partition = context.run.tags.get("dagster/partition")
+                if partition:
+                    as_of = nights.as_of_of(partition)
+                    check_backfill(run_settings, as_of, as_of)
+        except UsageError:
+            if context.run and context.instance:
+                # Another try would fail in the same way.
+                context.instance.add_run_tags(context.run.run_id, {"dagster/max_retries": "0"})
+            raise
         if context.run and context.instance:
             # A run can be searched for by these, no matter who started it.
             context.instance.add_run_tags(context.run.run_id, run_tags(run_settings, context.run))

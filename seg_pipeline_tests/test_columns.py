@@ -91,9 +91,7 @@ def test_customer_date_and_a_value_are_needed(header, missing):
 def test_a_first_line_of_values_is_no_header():
     with pytest.raises(DataError) as failure:
         find("A,2024-01-01,1.50")
-    assert str(failure.value) == (
-        "orders.csv: its first line holds values, not names; a header line is needed"
-    )
+    assert str(failure.value) == ("orders.csv: its first line holds values, not names; a header line is needed")
 
 
 def test_a_header_in_another_language_is_overrides_with_what_is_near():

@@ -188,6 +188,7 @@ def damaged_warehouse_set_aside(state: State) -> None:
 
 def copy_left_to_a_writer(state: State) -> None:
     shutil.copy(state.warehouse, f"{state.warehouse}.7")
+    Path(f"{state.warehouse}.7.handover").write_text("[]")
     with duckdb.connect(f"{state.warehouse}.7") as connection:
         connection.execute("CREATE TABLE mine AS SELECT 1 AS x")
 

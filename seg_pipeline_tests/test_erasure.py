@@ -193,14 +193,17 @@ def test_a_new_warehouse_and_its_lock_are_for_their_owner_alone_and_an_older_one
 def test_rewriting_deletes_what_runs_left_beside_the_warehouse_and_nothing_else(warehouse, tmp_path):
     with warehouse.held():
         pass
-    left = ["w.duckdb.damaged", "w.duckdb.damaged-2.wal", "w.duckdb.3", "w.duckdb.copy", "w.duckdb.tmp"]
+    numbered = ["w.duckdb.3", "w.duckdb.3.handover", "w.duckdb.3.wal"]
+    left = ["w.duckdb.damaged", "w.duckdb.damaged-2.wal", *numbered, "w.duckdb.copy", "w.duckdb.tmp"]
     for name in left[:-1]:
         (tmp_path / name).write_text("rows")
     (tmp_path / left[-1]).mkdir()
-    (tmp_path / "w.duckdb.mine").write_text("kept")
+    kept = {"w.duckdb", "w.duckdb.lock", "w.duckdb.mine", "w.duckdb.20261201"}
+    for name in kept - {"w.duckdb", "w.duckdb.lock"}:
+        (tmp_path / name).write_text("kept")
 
     assert warehouse.rewrite() == sorted(str(tmp_path / name) for name in left)
-    assert {path.name for path in tmp_path.iterdir()} == {"w.duckdb", "w.duckdb.lock", "w.duckdb.mine"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
 
 
 def test_traces_are_found_in_every_text_column_and_published_file(warehouse, tmp_path):
@@ -278,7 +281,8 @@ def test_a_customer_is_erased_even_if_the_night_then_fails_a_critical_check(scor
     assert command(run, "erase", customer, *FEW, "--set", "drift.psi_critical=0.0000001") == 1
 
     [line] = capsys.readouterr().err.splitlines()
-    assert "nothing is published now, since the night cannot be built: critical check failed" in line
+    assert "are erased from the tables and from what was published; nothing is published now; erase again" in line
+    assert "critical check failed" in line
     assert tables_with(run, customer) == set()
     assert not (run.output / "latest").exists()
     assert list(run.output.rglob("*.csv")) == []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.raw import ingestion
-from seg_pipeline.raw.erasure import ErasureKey
+from seg_pipeline.raw.erasure import ErasureKey, leave_out
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.ledger import read_ledger
 from seg_pipeline.raw.sources import deliveries
@@ -164,6 +164,32 @@ def test_a_file_that_changes_while_it_is_read_counts_as_it_was_read_and_is_read_
     assert shop.night() == [[], []]
 
 
+def test_a_file_that_is_deleted_while_it_is_loaded_does_not_end_the_night(shop, monkeypatch):
+    def deleted_meanwhile(*arguments):
+        (shop.folder / "b.csv").unlink()
+        return leave_out(*arguments)
+
+    shop.deliver("a.csv", LINE)
+    shop.deliver("b.csv", LINE.replace("1,A", "2,B"))
+    monkeypatch.setattr(ingestion, "leave_out", deleted_meanwhile)
+
+    assert shop.night() == [["a.csv", "b.csv"], []]
+
+
+@pytest.mark.parametrize("second_day", ["a-day-2.csv", "z-day-2.csv"])
+def test_a_file_that_always_copies_the_newest_day_takes_no_other_day_away(shop, second_day):
+    shop.deliver("day-1.csv", LINE)
+    shop.deliver("latest.csv", LINE)
+    shop.night()
+    (shop.folder / "day-1.csv").unlink()
+    for name in (second_day, "latest.csv"):
+        shop.deliver(name, LINE.replace("1,A", "2,B"))
+
+    shop.night()
+
+    assert shop.read("SELECT order_id FROM prepared.clean_orders ORDER BY ALL") == [("1",), ("2",)]
+
+
 def test_a_changed_file_replaces_what_it_brought(shop):
     shop.deliver("a.csv", LINE + LINE.replace("1,A", "2,B"))
     shop.night()
@@ -276,7 +302,9 @@ class Expected:
             for name, content in files.items()
         }
         self.gone |= {name: self.files[name] for name in self.files.keys() - now.keys()}
-        replaced = {before[name] for name in before.keys() & now.keys() if now[name] != before[name]}
+        # What another file has as well corrects nothing.
+        alone = {name for name in files if list(files.values()).count(files[name]) == 1}
+        replaced = {before[name] for name in before.keys() & now.keys() & alone if now[name] != before[name]}
         replaced -= set(now.values())
         self.gone = {name: content for name, content in self.gone.items() if content not in replaced}
         self.files, self.bytes = now, dict(files)

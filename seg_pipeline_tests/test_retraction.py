@@ -146,3 +146,31 @@ def test_a_run_that_one_bad_file_stops_is_repaired_as_its_message_says(run_pipel
     assert "seg-pipeline retract FILE" in message
     assert main(["retract", str(bad), "--warehouse", failed.warehouse.database]) == 0
     assert run_pipeline(tmp_path, source, *few).status == 0
+
+
+def test_a_file_that_cannot_be_read_for_a_night_or_whose_next_version_is_broken_stays_retracted(orders):
+    assert retract(orders, "bad.csv") == 0
+    orders.deliver("bad.csv", "broken\n", header="")
+    orders.night()
+    assert orders.statuses() == {"good.csv": "loaded", "bad.csv": "retracted"}
+    orders.deliver("bad.csv", LINE + BAD)
+    orders.night()
+
+    assert customers(orders) == ["A"]
+    assert orders.statuses() == {"good.csv": "loaded", "bad.csv": "retracted"}
+
+
+@pytest.mark.parametrize("copied", ["before.csv", "copy.csv"])
+def test_a_copy_of_a_retracted_file_stays_out_when_the_file_is_corrected(orders, copied):
+    orders.deliver(copied, LINE + BAD)
+    orders.night()
+    assert retract(orders, "bad.csv") == 0
+    orders.deliver("bad.csv", BAD.replace("B", "C"))
+    for _ in range(2):
+        orders.night()
+        assert customers(orders) == ["A", "C"]
+    assert orders.statuses() == {"good.csv": "loaded", "bad.csv": "loaded", copied: "retracted"}
+
+    assert retract(orders, "--undo", copied) == 0
+    orders.night()
+    assert customers(orders) == ["A", "B", "C"]

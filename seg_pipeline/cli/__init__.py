@@ -22,6 +22,7 @@ COMMANDS = (init, inspect, run, explain, backfill, champions, retract, erase, co
 
 # Added to a signal's number, as shells do.
 SIGNALLED = 128
+REPAIRED = "the next run repairs what was unfinished"
 
 EPILOG = """\
 your own orders, from a file to segments:
@@ -78,7 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         # A group of processes is often sent a signal twice.
         interrupts.ignore_interrupts()
-        print("seg-pipeline: interrupted; the next run repairs what was unfinished", file=sys.stderr)
+        is_erasing = "erase" in (sys.argv[1:2] if arguments is None else arguments[:1])
+        way_on = "erase again, since the customers may not be gone" if is_erasing else REPAIRED
+        print(f"seg-pipeline: interrupted; {way_on}", file=sys.stderr)
         return SIGNALLED + (interrupt.number if isinstance(interrupt, interrupts.Interrupted) else signal.SIGINT)
     except BrokenPipeError:
         # The reader of the output has closed it, as head does. At exit, Python would report the closed pipe again.

@@ -19,8 +19,8 @@ MAX_EXAMPLES = 5
 MAX_EXAMPLES_CHARS = 500
 MASKED = "***"
 CUSTOMER = "customer_id"
-# A value that the engine could not convert, which may be a customer id.
-UNCONVERTED = re.compile(r"(string )(['\"]).*?\2(?= to )", re.DOTALL)
+# What the engine quotes in an error, which may be a customer id.
+QUOTED = re.compile(r"(['\"]).*\1", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def _masked(column: str | None, value: object) -> object:
 def _error(result: "ExpectationValidationResult", *, show_ids: bool) -> str:
     """Returns the error if an expectation could not be evaluated; empty if it could."""
     error = str((result.exception_info or {}).get("exception_message") or "")
-    return error if show_ids else UNCONVERTED.sub(rf"\g<1>'{MASKED}'", error)
+    return error if show_ids else QUOTED.sub(f"'{MASKED}'", error)
 
 
 def _joined(examples: Iterable[str]) -> str:

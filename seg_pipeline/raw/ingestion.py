@@ -9,17 +9,21 @@ The ledger and the files that are there decide which contents count, each of the
 - the content of each file, or, if that cannot be read, its last content that could. A copy has no lines of its own: if
   it becomes unreadable in the very load in which the file that it repeats changes, its last content is gone;
 - the last content of each file that is gone, unless a file that is there had the same content when it was last seen
-  and now has another. That file was a copy of the one that is gone, or is that file renamed, so its new content counts.
+  and now has another, which no other file has. That file was a copy of the one that is gone, or is that file renamed,
+  so its new content counts.
+
+What was retracted counts under no name, until the retraction is taken back.
 """
 
 import datetime
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from seg_pipeline.errors import DataError, SegPipelineError
 from seg_pipeline.raw.erasure import ErasureKey, leave_out, prepare
-from seg_pipeline.raw.ledger import Entry, read_ledger, without_lines, write_ledger
+from seg_pipeline.raw.ledger import Entry, read_ledger, retraction_of, without_lines, write_ledger
 from seg_pipeline.raw.sources import (
     Delivery,
     Discovery,
@@ -281,6 +285,7 @@ def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> tuple[_Plan, d
         if (kept := _kept_entry(entry, present.get(name), source)) is not None
     }
     by_content = {entry.content_hash: name for name, entry in unchanged.items()}
+    retracted = {entry.content_hash for entry in ledger.values() if entry.status == "retracted"}
     load: dict[str, Entry] = {}
     repeats: dict[str, list[Entry]] = {}
     for name, now in present.items():
@@ -289,7 +294,9 @@ def _plan(ledger: Mapping[str, Entry], source: SourceSettings) -> tuple[_Plan, d
         earlier = same_settings.get(name)
         is_as_before = earlier and now.seen_hash is not None and now.seen_hash == earlier.seen_hash
         first = by_content.get(now.seen_hash or name)
-        if earlier and earlier.status == "set_aside" and is_as_before:
+        if now.seen_hash in retracted:
+            unchanged[name] = retraction_of(replace(now, content_hash=now.seen_hash))
+        elif earlier and earlier.status == "set_aside" and is_as_before:
             unchanged[name] = earlier
         elif first is not None:
             unchanged[name] = _repeated(now, first)
@@ -316,11 +323,16 @@ def _successors(
         earlier: The entries before the load.
     """
     copies: dict[str | None, set[str]] = {}
+    contents = Counter(entry.seen_hash for entry in present.values())
     for name, entry in earlier.items():
-        # A file that was set aside and is as it was cannot be read yet.
-        if name in present and not (name in unchanged and unchanged[name].status == "set_aside"):
+        # A file that was set aside and is as it was cannot be read yet. One that equals another file corrects none:
+        # it is a copy of whatever is newest.
+        if (
+            name in present
+            and contents[present[name].seen_hash] == 1
+            and not (name in unchanged and unchanged[name].status == "set_aside")
+        ):
             copies.setdefault(entry.last_content, set()).add(name)
-    contents = {entry.seen_hash for entry in present.values()}
     return {
         name: copies[entry.content_hash]
         for name, entry in unchanged.items()
@@ -546,7 +558,9 @@ def _entries(
     for file, error in refused.items():
         now, before = plan.load[file], ledger.get(file)
         reason = " ".join(str(error).split())
-        if _keeps_old_lines(before, now):
+        if before and before.status == "retracted":
+            after[file] = retraction_of(replace(now, content_hash=before.content_hash))
+        elif _keeps_old_lines(before, now):
             after[file] = replace(now, status="kept", reason=f"its new version cannot be read: {reason}")
         else:
             after[file] = replace(without_lines(now), status="set_aside", reason=reason)
@@ -565,7 +579,7 @@ def _unless_changed(entry: Entry) -> Entry:
         return entry
     try:
         now = fingerprint(entry.source_file)
-    except OSError:  # it is gone, which leaves an open file as it was
+    except (OSError, DataError):  # it is gone, which leaves an open file as it was
         return entry
     if seen == (now.bytes, now.modified_ns):
         return entry

@@ -64,3 +64,8 @@ def write_ledger(connection: Connection, entries: Iterable[Entry]) -> None:
 def without_lines(entry: Entry) -> Entry:
     """Returns an entry without the fields that describe loaded lines."""
     return replace(entry, lines=0, columns=None, unused=None)
+
+
+def retraction_of(entry: Entry) -> Entry:
+    """Returns the entry of a delivery whose content is retracted."""
+    return replace(entry, status="retracted", reason="retracted by hand", lines=0)

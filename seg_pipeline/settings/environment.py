@@ -52,7 +52,7 @@ def erasure_key() -> SecretStr | None:
     Raises:
         UsageError: The key is too short.
     """
-    key = os.environ.get(ERASURE_KEY_VARIABLE, "")
+    key = os.environ.get(ERASURE_KEY_VARIABLE, "").strip()
     if key and len(key) < MIN_HASH_KEY_CHARS:
         raise UsageError(f"{ERASURE_KEY_VARIABLE} needs at least {MIN_HASH_KEY_CHARS} characters; it has {len(key)}")
     return SecretStr(key) if key else None

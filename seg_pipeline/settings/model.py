@@ -100,12 +100,15 @@ def _time_zone(value: str) -> str:
         raise ValueError(f"{value!r} is not a time zone such as UTC or Europe/Berlin") from None
 
 
-def _http(value: SecretStr) -> SecretStr:
-    """Returns an http address.
+def _http(value: SecretStr) -> SecretStr | None:
+    """Returns an http address, without blanks around it; None for no text, which an unset variable may become.
 
     Raises:
         ValueError: It is not one; the message does not show it.
     """
+    value = SecretStr(value.get_secret_value().strip())
+    if not value.get_secret_value():
+        return None
     if not re.fullmatch(r"https?://[^\s/]+\S*", value.get_secret_value(), re.IGNORECASE):
         raise ValueError("the address must begin with http:// or https://")
     return value
@@ -480,12 +483,12 @@ class RetentionSettings(Section):
         description="Age up to which the lines of a delivery are kept, in days from its last order to the newest "
         "order that a night has counted; without end if unset",
     )
-    runs: int | None = Field(
+    runs: int = Field(
         400,
-        ge=1,
+        ge=0,
         le=1_000_000,
         description="How many finished runs of each of the pipeline's own jobs Dagster keeps its records and logs of; "
-        "all if unset",
+        "0 for all",
     )
 
 

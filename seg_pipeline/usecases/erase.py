@@ -75,22 +75,22 @@ def erase(settings: Settings, progress: Progress, customers: Sequence[str]) -> E
             remember(connection, key, distinct)
             rows = _delete(connection, distinct)
     # The free pages of the file still hold the deleted rows.
-    files = warehouse.rewrite()
-    runs = forget(distinct)
-    failure = None
-    if as_of is not None:
-        try:
+    files, runs, failure = [], [], None
+    try:
+        files = warehouse.rewrite()
+        runs = forget(distinct)
+        if as_of is not None:
             backfill(settings, progress, as_of, as_of)
-        except SegPipelineError as error:
-            failure = error
+    except SegPipelineError as error:
+        failure = error
     found = traces(settings, warehouse, distinct)
-    gone = "the customers are erased from the warehouse and from what was published"
+    gone = "the customers are erased from the tables and from what was published"
     if found:
         more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise DataError(f"{gone}, but an id still stands in {', '.join(found[:SHOWN])}{more}")
     if failure:
         kind = MachineError if isinstance(failure, MachineError) else DataError
-        raise kind(f"{gone}; nothing is published now, since the night cannot be built: {failure}")
+        raise kind(f"{gone}; nothing is published now; erase again to complete it: {failure}")
     return Erasure(distinct, rows, files, runs, as_of)
 
 

@@ -19,7 +19,7 @@ from seg_pipeline.usecases.event_store import instance_in_memory
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline.wiring import Shop, warehouse_of
 
-REPAIR = "correct the file, or take its lines out with seg-pipeline retract FILE, and run again"
+REPAIR = "if a delivered file is at fault, correct it, or take it out with seg-pipeline retract FILE, and run again"
 
 
 @dataclass(slots=True)

@@ -13,11 +13,11 @@ from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, Sq
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from seg_pipeline.settings import dagster_home
-from seg_pipeline.wiring import delete_run
+from seg_pipeline.wiring import FINISHED, delete_run
 
 
 def forget(customers: Sequence[str]) -> list[str]:
-    """Deletes the records of the runs that name a customer from DAGSTER_HOME, and returns their run ids.
+    """Deletes the records of the finished runs that name a customer from DAGSTER_HOME, and returns their run ids.
 
     Returns none if there is no home, or its records are in a store without SQL.
     """
@@ -28,10 +28,14 @@ def forget(customers: Sequence[str]) -> list[str]:
         if not isinstance(store, SqlEventLogStorage):
             return []
         deleted = []
-        for run_id in instance.get_run_ids():
+        events = SqlEventLogStorageTable.c
+        # Examples are kept in the results of checks; in other events a number may be anything, such as a process.
+        named = _rows_naming(events.event, customers).where(
+            events.dagster_event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION.value
+        )
+        for run_id in instance.get_run_ids(dg.RunsFilter(statuses=FINISHED)):
             with store.run_connection(run_id) as connection:
-                named = _rows_naming(SqlEventLogStorageTable.c.event, customers)
-                rows = connection.execute(named.where(SqlEventLogStorageTable.c.run_id == run_id).limit(1)).fetchall()
+                rows = connection.execute(named.where(events.run_id == run_id).limit(1)).fetchall()
             if rows:
                 delete_run(instance, run_id)
                 deleted.append(run_id)

@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from seg_pipeline.errors import DataError, UsageError, did_you_mean
 from seg_pipeline.guest import check
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.prepared.tables import CLEANED_FILES
-from seg_pipeline.raw.ledger import Entry, read_ledger, write_ledger
+from seg_pipeline.raw.ledger import Entry, read_ledger, retraction_of, write_ledger
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.existing import existing_warehouse
@@ -48,10 +48,7 @@ def retract(settings: Settings, names: Sequence[str]) -> Retraction:
             if not entry.is_loaded and entry.status != "retracted":
                 reason = f": {entry.reason}" if entry.reason else ""
                 raise UsageError(f"{entry.source_file}: none of its lines are loaded; it is {entry.status}{reason}")
-        retracted = {
-            entry.source_file: replace(entry, status="retracted", reason="retracted by hand", lines=0)
-            for entry in chosen
-        }
+        retracted = {entry.source_file: retraction_of(entry) for entry in chosen}
         with connection.transaction():
             connection.delete(
                 RAW_ORDERS, "source_file IN (SELECT unnest($names::VARCHAR[]))", {"names": sorted(retracted)}
@@ -86,10 +83,11 @@ def take_back(settings: Settings, names: Sequence[str]) -> list[str]:
                 raise UsageError(
                     f"{entry.source_file}: the rows of a pull are read only once; only a new warehouse loads them again"
                 )
-        for entry in chosen:
-            del ledger[entry.source_file]
+        # The same content may have been retracted under other names too.
+        contents = {entry.content_hash for entry in chosen}
+        rest = [entry for entry in ledger.values() if entry.status != "retracted" or entry.content_hash not in contents]
         with connection.transaction():
-            write_ledger(connection, ledger.values())
+            write_ledger(connection, rest)
         return [entry.source_file for entry in chosen]
 
 

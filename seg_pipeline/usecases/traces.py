@@ -1,8 +1,8 @@
 """Searches the warehouse and the published files for customer ids that should be nowhere.
 
-A value counts if it is an id, but for blanks around it. Within longer texts, an id counts that stands there as a word,
-unless it is a plain number, which may mean anything there. In order lines a number may equal an id without being one:
-an order, a product, a quantity.
+A value counts if it is an id, but for blanks around it. In longer texts, and in columns of order lines that hold
+something else, a plain number or a word may equal an id by chance; there only ids count that are neither, such as
+addresses, and that stand as a word.
 """
 
 import re
@@ -18,9 +18,13 @@ from seg_pipeline.raw.columns import CUSTOMER_ID
 from seg_pipeline.settings import Settings, output_hash_key
 from seg_pipeline.warehouse import Warehouse, hmac_blocks, hmac_sha256, literal, quoted, scratch
 
-# Columns whose numbers are no customers.
-OTHER_NUMBERS = {"order_id", "product_id", "ordered_at", "quantity", "unit_price", "amount"}
-# A number of fewer digits that stands alone on a page may be a figure; longer figures have separators.
+# Columns of order lines that hold something else. Only an id that no word or number equals by chance counts there.
+OTHER_VALUES = {
+    *("order_id", "product_id", "ordered_at", "quantity", "unit_price", "amount"),
+    *("country", "description", "currency", "shop"),
+}
+FEWEST_CHARACTERS = 6
+# A shorter one that stands alone on a page may be a figure; longer figures have separators.
 FEWEST_DIGITS = 4
 
 
@@ -101,17 +105,17 @@ def _in_relation(
         ids: The ids.
         columns: The columns to search; all that hold text if None.
     """
-    words = [re.escape(id_) for id_ in ids if not id_.isdecimal()]
+    named = [id_ for id_ in ids if _is_distinct(id_)]
     parameters: Mapping[str, object] = {
         # A spreadsheet writes 17850 as 17850.0.
         "ids": [spelling for id_ in ids for spelling in (id_, f"{id_}.0")],
-        "words": _word(words) if words else None,
-        "named": [id_ for id_ in ids if not id_.isdecimal()],
+        "words": _word(named) if named else None,
+        "named": named,
         "blanks": CUSTOMER_ID["blanks"],
     }
     searched = {
         column: f"trim(CAST({quoted(column)} AS VARCHAR), $blanks) IN (SELECT unnest($"
-        f"{'named' if column in OTHER_NUMBERS else 'ids'}::VARCHAR[]))"
+        f"{'named' if column in OTHER_VALUES else 'ids'}::VARCHAR[]))"
         f" OR coalesce(regexp_matches(CAST({quoted(column)} AS VARCHAR), $words), false)"
         for column in (_text_columns(connection, relation) if columns is None else columns)
     }
@@ -133,13 +137,18 @@ def _stands_in(file: Path, ids: Sequence[str]) -> bool:
     """Returns whether an id stands in a page or a manifest: as a word, or if a number, as a whole text or string."""
     text = file.read_text(encoding="utf-8", errors="replace")
     begin, end = ('"', '"') if file.suffix == ".json" else (r">\s*", r"\s*<")
-    words = [re.escape(id_) for id_ in ids if not id_.isdecimal()]
-    numbers = [id_ for id_ in ids if id_.isdecimal() and len(id_) >= FEWEST_DIGITS]
+    words = [id_ for id_ in ids if _is_distinct(id_)]
+    others = [re.escape(id_) for id_ in ids if not _is_distinct(id_) and len(id_) >= FEWEST_DIGITS]
     return bool(
-        (words and re.search(_word(words), text)) or (numbers and re.search(f"{begin}({'|'.join(numbers)}){end}", text))
+        (words and re.search(_word(words), text)) or (others and re.search(f"{begin}({'|'.join(others)}){end}", text))
     )
 
 
-def _word(escaped: Sequence[str]) -> str:
+def _is_distinct(id_: str) -> bool:
+    """Returns whether an id is unlikely to be a word or a number of something else."""
+    return len(id_) >= FEWEST_CHARACTERS and not id_.isdecimal() and not id_.isalpha()
+
+
+def _word(texts: Sequence[str]) -> str:
     """Returns the regular expression of texts that stand as words."""
-    return rf"(^|[^0-9A-Za-z_])({'|'.join(escaped)})($|[^0-9A-Za-z_])"
+    return rf"(^|[^0-9A-Za-z_])({'|'.join(map(re.escape, texts))})($|[^0-9A-Za-z_])"

@@ -167,8 +167,9 @@ class Warehouse:
             MachineError: Another process has it open, a file cannot be deleted, or as in `get_connection`.
         """
         copy = self._file.with_name(self._file.name + ".rewritten")
-        with self._run_lock():
+        with self._run_lock(), ExitStack() as stack:
             try:
+                stack.callback(copy.unlink, missing_ok=True)
                 copy.unlink(missing_ok=True)
                 with closing(self._refuse_older(self._open(self.wait_seconds))) as connection, self._translate_errors():
                     [(name,)] = connection.execute("SELECT current_database()").fetchall()

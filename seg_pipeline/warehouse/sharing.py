@@ -20,8 +20,8 @@ COPY_CHUNK_BYTES = 1 << 24
 # The suffix of numbered copies, such as `warehouse.duckdb.2`, one of which the warehouse path links to.
 NUMBER_SUFFIX = r"\.[0-9]+"
 
-# The suffixes of what runs leave beside the file: damaged files, numbered copies, unfinished ones, temporary files.
-REMAINS = rf"(\.damaged(-[0-9]+)?(\.wal)?|{NUMBER_SUFFIX}(\.wal|\.handover)?|\.rewritten(\.wal)?|\.cop(y|ies-.*)|\.tmp)"
+# The suffixes of what runs leave beside the file, besides numbered copies.
+REMAINS = r"\.damaged(-[0-9]+)?(\.wal)?|\.rewritten(\.wal)?|\.cop(y|ies-.*)|\.tmp"
 
 # The size in bytes and the time of change in nanoseconds of a database and, if it has one, of its write-ahead log.
 State = tuple[tuple[int, int], ...]
@@ -73,7 +73,11 @@ class SharedFile:
         Raises:
             OSError: A file cannot be deleted.
         """
-        remains = [path for path in self._files_with_suffix(REMAINS) if path not in (self.file, wal_of(self.file))]
+        # A numbered file that no run handed over may be somebody's backup.
+        handed_over = {record.with_suffix("") for record in self._files_with_suffix(rf"{NUMBER_SUFFIX}\.handover")}
+        numbered = {path for database in handed_over for path in (database, wal_of(database), _handover_path(database))}
+        current = {self.file, wal_of(self.file), _handover_path(self.file)}
+        remains = [path for path in {*self._files_with_suffix(REMAINS), *numbered} - current if path.exists()]
         for path in remains:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -196,7 +200,7 @@ class SharedFile:
 
     def _files_with_suffix(self, suffix: str) -> list[Path]:
         """Returns the files beside the warehouse path that have its name with a suffix, a regular expression."""
-        pattern = re.compile(re.escape(self.path.name) + suffix)
+        pattern = re.compile(f"{re.escape(self.path.name)}({suffix})")
         return [file for file in self.path.parent.iterdir() if pattern.fullmatch(file.name)]
 
     @contextmanager

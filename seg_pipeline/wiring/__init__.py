@@ -4,11 +4,12 @@ This package imports no room. shop.py names and adds assets and checks, resource
 records.py deletes what Dagster keeps of old runs.
 """
 
-from seg_pipeline.wiring.records import delete_run
+from seg_pipeline.wiring.records import FINISHED, delete_run
 from seg_pipeline.wiring.resources import resources_of, settings_resource, warehouse_of
 from seg_pipeline.wiring.shop import Room, Shop, checked_night, night_of
 
 __all__ = [
+    "FINISHED",
     "Room",
     "Shop",
     "checked_night",

@@ -1,5 +1,6 @@
 """Deletes what Dagster keeps of old runs, so that its home does not grow without end."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -12,15 +13,16 @@ FINISHED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.Dagster
 MOST_AT_ONCE = 20
 
 
-def delete_old_runs(instance: dg.DagsterInstance, job: str, keep: int) -> None:
+def delete_old_runs(instance: dg.DagsterInstance, job: str, keep: int, tags: Mapping[str, str]) -> None:
     """Deletes the records of a job's finished runs, except the newest. Of many, it deletes the MOST_AT_ONCE oldest.
 
     Args:
         instance: The Dagster instance.
         job: The job.
+        tags: The tags by which the shop's runs differ from those of other projects with a job of that name.
         keep: How many finished runs to keep.
     """
-    finished = instance.get_run_ids(dg.RunsFilter(job_name=job, statuses=FINISHED))
+    finished = instance.get_run_ids(dg.RunsFilter(job_name=job, statuses=FINISHED, tags=tags))
     for run_id in finished[keep:][-MOST_AT_ONCE:]:
         delete_run(instance, run_id)
 

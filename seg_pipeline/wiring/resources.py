@@ -21,6 +21,7 @@ from seg_pipeline.wiring.shop import JOBS, Shop
 # The tag of runs that Dagster starts for a backfill.
 BACKFILL_TAG = "dagster/backfill"
 # Sections of the settings that describe the machine and its services, not a run.
+SOURCE_TAG = "seg_pipeline/source"
 MACHINE_SECTIONS = ("warehouse", "spark", "output", "automation")
 
 
@@ -137,10 +138,11 @@ def settings_resource(
             raise
         if context.run and context.instance:
             # A run can be searched for by these, no matter who started it.
-            context.instance.add_run_tags(context.run.run_id, run_tags(run_settings, context.run))
+            tags = run_tags(run_settings, context.run)
+            context.instance.add_run_tags(context.run.run_id, tags)
             keep = run_settings.retention.runs
-            if keep is not None and context.run.job_name in jobs and context.instance.is_persistent:
-                delete_old_runs(context.instance, context.run.job_name, keep)
+            if keep and context.run.job_name in jobs and context.instance.is_persistent:
+                delete_old_runs(context.instance, context.run.job_name, keep, {SOURCE_TAG: tags[SOURCE_TAG]})
         return run_settings
 
     return resource
@@ -170,7 +172,7 @@ def run_tags(settings: Settings, run: dg.DagsterRun) -> dict[str, str]:
     """Returns the tags to search runs by: the source of the orders, the engine, and the as_of of the night."""
     source = " ".join([*settings.source.path, *([settings.source.table] if settings.source.table else [])])
     partition = run.tags.get("dagster/partition")
-    tags = {"seg_pipeline/source": source, "seg_pipeline/engine": settings.warehouse.engine}
+    tags = {SOURCE_TAG: source, "seg_pipeline/engine": settings.warehouse.engine}
     return tags | ({"seg_pipeline/as_of": nights.as_of_of(partition).isoformat()} if partition else {})
 
 

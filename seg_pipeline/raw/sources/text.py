@@ -19,7 +19,6 @@ from typing import IO, cast
 import duckdb
 
 from seg_pipeline.errors import DataError, MachineError
-from seg_pipeline.raw.columns import NAME_WIDTH
 from seg_pipeline.raw.sources.files import FileKind, files_parameter, first_rows, values_of
 from seg_pipeline.raw.sources.places import path_of
 from seg_pipeline.raw.sources.source import Delivery, Shape
@@ -286,7 +285,8 @@ def _lines(delivery: Delivery) -> str:
         # No CSV dialect has runs of blanks as a delimiter, so each line is split here.
         width = len(shape.header)
         values = values_of(delivery, lambda name: f"part[{shape.header.index(name) + 1}]")
-        message = f"' values, and its header {width}: ' || left(line, {NAME_WIDTH})"
+        # The line may name a customer, so it is not quoted.
+        message = f"' values, and its header {width}'"
         return (
             f"SELECT {values}, source_file FROM ("
             "SELECT string_split_regex(trim(line, ' \t\r'), '\\s+') AS part, filename AS source_file, line"

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import errno
 import hashlib
 import hmac
 import json
@@ -12,6 +13,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import duckdb
 import pandas as pd
@@ -377,6 +379,30 @@ def no_table(out):
     lost(out / "latest" / "list.csv")
 
 
+def cut_table(out):
+    cut(out / "latest" / "list.csv")
+
+
+def client_killed_while_it_wrote(out):
+    written = (
+        "import os, sys, duckdb; client = duckdb.connect(sys.argv[1]); client.execute('DELETE FROM list'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", written, (out / "latest" / "segments.duckdb").resolve()], check=False)
+    assert (out / "latest" / "segments.duckdb.wal").exists()
+
+
+def manifest_of_another(out):
+    other = {"as_of": "2999-01-01", "model_id": "other", "files": {"x" * 1000: {"rows": 1}}}
+    (out / "latest" / "manifest.json").write_text(json.dumps(other))
+
+
+def file_for_unfinished(out):
+    (out / "sets" / f".unfinished-{os.getpid()}").write_text("left")
+    lost(out / "latest")
+    (out / f".latest-{os.getpid()}").mkdir()
+    (out / "latest").symlink_to("nowhere")
+
+
 def no_set(out):
     shutil.rmtree((out / "latest").resolve())
 
@@ -384,31 +410,107 @@ def no_set(out):
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (folder_for_manifest, "latest/manifest.json: what was published is damaged, and is published again"),
+        (folder_for_manifest, "latest leads to no whole set; the night is published again"),
         (folder_for_latest, "latest was no link to a published set; it is set aside as latest.set-aside"),
         (file_for_latest, "latest was no link to a published set; it is set aside as latest.set-aside"),
-        (loop_for_latest, "latest/manifest.json: what was published is damaged, and is published again"),
-        (latest_to_nowhere, "latest/manifest.json: what was published is damaged, and is published again"),
-        (no_set, "latest/manifest.json: what was published is damaged, and is published again"),
-        (no_table, "latest/list.csv: the file does not exist; the night is published again"),
+        (loop_for_latest, "latest leads to no whole set; the night is published again"),
+        (latest_to_nowhere, "latest leads to no whole set; the night is published again"),
+        (no_set, "latest leads to no whole set; the night is published again"),
+        (manifest_of_another, "latest leads to no whole set; the night is published again"),
+        (file_for_unfinished, "latest leads to no whole set; the night is published again"),
+        (no_table, "latest/list.csv is missing or damaged; the night is published again"),
+        (cut_table, "latest/list.csv is missing or damaged; the night is published again"),
+        (client_killed_while_it_wrote, "latest/segments.duckdb is missing or damaged; the night is published again"),
     ],
 )
-def test_a_damaged_set_is_as_if_there_were_none_and_the_night_is_published_again(tmp_path, damage, said):
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_damaged_set_is_as_if_there_were_none_and_the_night_is_published_again(tmp_path, damage, said, later):
     out, warehouse, warnings = tmp_path / "out", warehouse_with(tmp_path, AS_OF, ["a"]), []
-    before = {file.name: file.read_bytes() for file in published(warehouse, out).iterdir() if file.suffix != ".duckdb"}
+    after = AS_OF + datetime.timedelta(days=later)
+    warehouse.replace_night(LIST, pd.DataFrame({"customer_id": ["a"]}), after)
+    whole = {file.name: file.read_bytes() for file in published(warehouse, tmp_path / "whole").iterdir()}
+    published(warehouse, out, as_of=after)
     damage(out)
     (out / "sets" / "a plain file").write_text("kept")
 
     with warehouse.held():
-        folder = publish(warehouse, [LIST], {}, AS_OF, "model", out, warn=warnings.append).folder
+        latest = publish(warehouse, [LIST], {}, AS_OF, "model", out, warn=warnings.append)
 
-    assert f"{out}/{said}" in warnings
+    assert warnings == [f"{out}/{said}"]
+    assert latest.is_of_night
     assert damaged_files(out) == []
-    assert {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix != ".duckdb"} == before
+    same = {file.name: file.read_bytes() for file in latest.folder.iterdir()}
+    assert same.keys() == whole.keys()
+    assert {name for name in same if same[name] != whole[name]} <= {"segments.duckdb"}
     aside = list(out.rglob("latest.set-aside*"))
     assert [(file / "mine.txt" if file.is_dir() else file).read_text() for file in aside] in ([], ["kept"])
+    assert [path.name for path in out.glob(".*")] == []
     with warehouse.held():
         publish(warehouse, [LIST], {}, AS_OF, "model", out, warn=pytest.fail)
+
+
+def test_a_plain_file_in_place_of_the_sets_is_one_line_that_says_what_to_do(tmp_path):
+    out, warehouse = tmp_path / "out", warehouse_with(tmp_path, AS_OF, ["a"])
+    out.mkdir()
+    (out / "sets").write_text("mine")
+
+    with pytest.raises(MachineError, match=r"out/sets: cannot publish: it is no folder; move it away"):
+        published(warehouse, out)
+
+
+def test_older_sets_that_lost_their_manifest_are_deleted_and_folders_of_others_are_not(tmp_path):
+    out, nights = tmp_path / "out", [AS_OF + datetime.timedelta(days=day) for day in range(4)]
+    (out / "sets" / "of another").mkdir(parents=True)
+    for night in nights:
+        lost(published(warehouse_with(tmp_path, night, ["a"]), out, as_of=night) / "manifest.json")
+
+    assert sorted(path.name.rpartition("-")[0] for path in (out / "sets").iterdir()) == [
+        "",
+        str(nights[-2]),
+        str(nights[-1]),
+    ]
+
+
+class Stopped(list):
+    """Views at which a run ends as with Ctrl-C."""
+
+    def __iter__(self):
+        raise KeyboardInterrupt
+
+
+def test_an_unfinished_set_goes_when_its_run_ends_and_the_one_before_it_stays_published(tmp_path):
+    out, warehouse = tmp_path / "out", warehouse_with(tmp_path, AS_OF, ["a"])
+    before = published(warehouse, out).resolve()
+    later = AS_OF + datetime.timedelta(days=1)
+    warehouse.replace_night(LIST, pd.DataFrame({"customer_id": ["b"]}), later)
+
+    with warehouse.held(), pytest.raises(KeyboardInterrupt):
+        publish(warehouse, [LIST], {}, later, "model", out, views=Stopped())
+
+    assert list((out / "sets").iterdir()) == [before]
+    assert (published_as_of(out), damaged_files(out)) == (AS_OF, [])
+
+
+def test_every_file_and_folder_is_on_disk_before_readers_are_switched_to_it(tmp_path, monkeypatch):
+    out, done, sync, move = tmp_path / "out", [], os.fsync, os.replace
+
+    def synced(handle):
+        done.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        sync(handle)
+
+    def moved(source, target):
+        done.append(f"{Path(target).name} is there")
+        move(source, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", moved)
+    folder = published(warehouse_with(tmp_path, AS_OF, ["a"]), out)
+
+    name = folder.resolve().name
+    files = {file.name for file in folder.iterdir()}
+    begun = done.index(f"{name} is there")
+    assert files | {f".unfinished-{os.getpid()}"} <= set(done[:begun])
+    assert done[begun:] == [f"{name} is there", "sets", "latest is there", "out"]
 
 
 def test_everything_published_is_deleted_whatever_it_is_and_nothing_else(tmp_path):
@@ -425,6 +527,52 @@ def test_everything_published_is_deleted_whatever_it_is_and_nothing_else(tmp_pat
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
     delete_all(out)
     delete_all(tmp_path / "nowhere")
+
+
+def test_sets_that_a_link_leads_to_are_deleted_but_not_what_else_is_there(tmp_path):
+    out, other = tmp_path / "out", tmp_path / "another disk"
+    for folder in (out, other, other / ".unfinished-7", other / "mine"):
+        folder.mkdir()
+    (other / "2024-01-01 mine.txt").write_text("kept")
+    (out / "sets").symlink_to(other)
+    warehouse = warehouse_with(tmp_path, AS_OF, ["a"])
+    published(warehouse, out)
+
+    delete_all(out)
+
+    assert [path.name for path in out.iterdir()] == ["sets"]
+    assert sorted(path.name for path in other.iterdir()) == ["2024-01-01 mine.txt", "mine"]
+    published(warehouse, out)
+    assert damaged_files(out) == []
+
+
+def test_what_cannot_be_deleted_is_one_line(tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    folder = published(warehouse_with(tmp_path, AS_OF, ["a"]), out).resolve()
+
+    def refuse(path, *args, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    with pytest.raises(MachineError, match=r": what is published cannot be deleted: Permission denied$"):
+        delete_all(out)
+    assert not (out / "latest").exists()
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_proves_full_once_all_is_written_is_named_too(tmp_path, monkeypatch, code):
+    out, warehouse = tmp_path / "out", warehouse_with(tmp_path, AS_OF, ["a"])
+
+    def refuse(handle):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(MachineError) as full:
+        published(warehouse, out)
+
+    assert str(full.value) == f"disk full: no room in {out}; free some space and run again"
+    assert list((out / "sets").iterdir()) == []
 
 
 def test_a_full_disk_is_named_leaves_nothing_and_the_next_night_publishes_the_same_files(tmp_path, small_disk):
@@ -523,6 +671,14 @@ def test_a_set_that_a_client_has_open_to_write_can_be_checked(tmp_path):
     assert sorted(file.name for file in folder.iterdir() if file.name.startswith((".", "segments"))) == [
         "segments.duckdb"
     ]
+
+
+@pytest.mark.parametrize("how", ["latest", "resolved"])
+def test_a_set_that_this_process_has_open_to_write_can_be_checked(tmp_path, how):
+    folder = published(warehouse_with(tmp_path, AS_OF, ["a"]), tmp_path / "out")
+    file = (folder.resolve() if how == "resolved" else folder) / "segments.duckdb"
+    with duckdb.connect(str(file)):
+        assert damaged_files(tmp_path / "out") == []
 
 
 def hashed(customer, key):
@@ -654,6 +810,7 @@ FORMULAS = [
     *("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "=", '=cmd|"/C calc"!A0', "=a,b", "=\u0301"),
     *(" =1", "\n=1", "\ta", "\na", "\u200b\ufeff=1", "\u00a0+1", "\x00@1", "\u2060 -1"),
     *("\uff1d1", "\uff0b1", "\uff0d1", "\uff201", " \uff1d1"),
+    *("\ufe0f=1", "\u034f@1", "\u115f=1", "\u3164+1", "\uffa0-1", "\u2800=1", "\U000e0100=1", "\u2065=1"),
 ]
 HARMLESS = ["", None, "1", "a=b", " a", "'=1", "'", 'it\'s, "so"', "5-6", "ä", "１", "#"]
 

@@ -16,6 +16,7 @@ import pytest
 from seg_pipeline.errors import MachineError, UsageError
 from seg_pipeline.tables import Column, Table
 from seg_pipeline.warehouse import Warehouse, sharing, versions
+from seg_pipeline.warehouse.duckdb_errors import translate_errors
 from seg_pipeline.warehouse.sharing import SharedFile
 
 NUMBERS = Table("raw.numbers", "Numbers.", (Column("a", "INTEGER", "A"), Column("b", "INTEGER", "B")), key=("a",))
@@ -677,6 +678,13 @@ def test_a_full_disk_is_one_line_and_the_tables_stay(small_disk):
     assert status == 3
     assert line == f"disk full: no room in {small_disk} for w.duckdb; free some space and run again"
     assert numbers(warehouse) == [{"a": 1, "b": 2}]
+
+
+def test_a_used_up_quota_is_a_full_disk(tmp_path):
+    file = tmp_path / "w.duckdb"
+    line = rf"^disk full: no room in {tmp_path} for w\.duckdb\.wal; free some space and run again$"
+    with pytest.raises(MachineError, match=line), translate_errors(str(file), file):
+        raise duckdb.IOException(f'IO Error: Could not write file "{file}.wal": Disk quota exceeded')
 
 
 def test_a_disk_too_full_for_the_log_is_one_line_and_the_tables_stay(small_disk):

@@ -41,9 +41,13 @@ _ATTACHING = threading.Lock()
 # DuckDB names a warehouse after its file. A file name has no slash, so no warehouse can have this name.
 NIGHT = '"published/night"'
 CUSTOMER = "customer_id"
+# DuckDB's errors about a file that another process, or another database of this one, has open to write.
+LOCKED = ("Conflicting lock", "Unique file handle conflict")
+# Letters and symbols that show nothing: fillers of Hangul, and Braille without dots.
+BLANKS = r"\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}"
 # A spreadsheet runs a cell that begins like this as a formula, even if it comes from an order line. Some skip blanks
-# and invisible characters before it, and some read full-width signs.
-FORMULA = r"^[\p{Z}\p{C}]*[=+@\t\r\n\x{FF1D}\x{FF0B}\x{FF20}\x{FF0D}-]"
+# and invisible characters before it (no letter, number, punctuation or symbol), and some read full-width signs.
+FORMULA = rf"^(?:[^\p{{L}}\p{{N}}\p{{P}}\p{{S}}]|[{BLANKS}])*[=+@\t\r\n\x{{FF1D}}\x{{FF0B}}\x{{FF20}}\x{{FF0D}}-]"
 
 
 def export_night(
@@ -121,7 +125,7 @@ def content_digest(file: Path) -> str:
 def opened(file: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
     """Yields a connection to which a published DuckDB file is attached to read, and the name of the database there.
 
-    A client that has opened the file for writing, as many do only to read, keeps it locked: then a copy is read.
+    A client that has opened the file for writing, as many do only to read, keeps it to itself: then a copy is read.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -135,8 +139,8 @@ def opened(file: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
         with _ATTACHING, scratch() as connection, ExitStack() as stack:
             try:
                 database = stack.enter_context(_attached(connection, file.resolve()))
-            except duckdb.IOException as error:
-                if "Conflicting lock" not in str(error):
+            except duckdb.Error as error:
+                if not any(text in str(error) for text in LOCKED):
                     raise
                 database = stack.enter_context(_attached(connection, stack.enter_context(_copied(file))))
             yield connection, database

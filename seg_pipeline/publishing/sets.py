@@ -5,17 +5,19 @@ old set or the new one, and a killed run leaves the old one. A set is named afte
 publishing the same night twice gives the same set. If that set exists already, its pages, its manifest and its damaged
 files are replaced one by one in place, so a reader may see some of them before the others.
 
-A set whose manifest cannot be read, or which lacks a file, counts as if there were none, and so does a `latest` that
-leads to no set.
+A damaged set counts as if there were none: one that `latest` is no link to, whose manifest is not the one that the set
+is named after, or which lacks a file.
 """
 
 import datetime
+import errno
 import hashlib
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -23,7 +25,7 @@ from pathlib import Path
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from seg_pipeline.errors import MachineError
-from seg_pipeline.publishing.exports import DATABASE, content_digest, delete_abandoned_copies, export_night
+from seg_pipeline.publishing.exports import COPY, DATABASE, content_digest, delete_abandoned_copies, export_night
 from seg_pipeline.publishing.views import View
 from seg_pipeline.tables import Table
 from seg_pipeline.warehouse import DamagedError, Warehouse, Warn, sync_to_disk
@@ -33,6 +35,8 @@ REPORT_PAGE = "report.html"
 # Timings have a file of their own, so that the report is the same for the same orders.
 TIMINGS = "timings.csv"
 SETS = "sets"
+# The name of a set: its night, then the beginning of the digest of its manifest.
+SET_NAME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}")
 # Prefix of the folder of a set that is being written, or was when its run was killed.
 UNFINISHED = ".unfinished-"
 # Suffix of a file or folder of somebody else's that was in the place of `latest`.
@@ -100,13 +104,17 @@ def publish(
     latest, sets = folder / LATEST, folder / SETS
     with _translate_os_errors(folder, "cannot publish"):
         manifest = _read_manifest(latest)
-        if manifest is None and os.path.lexists(latest):
-            warn(f"{latest / MANIFEST}: what was published is damaged, and is published again")
-        elif manifest is not None and (missing := _missing(latest, manifest.files)):
-            warn(f"{latest / missing[0]}: the file does not exist; the night is published again")
-            manifest = None
-        if manifest is not None and manifest.as_of > as_of:
-            return LatestSet(latest, is_of_night=False)
+        if manifest is not None:
+            # A set that this run replaces anyway is not read through.
+            damaged = (_damaged if manifest.as_of >= as_of else _missing)(latest, manifest.files)
+            if damaged:
+                warn(f"{latest / damaged[0]} is missing or damaged; the night is published again")
+            elif manifest.as_of > as_of:
+                return LatestSet(latest, is_of_night=False)
+        elif latest.is_symlink():
+            warn(f"{latest} leads to no whole set; the night is published again")
+        if os.path.lexists(sets) and not sets.is_dir():
+            raise MachineError(f"{sets}: cannot publish: it is no folder; move it away")
         sets.mkdir(parents=True, exist_ok=True)
         # Killed runs may have left the disk full.
         _delete_unfinished(sets)
@@ -116,10 +124,9 @@ def publish(
         try:
             rows = export_night(warehouse, tables, views, as_of, unfinished, hash_key)
             name = _write_set(unfinished, rows, pages, as_of, model_id)
-        except BaseException:
+            _switch(folder, name, warn)
+        finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-            raise
-        _switch(folder, name, warn)
         _delete_old_sets(sets, name)
     return LatestSet(latest, is_of_night=True)
 
@@ -138,14 +145,24 @@ def published_as_of(folder: Path) -> datetime.date | None:
 def delete_all(folder: Path) -> None:
     """Deletes every set, whole, unfinished or damaged, with what leads to it, and nothing else in the folder.
 
+    If `sets` is a link, to another disk for example, the sets there are deleted, and the link stays.
+
     Raises:
         MachineError: Something cannot be deleted.
     """
+    sets = folder / SETS
     with _translate_os_errors(folder, "what is published cannot be deleted"):
+        beside = folder.iterdir() if folder.is_dir() else ()
+        leading = [path for path in beside if path.name.startswith((f"{LATEST}{SET_ASIDE}", f".{LATEST}-"))]
         # First what readers follow.
-        for path in [folder / LATEST, *folder.glob(f"{LATEST}{SET_ASIDE}*"), *folder.glob(f".{LATEST}-*")]:
+        for path in [folder / LATEST, *leading]:
             _delete(path)
-        _delete(folder / SETS)
+        if not (sets.is_symlink() and sets.is_dir()):
+            _delete(sets)
+            return
+        for path in sets.iterdir():
+            if SET_NAME.fullmatch(path.name) or path.name.startswith((UNFINISHED, COPY)):
+                _delete(path)
 
 
 def damaged_files(folder: Path) -> list[str]:
@@ -173,22 +190,32 @@ def _translate_os_errors(folder: Path, failure: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MachineError(f"disk full: no room in {folder}; free some space and run again") from error
         raise MachineError(f"{error.filename or folder}: {failure}: {error.strerror or error}") from error
 
 
-def _read_manifest(folder: Path) -> Manifest | None:
-    """Returns the manifest of a set; None if there is none, or it is not a manifest.
+def _read_manifest(latest: Path) -> Manifest | None:
+    """Returns the manifest of the set that a link leads to; None if there is none, or it is not that set's.
 
     Raises:
         PermissionError: The file cannot be read.
     """
     try:
-        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+        name = Path(os.readlink(latest)).name
+        content = (latest / MANIFEST).read_bytes()
+        manifest = Manifest.model_validate_json(content)
     except PermissionError:
         raise
     except (OSError, ValidationError):
-        # Also a folder in its place, or a loop of links before it.
+        # Also a folder in the place of the link or of the manifest, or a loop of links.
         return None
+    return manifest if name == _name(manifest.as_of, content) else None
+
+
+def _name(as_of: datetime.date, manifest: bytes) -> str:
+    """Returns the name of the set that has a manifest."""
+    return f"{as_of}-{hashlib.sha256(manifest).hexdigest()[:8]}"
 
 
 def _write_set(
@@ -209,11 +236,11 @@ def _write_set(
     files = {name: {"rows": count, **_fingerprint(unfinished / name)} for name, count in rows.items()}
     for name, text in pages.items():
         (unfinished / name).write_text(text, encoding="utf-8")
-    manifest = Manifest(as_of=as_of, model_id=model_id, files=files).model_dump_json(indent=2) + "\n"
-    (unfinished / MANIFEST).write_text(manifest, encoding="utf-8")
+    manifest = f"{Manifest(as_of=as_of, model_id=model_id, files=files).model_dump_json(indent=2)}\n".encode()
+    (unfinished / MANIFEST).write_bytes(manifest)
     for file in unfinished.iterdir():
         sync_to_disk(file)
-    name = f"{as_of}-{hashlib.sha256(manifest.encode()).hexdigest()[:8]}"
+    name = _name(as_of, manifest)
     _put(unfinished, unfinished.parent / name, files)
     return name
 
@@ -256,7 +283,11 @@ def _put(unfinished: Path, target: Path, data: Mapping[str, Mapping[str, object]
         _delete(target)
         os.replace(unfinished, target)
     else:
-        whole = data.keys() - _damaged(target, data)
+        damaged = _damaged(target, data)
+        if DATABASE in damaged:
+            # A client that was killed may have left changes there that DuckDB would apply to the new file.
+            _delete(target / f"{DATABASE}.wal")
+        whole = data.keys() - damaged
         for file in unfinished.iterdir():
             if file.name not in whole:
                 if (target / file.name).is_dir():
@@ -275,7 +306,7 @@ def _switch(folder: Path, name: str, warn: Warn) -> None:
         os.replace(latest, aside)
         warn(f"{latest} was no link to a published set; it is set aside as {aside.name}")
     link = folder / f".{LATEST}-{os.getpid()}"
-    link.unlink(missing_ok=True)
+    _delete(link)
     link.symlink_to(Path(SETS) / name)
     os.replace(link, latest)
     sync_to_disk(folder)
@@ -284,19 +315,24 @@ def _switch(folder: Path, name: str, warn: Warn) -> None:
 def _delete_old_sets(sets: Path, current: str) -> None:
     """Deletes all sets but the current one and the one before it, and what killed runs left."""
     _delete_unfinished(sets)
-    others = [path for path in sets.iterdir() if path.name != current]
-    whole = [path for path in others if (path / MANIFEST).is_file()]
-    # Their names begin with the night; the machine's clock may have been set back between two nights.
-    whole.sort(key=lambda path: (path.name[: len("YYYY-MM-DD")], (path / MANIFEST).stat().st_mtime))
-    for path in whole[: len(whole) - (SETS_KEPT - 1)]:
-        shutil.rmtree(path, ignore_errors=True)
+    old = [path for path in sets.iterdir() if SET_NAME.fullmatch(path.name) and path.name != current]
+    # By the night first; the machine's clock may have been set back between two nights.
+    old.sort(key=lambda path: (path.name[: len("YYYY-MM-DD")], path.lstat().st_mtime))
+    for path in old[: len(old) - (SETS_KEPT - 1)]:
+        _delete_if_possible(path)
 
 
 def _delete_unfinished(sets: Path) -> None:
     """Deletes what killed runs left among the sets."""
     delete_abandoned_copies(sets)
     for path in sets.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(path, ignore_errors=True)
+        _delete_if_possible(path)
+
+
+def _delete_if_possible(path: Path) -> None:
+    """Deletes a file, a link or a folder. One that cannot be deleted is no reason to publish nothing."""
+    with suppress(OSError):
+        _delete(path)
 
 
 def _delete(path: Path) -> None:

@@ -12,6 +12,7 @@ from seg_pipeline.errors import MachineError
 # Only messages that are certain: an intact file must never be set aside.
 DAMAGE = re.compile(r'Corrupt (database|WAL) file|Could not read enough bytes from file "(?P<file>[^"]*)"')
 
+FULL = re.compile("No space left on device|Disk quota exceeded")
 # The file in an error about writing; DuckDB may wrap it in JSON, which escapes the quotes.
 WRITTEN = re.compile(r'file \\?"(?P<file>[^"\\]+)')
 
@@ -56,7 +57,7 @@ def _machine_error(error: duckdb.Error, database: str, file: Path) -> MachineErr
     damage = DAMAGE.search(text)
     if damage and damage["file"] in (None, str(file), f"{file}.wal"):
         return DamagedError(f"warehouse {database} is damaged: {first_line(error)}")
-    if "No space left on device" in text:
+    if FULL.search(text):
         named = WRITTEN.search(text)
         full = Path(named["file"]) if named else file
         return MachineError(f"disk full: no room in {full.parent} for {full.name}; free some space and run again")

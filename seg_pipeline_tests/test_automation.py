@@ -290,18 +290,20 @@ def test_only_the_newest_runs_of_a_job_leave_something_in_dagsters_home(tmp_path
     definitions = definitions_of(Shop(load_settings([*overrides, "retention.runs=1"], environment={})))
 
     with dg.DagsterInstance.get() as instance:
+        # Another project may have a job of that name in the same home.
+        other = dg.job(name="ingest")(lambda: None).execute_in_process(instance=instance).run_id
         results = [
             definitions.resolve_job_def("ingest").execute_in_process(instance=instance, raise_on_error=False)
             for _ in range(4)
         ]
         # The run that deletes is not finished yet, and stays besides the newest one.
         kept = [result.run_id for result in results[-2:]]
-        assert instance.get_run_ids() == kept[::-1]
+        assert instance.get_run_ids() == [*kept[::-1], other]
         with instance.event_log_storage.index_connection() as connection:
             checked = connection.exec_driver_sql("SELECT DISTINCT run_id FROM asset_check_executions").fetchall()
         assert {run_id for (run_id,) in checked} == set(kept)
-    assert {file.stem for file in (home / "history" / "runs").glob("*.db")} == {*kept, "index"}
-    assert {folder.name for folder in (home / "storage").iterdir()} == set(kept)
+    assert {file.stem for file in (home / "history" / "runs").glob("*.db")} == {*kept, other, "index"}
+    assert {folder.name for folder in (home / "storage").iterdir()} - {other} == set(kept)
 
 
 def test_the_launchpad_shows_the_settings_in_force_and_none_of_the_machine():

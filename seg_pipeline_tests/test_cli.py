@@ -294,3 +294,13 @@ def test_explain_of_a_night_or_a_warehouse_that_is_not_there_is_status_2(capsys,
     assert "the newest is" in error
     assert failed(capsys, "explain", "1", "--warehouse", tmp_path / "none.duckdb")[0] == 2
     assert not (tmp_path / "none.duckdb").exists()
+
+
+def test_an_interrupted_erasure_says_that_the_customers_may_still_be_there(monkeypatch, tmp_path, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seg_pipeline.usecases.erase.erase", interrupted)
+
+    assert main(["erase", "17850", "--warehouse", str(tmp_path / "w.duckdb")]) == 130
+    assert "interrupted; erase again, since the customers may not be gone" in capsys.readouterr().err

@@ -136,7 +136,8 @@ def test_an_id_is_kept_as_its_keyed_hash_and_the_key_beside_the_warehouse_for_it
 
 
 def test_the_key_may_come_from_the_environment(warehouse, tmp_path, monkeypatch):
-    monkeypatch.setenv("SEG_PIPELINE_ERASURE_KEY", "a key of the company")
+    # A mounted secret often ends with a line end.
+    monkeypatch.setenv("SEG_PIPELINE_ERASURE_KEY", "a key of the company\n")
     load_settings()
     with warehouse.get_connection() as connection:
         remember(connection, ErasureKey.beside(tmp_path / "w.duckdb"), ["17850"])
@@ -230,6 +231,18 @@ def test_traces_are_found_in_every_text_column_and_published_file(warehouse, tmp
         *(f"{published}/{place}" for place in (*in_files, "t.parquet: id")),
     ]
     assert traces(settings, warehouse, ["1785", "im@x.de"]) == []
+
+
+def test_a_word_or_a_number_that_equals_an_id_by_chance_is_no_trace(warehouse, tmp_path):
+    settings = Settings(output={"path": tmp_path / "out"})
+    with warehouse.get_connection() as connection:
+        connection.execute(
+            "CREATE SCHEMA raw; CREATE TABLE raw.lines AS SELECT 'b' AS customer_id, '1' AS shop, '17850' AS quantity,"
+            " 'anna mug' AS description, 'anna' AS country"
+        )
+
+    assert traces(settings, warehouse, ["1", "17850", "anna"]) == []
+    assert traces(settings, warehouse, ["b"]) == [f"{warehouse.database}: raw.lines.customer_id"]
 
 
 def test_erasing_without_a_warehouse_is_refused_and_makes_none(tmp_path, capsys):

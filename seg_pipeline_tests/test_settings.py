@@ -227,6 +227,14 @@ def test_the_address_of_the_webhook_comes_from_the_environment_alone_and_is_neve
     assert "hooks" not in f"{settings!r}{settings.model_dump_json()}"
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"), [("", None), (" \n", None), ("https://a.example/x\n", "https://a.example/x")]
+)
+def test_blanks_around_the_address_of_a_webhook_do_not_count(given, kept):
+    url = load(SEG_PIPELINE_AUTOMATION_WEBHOOK_URL=given).automation.webhook_url
+    assert (url and url.get_secret_value()) == kept
+
+
 @pytest.mark.parametrize("url", ["file:///etc/hooks", "ftp://hooks.example", "hooks", "https://"])
 def test_a_webhook_is_http(url):
     with pytest.raises(UsageError, match=r"^automation.webhook_url: the address must begin with http") as failure:

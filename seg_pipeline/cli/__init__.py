@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: The command line asks for help or is wrong.
     """
+    options = argparse.Namespace()
     try:
         if arguments is None:
             interrupts.raise_interrupts()
@@ -79,9 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         # A group of processes is often sent a signal twice.
         interrupts.ignore_interrupts()
-        is_erasing = "erase" in (sys.argv[1:2] if arguments is None else arguments[:1])
-        way_on = "erase again, since the customers may not be gone" if is_erasing else REPAIRED
-        print(f"seg-pipeline: interrupted; {way_on}", file=sys.stderr)
+        print(f"seg-pipeline: interrupted; {getattr(options, 'if_interrupted', REPAIRED)}", file=sys.stderr)
         return SIGNALLED + (interrupt.number if isinstance(interrupt, interrupts.Interrupted) else signal.SIGINT)
     except BrokenPipeError:
         # The reader of the output has closed it, as head does. At exit, Python would report the closed pipe again.

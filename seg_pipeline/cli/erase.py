@@ -42,6 +42,7 @@ def add(commands: Commands) -> None:
         epilog=EPILOG,
         parents=[settings_options(), path_options(), output_options(verbosity=True)],
     )
+    erase.set_defaults(if_interrupted="erase again, since the customers may not be gone")
     erase.add_argument("customers", metavar="CUSTOMER", nargs="+", help="customer id, as in the published files")
 
 

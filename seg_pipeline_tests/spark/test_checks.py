@@ -66,6 +66,6 @@ def test_values_that_break_a_column_are_counted_and_shown(both):
 
     assert by_spark == by_duckdb
     broken = {name: (count, examples) for name, passed, _, count, examples, _ in by_spark if not passed}
-    assert broken["key_unique"] == (2, ["customer_id a"])
+    assert broken["key_unique"] == (2, ["customer_id ***"])
     assert broken["values_in_range"][1] == ["frequency -2", "frequency -3"]
     assert broken["values_known"] == (1, ["rfm_segment Nobody"])

@@ -205,10 +205,12 @@ def _safe_message(error: Any) -> str:
     kinds, written_here = [SegPipelineError, dg.DagsterError], set()
     while kinds:
         kind = kinds.pop()
-        written_here.add(kind.__name__)
+        written_here.add(f"{kind.__module__}.{kind.__qualname__}")
         kinds += kind.__subclasses__()
-    if error.cls_name in written_here:
-        return str(error.message).strip()
+    # Several drivers of databases have an error of the same name, such as DataError; the module tells them apart.
+    message = str(error.message).strip()
+    if message.partition(":")[0] in written_here:
+        return message
     return f"{error.cls_name}; the page of the run shows its message"
 
 

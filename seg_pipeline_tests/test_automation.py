@@ -258,10 +258,17 @@ def test_a_run_that_fails_on_its_settings_or_in_a_step_is_not_retried(tmp_path):
     assert tags["dagster/retry_on_asset_or_op_failure"] == "false"
 
 
-def test_only_the_kind_of_another_librarys_error_is_posted():
-    error = SimpleNamespace(cls_name="ConversionException", message="Could not convert string 'kd-93f1' to INT32")
+@pytest.mark.parametrize("module", ["duckdb.", "psycopg.errors.", ""])
+def test_only_the_kind_of_another_librarys_error_is_posted(module):
+    error = SimpleNamespace(cls_name="DataError", message=f"{module}DataError: could not convert 'kd-93f1'")
 
-    assert _safe_message(error) == "ConversionException; the page of the run shows its message"
+    assert _safe_message(error) == "DataError; the page of the run shows its message"
+
+
+def test_an_error_written_here_is_posted_with_its_message():
+    error = SimpleNamespace(cls_name="DataError", message="seg_pipeline.errors.DataError: a.csv: no line: none\n")
+
+    assert _safe_message(error) == "seg_pipeline.errors.DataError: a.csv: no line: none"
 
 
 def test_the_launchpad_can_override_settings_for_one_run(tmp_path):

@@ -21,6 +21,7 @@ from seg_pipeline.raw.tables import RULES
 from seg_pipeline.settings import SourceSettings, load_settings
 from seg_pipeline.usecases.erase import erase
 from seg_pipeline.usecases.execution import Progress
+from seg_pipeline.usecases.retract import retract, take_back
 from seg_pipeline.warehouse import Connection, Warehouse
 
 HEADER = "order_id,customer_id,date,sku,qty,price\n"
@@ -765,6 +766,31 @@ def test_erased_rows_are_not_counted_as_rows_behind_the_cursor(pulls, shop, held
     pulls("3, 'c', 'A', '2024-01-03', 1, 1", "4, 'd', 'D', '2024-01-03', 1, 1")
     pulls()
     assert [(entry.lines, entry.reason) for entry in shop.ledger().values()] == [(1, None), (1, None)]
+
+
+@pytest.mark.parametrize("older_version", [False, True])
+def test_a_retracted_pull_stays_out_and_the_next_pull_goes_on_behind_it(pulls, shop, held, older_version):
+    pulls("1, 'a', 'A', '2024-01-01', 1, 1", "2, 'b', 'B', '2024-01-02', 1, 1")
+    pulls("3, 'c', 'C', '2024-01-03', 1, 1")
+    if older_version:
+        with shop.warehouse.get_connection() as connection:
+            connection.execute("UPDATE raw.deliveries SET pulled_rows = NULL")
+    held.close()
+    first, second, third = (f"postgresql:web.lines#00000{n}" for n in (1, 2, 3))
+    options = [f"warehouse.path={shop.warehouse.database}", "source.table=web.lines", "source.cursor=line_id"]
+    settings = load_settings(options, environment={})
+
+    assert retract(settings, [first]).lines == {first: 2}
+    pulls("4, 'd', 'D', '2024-01-04', 1, 1")
+
+    assert shop.read("SELECT customer_id FROM prepared.clean_orders ORDER BY ALL") == [("C",), ("D",)]
+    assert {entry.source_file: entry.status for entry in shop.ledger().values()} == {
+        first: "retracted",
+        second: "loaded",
+        third: "loaded",
+    }
+    with pytest.raises(UsageError, match="the rows of a pull are read only once"):
+        take_back(settings, [first])
 
 
 def test_the_report_of_rows_behind_the_cursor_ends_once_they_are_gone(pulls, postgres):

@@ -3,6 +3,8 @@
 import pytest
 
 from seg_pipeline.cli import main
+from seg_pipeline.errors import MachineError
+from seg_pipeline.usecases import retract as retracting
 from seg_pipeline_tests.test_ingestion import LINE, Shop
 from seg_pipeline_tests.test_pipeline import orders_file, some_orders
 
@@ -174,3 +176,17 @@ def test_a_copy_of_a_retracted_file_stays_out_when_the_file_is_corrected(orders,
     assert retract(orders, "--undo", copied) == 0
     orders.night()
     assert customers(orders) == ["A", "B", "C"]
+
+
+def test_a_full_disk_after_the_lines_are_gone_is_a_warning(orders, capsys, monkeypatch):
+    def clean(*_):
+        raise MachineError("the disk is full")
+
+    monkeypatch.setattr(retracting, "clean", clean)
+
+    assert retract(orders, "bad.csv") == 0
+
+    said = capsys.readouterr()
+    assert "the remaining lines are cleaned by the next run: the disk is full" in said.err
+    assert "bad.csv, 2 lines" in said.out
+    assert orders.read("SELECT count(*) FROM raw.raw_orders") == [(1,)]

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 from seg_pipeline.errors import DataError, SegPipelineError
 from seg_pipeline.raw.erasure import ErasureKey, leave_out, prepare
-from seg_pipeline.raw.ledger import Entry, read_ledger, retraction_of, without_lines, write_ledger
+from seg_pipeline.raw.ledger import Entry, prefix_of_pulls, read_ledger, retraction_of, without_lines, write_ledger
 from seg_pipeline.raw.sources import (
     Delivery,
     Discovery,
@@ -358,7 +358,7 @@ def _kept_entry(entry: Entry, now: Entry | None, source: SourceSettings) -> Entr
         now: The file as it is now; None if it no longer exists.
         source: The settings of the source.
     """
-    if any(entry.source_file.startswith(_prefix(table)) for table in tables_of(source)):
+    if any(entry.source_file.startswith(prefix_of_pulls(table)) for table in tables_of(source)):
         return entry
     is_left_out = entry.status in ("expired", "retracted")
     if now is None:
@@ -480,11 +480,6 @@ def _expired(connection: Connection, days: int | None) -> set[str]:
     return {name for name, last, _ in last_orders if newest - last > datetime.timedelta(days=days)}
 
 
-def _prefix(table: str) -> str:
-    """Returns the prefix of the names of a table's deliveries, which a number follows."""
-    return f"{table}#"
-
-
 def _pull(connection: Connection, plan: _Plan, source: SourceSettings, table: str) -> list[str]:
     """Loads the new rows of a table as a delivery, and adds its entry to the plan.
 
@@ -498,10 +493,10 @@ def _pull(connection: Connection, plan: _Plan, source: SourceSettings, table: st
     earlier = {
         name: replace(entry, reason=None, pulled_rows=_pulled_rows(entry))
         for name, entry in sorted(plan.unchanged.items())
-        if name.startswith(_prefix(table))
+        if name.startswith(prefix_of_pulls(table))
     }
     last = max(earlier, default=None)
-    name = f"{_prefix(table)}{len(earlier) + 1:06}"
+    name = f"{prefix_of_pulls(table)}{len(earlier) + 1:06}"
     delivery = continuation(table, name, earlier[last].content_hash if last else None, source)
     if error := _lost_column(table, delivery, _columns_seen(earlier.values())):
         raise error

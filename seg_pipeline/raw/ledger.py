@@ -69,3 +69,8 @@ def without_lines(entry: Entry) -> Entry:
 def retraction_of(entry: Entry) -> Entry:
     """Returns the entry of a delivery whose content is retracted."""
     return replace(entry, status="retracted", reason="retracted by hand", lines=0)
+
+
+def prefix_of_pulls(table: str) -> str:
+    """Returns the prefix of the names of a table's deliveries, which a number follows."""
+    return f"{table}#"

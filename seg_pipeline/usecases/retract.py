@@ -4,11 +4,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from seg_pipeline.errors import DataError, UsageError, did_you_mean
+from seg_pipeline.errors import SegPipelineError, UsageError, did_you_mean
 from seg_pipeline.guest import check
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.prepared.tables import CLEANED_FILES
-from seg_pipeline.raw.ledger import Entry, read_ledger, retraction_of, write_ledger
+from seg_pipeline.raw.ledger import Entry, prefix_of_pulls, read_ledger, retraction_of, write_ledger
+from seg_pipeline.raw.sources import tables_of
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.existing import existing_warehouse
@@ -79,7 +80,7 @@ def take_back(settings: Settings, names: Sequence[str]) -> list[str]:
         for entry in chosen:
             if entry.status != "retracted":
                 raise UsageError(f"{entry.source_file}: not retracted; it is {entry.status}")
-            if entry.pulled_rows is not None:
+            if any(entry.source_file.startswith(prefix_of_pulls(table)) for table in tables_of(settings.source)):
                 raise UsageError(
                     f"{entry.source_file}: the rows of a pull are read only once; only a new warehouse loads them again"
                 )
@@ -134,6 +135,7 @@ def _clean_rest(connection: Connection, settings: Settings) -> str | None:
         return None
     try:
         clean(connection, settings)
-    except (DataError, UsageError) as error:
+    except SegPipelineError as error:
+        # The lines are gone already, so that even a full disk does not make the retraction fail.
         return str(error)
     return None

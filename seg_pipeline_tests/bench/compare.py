@@ -40,6 +40,7 @@ LEFT_OUT = {
     "work": "a digest of the cleaning SQL, its comments included",
     "read_with": "a digest of how a file is read, its SQL included",
     "pulled_rows": "new in 0.2.0",
+    "key_id": "new in 0.2.0",
 }
 # Columns that hold text for people, by name; only the numbers in them are compared.
 WORDING = {

@@ -13,6 +13,7 @@ from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.tables import RAW_ORDERS
 from seg_pipeline.tables import Column
 from seg_pipeline.usecases.erase import _delete
+from seg_pipeline.usecases.retract import retract
 from seg_pipeline.wiring import warehouse_of
 from seg_pipeline_tests.conftest import write_csv
 from seg_pipeline_tests.spark.conftest import ENGINES, assert_same_tables, rows_of
@@ -152,6 +153,23 @@ def test_an_erased_customer_is_in_no_table_and_no_file_and_does_not_come_back(bo
                 "FROM read_parquet($file) WHERE customer_id = 'a'", {"file": str(file)}
             ).fetchall()
     assert set(by_duckdb["raw.raw_orders"]["customer_id"]) == {"b", "c"}
+    assert_same_tables(by_spark, by_duckdb)
+
+
+def test_a_retracted_file_stays_out_of_both_warehouses(both, tmp_path):
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    for name in "abc":
+        write_csv(folder / f"{name}.csv", HEADER, [f"o{name}", name, "2024-01-05", "p", "1", "2", "UK"])
+    given = f"source.path={folder}"
+    both.prepare(given)
+
+    for engine in ENGINES:
+        retraction = retract(both.settings(engine, given), ["b.csv"])
+        assert list(retraction.lines.values()) == [1]
+    by_duckdb, by_spark = both.prepare(given)
+
+    assert set(by_duckdb["raw.raw_orders"]["customer_id"]) == {"a", "c"}
     assert_same_tables(by_spark, by_duckdb)
 
 

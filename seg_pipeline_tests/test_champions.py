@@ -326,7 +326,7 @@ def test_prices_times_100_on_the_last_day_alone_are_noticed(shop, run, tmp_path,
 
     assert command(run, "run", "--source", bad) == 1
 
-    assert "prices_as_before" in capsys.readouterr().err
+    assert "days_possible" in capsys.readouterr().err
 
 
 def test_the_schedule_leaves_out_the_fit_if_none_is_due():

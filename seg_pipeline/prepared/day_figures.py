@@ -7,6 +7,7 @@ summed again.
 import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
@@ -60,6 +61,49 @@ OF_THE_LINES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """When a load is, by the nights with segments.
+
+    Attributes:
+        number: Its number.
+        newest_night: The newest night with segments; None if there is none.
+        last_day: The last order day; None if there is none.
+        is_first: Whether it is the first load that judges days. The days in it are the history of the shop.
+        replaces: Whether deliveries have disappeared, so that new ones may stand in their place.
+    """
+
+    number: int
+    newest_night: datetime.date | None
+    last_day: datetime.date | None
+    is_first: bool
+    replaces: bool
+
+    def date(self, row: Row, earlier: Row | None) -> None:
+        """Adds to a day or delivery since when it is as it is, and whether its verdict matters.
+
+        It matters until a night with segments counts the day as it is. Of a shop without such a night only the last day
+        matters.
+
+        Args:
+            row: The day or delivery.
+            earlier: Its row after the load before; None if there is none.
+        """
+        now = None if self.is_first else self.newest_night
+        is_same = earlier is not None and (
+            earlier["digest"] == row["digest"] or all(earlier.get(name) == row.get(name) for name in OF_THE_LINES)
+        )
+        row["load"] = earlier["load"] if earlier else self.number
+        row["came_after"] = earlier["came_after"] if earlier else None if self.replaces else now
+        row["seen_after"] = earlier["seen_after"] if earlier and is_same else now
+        day = row["order_day"]
+        if self.newest_night is None:
+            row["is_new"] = day is not None and day == self.last_day
+        else:
+            is_uncounted = day is not None and day >= self.newest_night
+            row["is_new"] = is_uncounted or row["seen_after"] == self.newest_night
+
+
 def update_day_figures(connection: Connection, settings: DaySettings) -> None:
     """Brings day_figures up to date with clean_orders and rejected_orders.
 
@@ -80,10 +124,16 @@ def update_day_figures(connection: Connection, settings: DaySettings) -> None:
     days = _days(connection, contents, earlier)
     _add_rejected(days, contents, deliveries)
     gaps = _gaps([row["order_day"] for row in days])
-    last_day = max((row["order_day"] for row in days), default=None)
-    next_load = max((row["load"] for row in earlier.values()), default=0) + 1
+    load = _Load(
+        number=max((row["load"] for row in earlier.values()), default=0) + 1,
+        newest_night=newest_night,
+        last_day=max((row["order_day"] for row in days), default=None),
+        is_first=not earlier,
+        replaces={row["name"] for row in deliveries}
+        < {row["name"] for row in (*deliveries, *earlier.values()) if row.get("source_file")},
+    )
     for row in (*days, *gaps, *deliveries):
-        _date(row, earlier.get(row["name"]), newest_night, last_day, next_load)
+        load.date(row, earlier.get(row["name"]))
     deliveries.sort(key=lambda row: (row["load"], row["order_day"] or datetime.date.max, row["name"]))
     standing = {row["name"] for row in (*days, *gaps, *deliveries) if (row["name"], row["digest"]) in accepted}
     _judge(days, deliveries, contents, standing, settings)
@@ -119,6 +169,7 @@ def _deliveries(connection: Connection, contents: Sequence[Row]) -> list[Row]:
                 "order_day": max((part["order_day"] for part in parts.get(name, ())), default=None),
                 "source_file": name,
                 "lines": lines,
+                "delivered_lines": lines + refused,
                 "revenue": revenue,
                 "share_rejected": refused / (lines + refused) if lines + refused else None,
                 "digest": f"{lines}/{revenue}/{refused}",
@@ -237,37 +288,11 @@ def _add_rejected(days: Iterable[Row], contents: Iterable[Row], deliveries: Iter
     for part in contents:
         files.setdefault(part["order_day"], set()).add(part["source_file"])
     for row in days:
-        clean = rejected = 0.0
+        clean = delivered = 0
         for name in sorted(files[row["order_day"]] & of_delivery.keys()):
-            lines, share = of_delivery[name]["lines"], of_delivery[name]["share_rejected"]
-            clean += lines
-            rejected += lines * share / (1 - share)
-        row["share_rejected"] = rejected / (clean + rejected) if clean else None
-
-
-def _date(
-    row: Row,
-    earlier: Row | None,
-    newest_night: datetime.date | None,
-    last_day: datetime.date | None,
-    next_load: int,
-) -> None:
-    """Adds since when a day or delivery is as it is, and whether its verdict matters.
-
-    It matters until a night with segments counts the day as it is. Of the first load it matters for the last day alone:
-    the days before are the history that it is judged by.
-    """
-    is_same = earlier is not None and (
-        earlier["digest"] == row["digest"] or all(earlier.get(name) == row.get(name) for name in OF_THE_LINES)
-    )
-    row["came_after"] = earlier["came_after"] if earlier else newest_night
-    row["seen_after"] = earlier["seen_after"] if earlier and is_same else newest_night
-    row["load"] = earlier["load"] if earlier else next_load
-    day = row["order_day"]
-    if newest_night is None:
-        row["is_new"] = day is not None and day == last_day
-    else:
-        row["is_new"] = row["seen_after"] == newest_night or (day is not None and day >= newest_night)
+            clean += of_delivery[name]["lines"]
+            delivered += of_delivery[name]["delivered_lines"]
+        row["share_rejected"] = (delivered - clean) / delivered if delivered else None
 
 
 def _judge(
@@ -287,7 +312,7 @@ def _judge(
     if not deliveries:
         return
     idle = _idle(deliveries, contents)
-    delivered = pd.DataFrame(deliveries)
+    delivered = pd.DataFrame(deliveries)[["source_file", "delivered_lines", "share_rejected"]]
     delivered["share_rejected"] = delivered["share_rejected"].astype(float)
     for row, on_rejected in zip(deliveries, judge_deliveries(delivered, accepted, settings), strict=True):
         _add_verdict(row, _with(on_rejected, *idle.get(row["name"], (OK, None))))

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from seg_pipeline.plotting.days import PANELS
 from seg_pipeline.plotting.notation import Notation
 from seg_pipeline.publishing.cluster_map import principal_plane
 from seg_pipeline.publishing.report import Report, render
@@ -223,6 +224,18 @@ def test_the_row_check_tells_a_sum_that_holds_from_one_that_does_not() -> None:
         in Page(without_figures(report)).text
     )
     assert "Check: the counts do not add up; 5 lines are missing." in Page(without_figures(short)).text
+
+
+@pytest.mark.usefixtures("without_images")
+def test_days_that_were_not_as_usual_are_listed_for_engineers() -> None:
+    days = pd.DataFrame({"order_day": pd.date_range("2011-12-08", periods=2), "verdict": "ok"})
+    days = days.assign(**{column: [1.0, 2.0] for column, *_ in PANELS})
+    found = pd.DataFrame([("2011-12-08", "odd", "the revenue is 9, usually 3")], columns=["name", "verdict", "reason"])
+    report = dataclasses.replace(make_report(), days=days, day_findings=found)
+
+    assert "2011-12-08 odd the revenue is 9, usually 3" in Page(without_figures(report)).text
+    assert "All of them were as usual." in Page(without_figures(dataclasses.replace(report, day_findings=None))).text
+    assert "Order days" not in Page(without_figures(make_report())).text
 
 
 def with_value_test(report: Report) -> Report:

@@ -381,19 +381,22 @@ def _add_verdict(row: Row, verdict: Verdict) -> None:
         row[f"{name}_ratio"] = float(value) / usual if value is not None and usual > 0 and value >= 0 else None
 
 
-def newest_days(warehouse: Warehouse) -> "pd.DataFrame":
-    """Returns the rows of the newest order days, at most SHOWN_DAYS, the oldest first."""
+def newest_days(warehouse: Warehouse, before: datetime.date | None = None) -> "pd.DataFrame":
+    """Returns the rows of the newest order days (before a night), at most SHOWN_DAYS, the oldest first."""
     return warehouse.read(
-        f"SELECT * FROM (SELECT * FROM {DAY_FIGURES.name} WHERE source_file IS NULL ORDER BY order_day DESC LIMIT"
-        f" {SHOWN_DAYS}) ORDER BY order_day"
+        f"SELECT * FROM (SELECT * FROM {DAY_FIGURES.name} WHERE source_file IS NULL AND order_day < coalesce($before,"
+        f" DATE '9999-12-31') ORDER BY order_day DESC LIMIT {SHOWN_DAYS}) ORDER BY order_day",
+        {"before": before},
     )
 
 
-def findings(warehouse: Warehouse) -> "pd.DataFrame":
-    """Returns name, verdict, is_new and reason of the days and deliveries that are not ok, the newest first."""
+def findings(warehouse: Warehouse, before: datetime.date | None = None) -> "pd.DataFrame":
+    """Returns name, verdict and reason of the newest days and deliveries (before a night) that are not ok."""
     return warehouse.read(
-        f"SELECT name, verdict, is_new, reason FROM {DAY_FIGURES.name} WHERE verdict != '{OK}'"
-        f" ORDER BY is_new DESC, load DESC, order_day DESC NULLS FIRST, name LIMIT {SHOWN_FINDINGS}"
+        f"SELECT name, verdict, reason FROM {DAY_FIGURES.name} WHERE verdict != '{OK}' AND"
+        " coalesce(order_day < $before, true) ORDER BY is_new DESC, load DESC, order_day DESC NULLS FIRST, name"
+        f" LIMIT {SHOWN_FINDINGS}",
+        {"before": before},
     )
 
 

@@ -41,6 +41,11 @@ CONTENTS, FIGURES = SQL_FOLDER / "day_contents.sql", SQL_FOLDER / "day_figures.s
 REPEATS, NEW_CUSTOMERS = SQL_FOLDER / "day_repeats.sql", SQL_FOLDER / "new_customers.sql"
 DELIVERED = "SELECT source_file FROM raw.deliveries WHERE status IN ('loaded', 'kept') ORDER BY source_file"
 REJECTED_LINES = "SELECT source_file, count(*) AS lines FROM prepared.rejected_orders GROUP BY source_file"
+# For day_figures.sql: the days of the orders that are counted there.
+ORDER_DAYS = Relation(
+    "(SELECT CAST(ordered_at AS DATE) AS order_day, order_id FROM prepared.clean_orders"
+    " WHERE order_id IN (SELECT order_id FROM orders))"
+)
 # A line repeats another that is at most REPEAT_DAYS older. To compare the lines of all days with each other would take
 # longer than to clean them, and limits are learned from the newest days; so older days are left out.
 REPEAT_DAYS, COMPARED_DAYS = 7, 120
@@ -237,7 +242,9 @@ def _figures(
         unchanged: The figures of the other days.
     """
     with _table_of(connection, changed) as table:
-        rows = _rows(connection, FIGURES, ("order_day", *OF_THE_LINES), {"days": table})
+        # If all days are summed, none of their orders has lines on another day.
+        order_days = Relation("orders") if len(changed) == len(days) else ORDER_DAYS
+        rows = _rows(connection, FIGURES, ("order_day", *OF_THE_LINES), {"days": table, "order_days": order_days})
     figures = {row["order_day"]: row for row in rows}
     new = dict(connection.execute(NEW_CUSTOMERS).fetchall())
     repeats = _repeats(connection, changed, days)

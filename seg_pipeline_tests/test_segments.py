@@ -65,7 +65,7 @@ def test_segments_of_one_cell_are_distinguished_by_the_score_that_differs_most()
     names = name_segments(profiles((1.2, 1.1, 4.0), (1.3, 1.4, 1.5), (5.0, 5.0, 5.0)))
 
     assert names["segment_name"].to_list() == ["Hibernating, high spend", "Hibernating, low spend", "Champions"]
-    assert "Among the 2 segments in this cell, its spend is low (mean score 1.5)." in names["name_reason"].iloc[1]
+    assert "Among the 2 segments of that name, its spend is low (mean score 1.5)." in names["name_reason"].iloc[1]
 
 
 def test_no_two_names_are_alike_however_many_segments_share_a_cell():
@@ -87,7 +87,7 @@ def test_the_segment_of_noise_says_so_and_is_not_distinguished_from_the_others_o
     assert set(names["grid_name"]) == {"Need Attention"}
     reasons = names["name_reason"].to_list()
     assert reasons[2].endswith(" Its customers are unclustered: they lie in no dense cluster.")
-    assert "Among the 2 segments in this cell, its spend is high" in reasons[0] and "unclustered" not in reasons[0]
+    assert "Among the 2 segments of that name, its spend is high" in reasons[0] and "unclustered" not in reasons[0]
 
 
 def test_a_segment_that_shares_its_cell_with_noise_alone_keeps_the_name_of_the_cell():

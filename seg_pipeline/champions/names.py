@@ -62,7 +62,8 @@ def name_segments(
     is_noise = profiles["cluster"].eq(noise) if noise is not None else pd.Series(False, index=profiles.index)
     old_names: dict[int, tuple[str, str]] = {}
     if before is not None:
-        old_names = {row.segment_id: (row.segment_name, row.grid_name) for row in before.itertuples()}
+        old = before.drop_duplicates("segment_id")
+        old_names = dict(zip(old["segment_id"], zip(old["segment_name"], old["grid_name"], strict=True), strict=True))
     for index, profile in zip(profiles.index, profiles.to_dict("records"), strict=True):
         old_name, old_grid_name = old_names.get(profile["segment_id"], ("", ""))
         both_or_neither_noise = (UNCLUSTERED in old_name) == is_noise[index]

@@ -173,6 +173,9 @@ FROM_SEGMENT_ID = Column(
 )
 FROM_SEGMENT_NAME = text("from_segment_name", "Name of that segment")
 
+# What can move a customer; the column moved_by says what they mean.
+MOVED_BY = ("customer", "model", "new", "late", "gone")
+
 SEGMENT_MIGRATION = Table(
     "segments.segment_migration",
     "Numbers of customers by their segment on an earlier night and on this one. The earlier nights are the warehouse's"
@@ -196,17 +199,18 @@ SEGMENT_MIGRATION = Table(
     ),
     rules=(
         Rule(
-            "customers_add_up",
-            "For each earlier night, the customers add up to all customers of this night.",
-            "SELECT from_as_of, sum(customers) AS moved FROM {batch} WHERE to_segment_id >= 0 GROUP BY from_as_of"
-            " HAVING sum(customers) != (SELECT count(*) FROM segments.segment_assignments WHERE as_of = :as_of)",
+            "migration_as_history",
+            "The numbers of customers are those of segment_history, for every pair of segments. An earlier night that"
+            " was deleted since is not compared.",
+            RULES / "migration_as_history.sql",
         ),
     ),
 )
 
 SEGMENT_MOVES = Table(
     "segments.segment_moves",
-    "Lists for teams to act on: every customer whose segment has changed since a week ago, or who is new since then.",
+    "Lists for teams to act on: every customer whose segment has changed since a week ago, who is new since then, or"
+    " who is gone. moved_by tells the customers' own moves from those of a new model.",
     large=True,
     nightly=True,
     key=("customer_id",),
@@ -217,9 +221,35 @@ SEGMENT_MOVES = Table(
         day("from_as_of", "The earlier night"),
         FROM_SEGMENT_ID,
         FROM_SEGMENT_NAME,
-        SEGMENT_ID,
-        SEGMENT_NAME,
-        money("monetary", "Value of all lines, net of returns, in the shop's currency"),
+        Column(
+            "segment_id", "INTEGER", "Segment on this night; -1 for people who are no longer customers", min_value=-1
+        ),
+        text("segment_name", "Name of that segment"),
+        money(
+            "monetary",
+            "Value of all lines, net of returns, in the shop's currency; of those who are gone, on the earlier night",
+        ),
+        text(
+            "moved_by",
+            "customer (moved under tonight's model as well), model (tonight's model puts the customer of the earlier"
+            " night in the same segment, so only the model has changed), new (first order since the earlier night),"
+            " late (not there on the earlier night, but with orders before it, which were delivered late) or gone",
+            values=MOVED_BY,
+        ),
+        text("from_model_id", "Model that scored the earlier night"),
+        text("model_id", "Model that scored this night"),
+    ),
+    rules=(
+        Rule(
+            "moves_as_migration",
+            "The moves from each segment to each other one are as many as in segment_migration.",
+            "SELECT from_segment_id, segment_id, moves, customers FROM (SELECT from_segment_id, segment_id, count(*) AS"
+            " moves FROM {batch} GROUP BY from_segment_id, segment_id) AS listed FULL JOIN (SELECT from_segment_id,"
+            " to_segment_id AS segment_id, customers FROM segments.segment_migration WHERE as_of = :as_of AND"
+            " from_segment_id != to_segment_id AND from_as_of = (SELECT min(from_as_of) FROM"
+            " segments.segment_migration WHERE as_of = :as_of)) AS counted USING (from_segment_id, segment_id)"
+            " WHERE moves IS DISTINCT FROM customers",
+        ),
     ),
 )
 

@@ -267,19 +267,28 @@ SEGMENT_STRATEGIES = Table(
         text("sales", "Action for sales"),
         text("service", "Action for service"),
         number("headroom", "Revenue within reach, see segment_profiles", min_value=0),
-        number(
+        Column(
             "contact_cost",
+            "DECIMAL(38, 4)",
             "Cost of one contact with one customer, which depends on the effort of the actions",
             min_value=0,
         ),
-        number(
+        Column(
             "spendable",
-            "Most that contacts with its customers can cost; 0 if it has no claim, NULL if contacts are free",
+            "DECIMAL(38, 2)",
+            "Most that contacts with its customers can cost, in whole cents; 0 if it has no claim, NULL if contacts are"
+            " free",
             nullable=True,
             min_value=0,
         ),
-        share("budget_share", "Share of the budget"),
-        number("budget", "Budget in the shop's currency", min_value=0),
+        share("budget_share", "Share of the budget, before it is rounded to whole cents"),
+        Column(
+            "budget",
+            "DECIMAL(38, 2)",
+            "Budget in the shop's currency, in whole cents, which add up to the whole budget unless every segment has"
+            " all it can spend",
+            min_value=0,
+        ),
         count("contacts", "Contacts that its budget pays for; NULL if contacts are free", nullable=True),
         share(
             "reached_share",
@@ -295,7 +304,8 @@ SEGMENT_STRATEGIES = Table(
         ),
         count(
             "holdout_customers",
-            "Customers to leave out at random to measure a rise of strategies.effect; NULL if half of all are too few",
+            "Customers to leave out at random to measure a rise of strategies.effect; NULL if half of all are too few,"
+            " or if the segment gets no contacts",
             nullable=True,
             min_value=1,
         ),
@@ -311,12 +321,12 @@ SEGMENT_STRATEGIES = Table(
             "The shares of the budget add up to 1, or to less if every segment has all it can spend.",
             "SELECT sum(budget_share) AS parts, sum(spendable) AS spendable FROM {batch}"
             " HAVING sum(budget_share) > 1.000001 OR sum(budget_share) < 0.999999"
-            " AND bool_or(spendable IS NULL OR budget < spendable * 0.999999)",
+            " AND bool_or(spendable IS NULL OR budget < spendable)",
         ),
         Rule(
             "budget_can_be_spent",
             "No segment has more budget than contacts with all its customers can cost.",
-            "SELECT segment_id, budget, spendable FROM {batch} WHERE budget > spendable * 1.000001",
+            "SELECT segment_id, budget, spendable FROM {batch} WHERE budget > spendable",
         ),
         Rule(
             "holdouts_leave_half",

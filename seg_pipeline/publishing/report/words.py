@@ -36,9 +36,9 @@ def setting(value: object) -> str:
 
 
 def reason_of_move(moved_by: str) -> str:
-    """Says what a customer's own move was, by the column moved_by of segment_moves."""
+    """Says why customers moved, by the column moved_by of segment_moves."""
     return {
-        "customer": "they buy differently, or not",
+        "customer": "new orders or returns, or more days without any",
         "new": "first order",
         "late": "older orders were delivered late",
         "gone": "no orders any more",

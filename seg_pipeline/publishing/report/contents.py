@@ -75,6 +75,7 @@ class Report:
         migration: How many customers moved between segments since an earlier night.
         days: The figures of the newest order days, a row each.
         day_findings: The newest days and deliveries that are not ok.
+        moves: The same moves without those who stayed, by what moved them, from `move_lists`.
     """
 
     as_of: date
@@ -98,6 +99,7 @@ class Report:
     migration: pd.DataFrame | None = None
     days: pd.DataFrame | None = None
     day_findings: pd.DataFrame | None = None
+    moves: pd.DataFrame | None = None
 
     @cached_property
     def segments(self) -> list[Row]:

@@ -79,17 +79,15 @@ def segment_by_segment(report: Report) -> Context:
 
 
 def who_moved(report: Report) -> Context | None:
-    """Shows who changed segment since an earlier night; left out if nobody did."""
-    migration = report.migration
-    if migration is None:
+    """Shows who changed segment since an earlier night, and how many a new model moved; left out if nobody did."""
+    migration, moves = report.migration, report.moves
+    if migration is None or moves is None or moves.empty:
         return None
-    ways = migration[migration["from_segment_id"] != migration["to_segment_id"]]
-    if ways.empty:
-        return None
-    ways = ways.sort_values(["customers", "from_segment_id", "to_segment_id"], ascending=[False, True, True])
+    by_model = moves["moved_by"].eq("model")
     return {
         "since": migration["from_as_of"].iloc[0],
-        "ways": ways.to_dict("records"),
+        "ways": records(moves[~by_model]),
+        "by_model": int(moves.loc[by_model, "customers"].sum()),
         "flow": images.svg(migration_flow(migration, notation=report.notation), "flow"),
     }
 

@@ -51,7 +51,7 @@ def test_the_check_of_segment_shares_computes_the_same_index(connection, custome
             "segment_id": [0, *range(1, len(customers) + 1)],
             "customers": [1000, *customers],
             "fitted_share": [None, *fitted_shares],
-            "fitted_as_of": NIGHT,
+            "reference_as_of": NIGHT,
         }
     )
     with connection.temporary(profiles) as batch:

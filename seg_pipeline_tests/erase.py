@@ -146,7 +146,7 @@ def unfinished_set(state: State) -> None:
 
 
 def failing_check(state: State) -> None:
-    state.settings.append("drift.psi_critical=0.0000001")
+    state.settings.append("drift.price_ratio_critical=1.0000001")
 
 
 def hashed_output(state: State) -> None:

@@ -291,7 +291,7 @@ def test_a_customer_is_erased_even_if_the_night_then_fails_a_critical_check(scor
     run = scored_nights.copied(tmp_path)
     customer = a_customer(run)
 
-    assert command(run, "erase", customer, *FEW, "--set", "drift.psi_critical=0.0000001") == 1
+    assert command(run, "erase", customer, *FEW, "--set", "drift.price_ratio_critical=1.0000001") == 1
 
     [line] = capsys.readouterr().err.splitlines()
     assert "are erased from the tables and from what was published; nothing is published now; erase again" in line

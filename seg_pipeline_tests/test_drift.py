@@ -111,13 +111,9 @@ class Shop:
             )
         return self.warehouse.night(FEATURE_DRIFT, as_of).set_index("feature")
 
-    def failed_checks(self, as_of, **drift):
-        settings = self.settings.model_copy(update={"drift": self.settings.drift.model_copy(update=drift)})
-        return {
-            outcome.check.name
-            for outcome in evaluate(self.warehouse, FEATURE_DRIFT, settings, as_of)
-            if not outcome.passed
-        }
+    def failed_checks(self, as_of):
+        outcomes = evaluate(self.warehouse, FEATURE_DRIFT, self.settings, as_of)
+        return {outcome.check.name for outcome in outcomes if not outcome.passed}
 
 
 @pytest.fixture
@@ -237,12 +233,34 @@ def test_restated_history_stops_the_night_and_a_few_customers_do_not(shop_of_nig
 
     def failed(customers, **drift):
         changed = [(*line[:2], 10.0 if int(line[0]) >= customers else 1000.0) for line in shop]
-        shop_of_nights.build(tonight, changed, segments=False)
-        return shop_of_nights.failed_checks(tonight, **drift)
+        limits = shop_of_nights.settings.drift.model_copy(update=drift)
+        shop_of_nights.build(tonight, changed, segments=False, drift=limits)
+        return shop_of_nights.failed_checks(tonight)
 
     assert failed(0) == failed(4) == set()
     assert failed(5) == {"figures_as_known", "features_credible"}
     assert failed(5, restated_critical=5) == {"figures_as_known"}
+
+
+def test_a_good_night_that_is_run_again_on_restated_orders_is_no_longer_compared_with(shop_of_nights):
+    first, second, third = (NIGHT + datetime.timedelta(days=day) for day in range(3))
+    good, broken = ([(f"{number}", "2023-06-01", amount) for number in range(100)] for amount in (10.0, 1000.0))
+    shop_of_nights.build(first, good)
+    shop_of_nights.build(second, good)
+
+    # The segments of the second night stay, its features do not.
+    shop_of_nights.build(second, broken, segments=False)
+    stopped = shop_of_nights.build(third, broken, segments=False)
+    assert (set(stopped["since"]), stopped["stops"].to_dict()) == (
+        {pd.Timestamp(first)},
+        dict.fromkeys(FIGURES, False) | {"monetary": True},
+    )
+
+    # Meant after all: the limit is raised for one run, and the next night is compared with that one.
+    limits = shop_of_nights.settings.drift.model_copy(update={"restated_critical": 1_000})
+    shop_of_nights.build(second, broken, drift=limits)
+    accepted = shop_of_nights.build(third, broken)
+    assert (set(accepted["since"]), accepted["stops"].any()) == ({pd.Timestamp(second)}, False)
 
 
 @pytest.mark.parametrize(("days", "warned"), [(37, set()), (38, {"features_as_when_fitted"})])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from seg_pipeline.features.tables import IS_BUYER, RFM_FEATURES
 from seg_pipeline.models.champions import COUNTING, Champion, settings_digest
-from seg_pipeline.models.tables import FEATURE_DRIFT
+from seg_pipeline.models.tables import FEATURE_DRIFT, SMALLEST_RESTATED
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Connection, Warehouse
 
@@ -111,7 +111,7 @@ def drift_rows(
             lines_digest=settings_digest(settings, COUNTING),
         )
         .merge(restated, on="feature", how="left")
-        .astype({"known_customers": "Int64", "restated_customers": "Int64"})
+        .astype({"known_customers": "Int64", "restated_customers": "Int64", "stops": "boolean"})
     )
 
 
@@ -133,19 +133,28 @@ def _restated(
 ) -> "tuple[datetime.date | None, pd.DataFrame]":
     """Compares the night's customers with what the last night with segments said of them.
 
-    A night that a check stopped has no segments, so no later night is compared with it.
+    A night that a check stopped has no segments, so no later night is compared with it. If a night with segments was
+    run again and stopped here, its features are the restated ones, so it does not count either.
 
     Returns:
         That night, None if there is none or its settings counted other lines; and for each figure in FIGURES feature,
-        known_customers, restated_customers and restated_share, no rows without that night.
+        known_customers, restated_customers, restated_share and stops, no rows without that night.
     """
     import pandas as pd
 
-    since = warehouse.newest_night(ASSIGNMENTS, before=as_of)
+    since: datetime.date | None = None
+    with warehouse.get_connection() as connection:
+        has_segments = ASSIGNMENTS in connection.tables_with("as_of")
+    if has_segments:
+        since = warehouse.value(
+            f"SELECT max(as_of) FROM {ASSIGNMENTS} WHERE as_of < $as_of"
+            " AND as_of NOT IN (SELECT as_of FROM {drift} WHERE stops)",
+            {"as_of": as_of, "drift": FEATURE_DRIFT},
+        )
     digest = warehouse.value(
         "SELECT max(lines_digest) FROM {drift} WHERE as_of = $since", {"drift": FEATURE_DRIFT, "since": since}
     )
-    columns = ["feature", "known_customers", "restated_customers", "restated_share"]
+    columns = ["feature", "known_customers", "restated_customers", "restated_share", "stops"]
     if since is None or digest != settings_digest(settings, COUNTING):
         return None, pd.DataFrame(columns=columns)
     with warehouse.get_connection() as connection:
@@ -163,7 +172,11 @@ def _restated(
             .iloc[0]
         )
     rows = [(figure, figures["known_customers"], figures[figure], figures[f"{figure}_share"]) for figure in FIGURES]
-    return since, pd.DataFrame(rows, columns=columns)
+    restated = pd.DataFrame(rows, columns=columns[:-1])
+    restated["stops"] = (restated["restated_share"] > settings.drift.restated_critical) & (
+        restated["restated_customers"] >= SMALLEST_RESTATED
+    )
+    return since, restated
 
 
 def _shares(connection: Connection, feature: str, fill: float, cuts: list[float], as_of: datetime.date) -> list[float]:

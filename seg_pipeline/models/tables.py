@@ -270,6 +270,11 @@ FEATURE_DRIFT = Table(
             nullable=True,
             min_value=0,
         ),
+        flag(
+            "stops",
+            "Whether so much was restated that the night stops, so that no later night is compared with it",
+            nullable=True,
+        ),
         text("lines_digest", "Digest of the settings that decide which order lines count", nullable=True),
     ),
     rules=(
@@ -293,8 +298,7 @@ FEATURE_DRIFT = Table(
             "At most drift.restated_critical of what the last night with segments said of its customers was restated."
             " Beyond it, files that were already delivered have changed, or customer ids have; if that is meant, raise"
             " drift.restated_critical for one run.",
-            "SELECT feature, restated_share, restated_customers, since FROM {batch}"
-            f" WHERE restated_share > :drift.restated_critical AND restated_customers >= {SMALLEST_RESTATED}",
+            "SELECT feature, restated_share, restated_customers, since FROM {batch} WHERE stops",
         ),
     ),
 )

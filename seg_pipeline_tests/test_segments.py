@@ -404,7 +404,7 @@ def test_the_queries_of_features_and_profiles_give_every_column_of_their_tables(
             PROFILES_SQL, {"as_of": AS_OF, "labelled": labelled, "numbered": segments}
         ) as profiled:
             profiles = columns_of(
-                NAMED_PROFILES_SQL, profiled=profiled, numbered=segments, fitted_as_of=AS_OF, model_id=""
+                NAMED_PROFILES_SQL, profiled=profiled, numbered=segments, fitted_as_of=AS_OF, reference_as_of=AS_OF
             )
         assert columns_of(FEATURES_QUERY) == {column.name for column in RFM_FEATURES.columns}
         assert profiles == {column.name for column in SEGMENT_PROFILES.columns}

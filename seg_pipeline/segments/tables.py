@@ -5,6 +5,7 @@ from pathlib import Path
 from seg_pipeline.champions.tables import SEGMENT_ID, SEGMENT_NAME
 from seg_pipeline.features.tables import GRID_CELLS, NO_PURCHASES
 from seg_pipeline.models.drift import stability_index_term
+from seg_pipeline.models.tables import OVERDUE
 from seg_pipeline.tables import AS_OF, CUSTOMER_ID, Column, Rule, Table, count, day, money, number, share, text
 
 RULES = Path(__file__).parent / "rules"
@@ -116,7 +117,16 @@ SEGMENT_PROFILES = Table(
             nullable=True,
         ),
         day("fitted_as_of", "Night that the model was fitted on"),
-        share("fitted_share", "Share of the buyers on that night; NULL for segment 0", nullable=True),
+        share(
+            "fitted_share",
+            "Share of the buyers on the night that drift is measured from; NULL for segment 0",
+            nullable=True,
+        ),
+        day(
+            "reference_as_of",
+            "Night that drift is measured from: that of the fit, or of the last challenge that the champion survived",
+            nullable=True,
+        ),
     ),
     rules=(
         Rule(
@@ -140,16 +150,10 @@ SEGMENT_PROFILES = Table(
         ),
         Rule(
             "shares_as_when_fitted",
-            "The segments' shares of the buyers have not drifted beyond drift.psi_warning since the night of the fit"
-            " (population stability index).",
-            f"SELECT psi FROM ({SHARE_DRIFT}) WHERE psi > :drift.psi_warning",
+            "The segments' shares of the buyers have not drifted beyond drift.psi_warning (population stability index)."
+            " It warns as features_as_when_fitted of feature_drift does, if no refit came.",
+            f"SELECT psi FROM ({SHARE_DRIFT}) WHERE psi > :drift.psi_warning AND {OVERDUE}",
             "warning",
-        ),
-        Rule(
-            "shares_credible",
-            "The segments' shares of the buyers have not drifted beyond drift.psi_critical since the night of the fit.",
-            # A night before the fit is scored by a later champion, so a difference there is not an error.
-            f"SELECT psi FROM ({SHARE_DRIFT}) WHERE psi > :drift.psi_critical AND fitted_as_of <= :as_of",
         ),
         Rule(
             "no_segment_too_large",

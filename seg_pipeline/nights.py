@@ -3,6 +3,8 @@
 import datetime
 
 FIRST_DAY = datetime.date(1990, 1, 1)
+# A night has segments if it has rows in this table, which rooms before it know by its name only.
+ASSIGNMENTS = "segments.segment_assignments"
 
 
 def as_of_of(partition_key: str) -> datetime.date:

@@ -5,13 +5,12 @@ import datetime
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS
 from seg_pipeline.models.champions import newest_champion, settings_digest
 from seg_pipeline.models.tables import FEATURE_DRIFT
+from seg_pipeline.nights import ASSIGNMENTS
 from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Warehouse
 
 # A champion that was just fitted, or has just beaten a challenger, is not challenged because of drift.
 DAYS_BETWEEN_CHALLENGES = 7
-# The table of a later room, by name only, because this room must not import it. A night is scored if it has rows here.
-ASSIGNMENTS = "segments.segment_assignments"
 
 
 def last_scored(warehouse: Warehouse) -> datetime.date | None:

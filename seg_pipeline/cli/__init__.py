@@ -12,13 +12,13 @@ import sys
 from collections.abc import Sequence
 
 from seg_pipeline import interrupts
-from seg_pipeline.cli import backfill, champions, completion, erase, explain, init, inspect, retract, run
+from seg_pipeline.cli import accept, backfill, champions, completion, erase, explain, init, inspect, retract, run
 from seg_pipeline.cli.options import Help
 from seg_pipeline.cli.screen import warn
 from seg_pipeline.errors import SegPipelineError
 
 # In the order in which a new user needs them.
-COMMANDS = (init, inspect, run, explain, backfill, champions, retract, erase, completion)
+COMMANDS = (init, inspect, run, explain, backfill, champions, accept, retract, erase, completion)
 
 # Added to a signal's number, as shells do.
 SIGNALLED = 128

@@ -6,7 +6,7 @@ from seg_pipeline.features.buyers import read_buyers
 from seg_pipeline.features.night import build_features, grid_overview
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
 from seg_pipeline.features.transforms import fit_transforms
-from seg_pipeline.prepared.tables import CLEAN_ORDERS
+from seg_pipeline.prepared.tables import CLEAN_ORDERS, DAY_FIGURES
 from seg_pipeline.ui import built, preview, table_of
 from seg_pipeline.wiring import Room, Shop, night_of
 
@@ -15,7 +15,7 @@ def assets_of(shop: Shop) -> Room:
     """Returns the features room."""
     room = shop.room("features", nightly=True)
 
-    @room.asset(RFM_FEATURES, kinds={"sql"}, deps=[CLEAN_ORDERS])
+    @room.asset(RFM_FEATURES, kinds={"sql"}, deps=[CLEAN_ORDERS, DAY_FIGURES])
     def rfm_features(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         warehouse, as_of = shop.warehouse(context), night_of(context)
         build_features(warehouse, as_of)

@@ -19,6 +19,11 @@ from seg_pipeline.tables import (
 )
 
 RULES = Path(__file__).parent / "rules"
+# The days and deliveries before the night with a verdict that still matters. A delivery without a day always counts.
+DAYS_FOUND = (
+    "SELECT name, reason FROM prepared.day_figures WHERE verdict = '{verdict}' AND is_new"
+    " AND coalesce(order_day < :as_of, true) AND EXISTS (SELECT * FROM {{batch}}) ORDER BY order_day, name"
+)
 
 # The segment of customers without a purchase.
 NO_PURCHASES = "No purchases"
@@ -121,10 +126,16 @@ RFM_FEATURES = Table(
             " WHERE of_customers IS DISTINCT FROM of_lines",
         ),
         Rule(
-            "prices_as_before",
-            "The median unit price of the last order day is within a factor of drift.price_ratio_critical of the four"
-            " weeks before it. Days with fewer than 20 lines are not judged.",
-            RULES / "prices_as_before.sql",
+            "days_possible",
+            "No order day or delivery since the last night with segments is impossible by the shop's own history"
+            " (prepared.day_figures). If it is right as it is: seg-pipeline accept NAME.",
+            DAYS_FOUND.format(verdict="impossible"),
+        ),
+        Rule(
+            "days_usual",
+            "No order day or delivery since the last night with segments is odd (prepared.day_figures).",
+            DAYS_FOUND.format(verdict="odd"),
+            "warning",
         ),
         Rule(
             "buyers_complete",
@@ -138,9 +149,10 @@ RFM_FEATURES = Table(
             "SELECT 'no customer has a purchase' AS problem FROM {batch} HAVING coalesce(max(frequency), 0) = 0",
         ),
         Rule(
-            "night_near_last_order",
-            "The last purchase is at most a week before the night, so orders are still arriving.",
-            "SELECT max(last_order_on) AS last_order_on FROM {batch} HAVING max(last_order_on) < :as_of - 8",
+            "orders_still_arrive",
+            "The day before the night has orders, or usually has none. The check warns on the first two nights without"
+            " orders, and then every week.",
+            RULES / "orders_still_arrive.sql",
             "warning",
         ),
     ),

@@ -1,18 +1,20 @@
-"""The door of the prepared room: clean and rejected orders, built together so that no line is lost between them."""
+"""The door of the prepared room: clean and rejected orders, built together so that no line is lost between them, and
+what each day and delivery brought."""
 
 from collections.abc import Iterator
 
 import dagster as dg
 
 from seg_pipeline.prepared.cleaning import clean
-from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, REASONS, REJECTED_ORDERS
+from seg_pipeline.prepared.day_figures import findings, newest_days, update_day_figures
+from seg_pipeline.prepared.tables import CLEAN_ORDERS, CLEANED_FILES, DAY_FIGURES, REASONS, REJECTED_ORDERS
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.ui import table_of
 from seg_pipeline.wiring import Room, Shop
 
 
 def assets_of(shop: Shop) -> Room:
-    """Returns the prepared room: each raw line is in clean_orders, or in rejected_orders with a reason."""
+    """Returns the prepared room: each raw line is in clean_orders or rejected_orders, and each day is judged."""
     room = shop.room("prepared", nightly=False)
     delivered = [RAW_ORDERS, DELIVERIES]
 
@@ -57,6 +59,22 @@ def assets_of(shop: Shop) -> Room:
         yield dg.MaterializeResult(
             asset_key=shop.key(CLEANED_FILES),
             metadata={"dagster/row_count": warehouse.count(CLEANED_FILES), "dates": dates.name},
+        )
+
+    @room.asset(DAY_FIGURES, kinds={"sql"}, deps=[CLEAN_ORDERS, REJECTED_ORDERS, CLEANED_FILES])
+    def day_figures(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from seg_pipeline.plotting.days import day_trends
+
+        warehouse, settings = shop.warehouse(context), shop.settings_of(context)
+        with warehouse.get_connection() as connection:
+            update_day_figures(connection, settings.days)
+        days = newest_days(warehouse)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": warehouse.count(DAY_FIGURES),
+                "findings": table_of(findings(warehouse)),
+                **(shop.picture(lambda: day_trends(days), "Order days") if len(days) else {}),
+            }
         )
 
     return room

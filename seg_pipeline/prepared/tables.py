@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from seg_pipeline.raw.tables import RAW_ORDERS
-from seg_pipeline.tables import Column, Rule, Table, flag, money, text
+from seg_pipeline.tables import Column, Rule, Table, count, day, flag, money, number, share, text
 
 RULES = Path(__file__).parent / "rules"
 
@@ -116,4 +116,84 @@ CLEANED_FILES = Table(
         text("work", "Digest of the settings, date formats and SQL that its lines were cleaned with"),
         text("dates", "How its dates were read"),
     ),
+)
+
+VERDICTS = ("ok", "odd", "impossible", "accepted")
+
+
+def with_ratio(column: Column) -> tuple[Column, Column]:
+    """Returns a figure of a day, and its ratio to the usual value."""
+    words = column.description[0].lower() + column.description[1:]
+    return column, number(f"{column.name}_ratio", f"Ratio to the usual value: {words}", nullable=True, min_value=0)
+
+
+DAY_FIGURES = Table(
+    "prepared.day_figures",
+    "One row per order day and one per delivery: its figures, each with its ratio to the median of comparable days"
+    " before, and what they say about the data.",
+    key=("name",),
+    columns=(
+        text("name", "The day (2024-05-31), or the delivery, by which it is accepted"),
+        day(
+            "order_day",
+            "The order day; for a delivery the last one of its clean lines, NULL if it has none",
+            nullable=True,
+        ),
+        text("source_file", "File or pull, as in raw_orders; NULL for an order day", nullable=True),
+        *with_ratio(count("lines", "Clean lines")),
+        *with_ratio(count("orders", "Orders; NULL for a delivery", nullable=True)),
+        *with_ratio(count("customers", "Customers; NULL for a delivery", nullable=True)),
+        *with_ratio(money("revenue", "Value of the clean lines, net of returns", nullable=True)),
+        *with_ratio(number("median_quantity", "Median of the units of a bought line", nullable=True)),
+        *with_ratio(number("median_unit_price", "Median unit price of a bought line", nullable=True)),
+        *with_ratio(number("lines_per_customer", "Lines per customer; NULL for a delivery", nullable=True)),
+        *with_ratio(share("share_returned", "Share of the lines that are returns", nullable=True)),
+        *with_ratio(
+            share("share_new_customers", "Share of the customers who have no line on an earlier day", nullable=True)
+        ),
+        *with_ratio(
+            share("share_known_orders", "Share of the orders that have lines on an earlier day", nullable=True)
+        ),
+        *with_ratio(
+            share(
+                "share_rejected",
+                "Share of the delivered lines that were rejected; for an order day that of its deliveries",
+                nullable=True,
+            )
+        ),
+        *with_ratio(
+            share(
+                "share_repeated",
+                "Share of the bought lines that repeat one of the same day or of the week before: same customer,"
+                " product, units and amount. NULL for days that were old when they arrived",
+                nullable=True,
+            )
+        ),
+        text(
+            "verdict",
+            "ok; odd: a check warns; impossible: a check stops the night; accepted: somebody accepted it as it is",
+            values=VERDICTS,
+        ),
+        text("reason", "Why it is odd or impossible", nullable=True),
+        flag("is_new", "Whether no night with segments counts it as it is now, so that its verdict matters"),
+        day("came_after", "The newest night with segments when it first came", nullable=True),
+        day("seen_after", "The newest night with segments when its figures became what they are", nullable=True),
+        Column("load", "INTEGER", "Number of the load in which it first came, from 1", min_value=1),
+        text("digest", "Digest of its lines, by which a change is seen"),
+    ),
+    may_be_empty=True,
+)
+
+ACCEPTED_FIGURES = Table(
+    "prepared.accepted_figures",
+    "Days and deliveries that somebody accepted as they are, and who did. The table is append-only.",
+    columns=(
+        text("name", "As in day_figures"),
+        text("digest", "Digest of its lines; if they change, they are judged again"),
+        text("accepted_by", "The account on the machine that gave the command"),
+        text("reason", "Why, in the words of the person", nullable=True),
+        text("finding", "What was odd or impossible", nullable=True),
+        day("after_night", "The newest night with segments at that time", nullable=True),
+    ),
+    may_be_empty=True,
 )

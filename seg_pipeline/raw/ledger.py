@@ -1,8 +1,7 @@
 """The ledger of all deliveries, raw.deliveries, as records."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 from seg_pipeline.raw.tables import DELIVERIES
 from seg_pipeline.warehouse import Connection
@@ -47,18 +46,8 @@ def read_ledger(connection: Connection) -> list[Entry]:
 
 def write_ledger(connection: Connection, entries: Iterable[Entry]) -> None:
     """Replaces all rows of raw.deliveries."""
-    names = [field.name for field in fields(Entry)]
-    types = {column.name: column.type for column in DELIVERIES.columns}
     connection.execute(f"DELETE FROM {DELIVERIES.name}")
-    rows = [
-        dict(zip(names, astuple(entry), strict=True)) for entry in sorted(entries, key=lambda entry: entry.source_file)
-    ]
-    if rows:
-        connection.execute(
-            f"INSERT INTO {DELIVERIES.name} BY NAME SELECT unnest(from_json($rows, '[{json.dumps(types)}]'),"
-            " max_depth := 2)",
-            {"rows": json.dumps(rows)},
-        )
+    connection.insert_rows(DELIVERIES, map(asdict, sorted(entries, key=lambda entry: entry.source_file)))
 
 
 def without_lines(entry: Entry) -> Entry:

@@ -18,6 +18,7 @@ from seg_pipeline.settings.environment import (
 from seg_pipeline.settings.loading import load_settings, with_overrides
 from seg_pipeline.settings.model import (
     AutomationSettings,
+    DaySettings,
     FeatureSettings,
     ModelSettings,
     OutputSettings,
@@ -38,6 +39,7 @@ __all__ = [
     "PRESETS",
     "SOURCE_DATABASE_VARIABLE",
     "AutomationSettings",
+    "DaySettings",
     "FeatureSettings",
     "ModelSettings",
     "OutputSettings",

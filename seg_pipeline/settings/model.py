@@ -510,6 +510,21 @@ class ChampionSettings(Section):
     )
 
 
+class DaySettings(Section):
+    """How far an order day or a delivery may differ from what is usual in the shop.
+
+    Distances are in standard deviations, which are learned from the shop's own days. In addition, a figure must differ
+    by a factor or share that matters; docs/operations.md has these, and how often clean days are odd.
+    """
+
+    odd_beyond: float = Field(
+        5, gt=0, le=1_000, description="Standard deviations from the usual value beyond which a check warns"
+    )
+    impossible_beyond: float = Field(
+        8, gt=0, le=1_000, description="Standard deviations from the usual value beyond which the run stops"
+    )
+
+
 class DriftSettings(Section):
     """How far a night may differ from the night of the champion's fit, and from the night before."""
 
@@ -536,13 +551,6 @@ class DriftSettings(Section):
         ge=0,
         le=1,
         description="Share of the previous night's customers who are missing above which the run stops",
-    )
-    price_ratio_critical: float = Field(
-        10,
-        gt=1,
-        le=1e6,
-        description="Factor between the median unit price of the last day and that of the four weeks before, in "
-        "either direction, above which the run stops",
     )
 
 
@@ -607,6 +615,7 @@ class Settings(Section):
     strategies: StrategySettings = StrategySettings()
     report: ReportSettings = ReportSettings()
     quality: QualitySettings = QualitySettings()
+    days: DaySettings = DaySettings()
     retention: RetentionSettings = RetentionSettings()
     champions: ChampionSettings = ChampionSettings()
     drift: DriftSettings = DriftSettings()

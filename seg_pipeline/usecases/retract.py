@@ -1,10 +1,9 @@
 """Retracts deliveries: removes their lines, and keeps them out although their files are still there."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from seg_pipeline.errors import SegPipelineError, UsageError, did_you_mean
+from seg_pipeline.errors import SegPipelineError, UsageError
 from seg_pipeline.guest import check
 from seg_pipeline.prepared.cleaning import clean
 from seg_pipeline.prepared.tables import CLEANED_FILES
@@ -12,7 +11,7 @@ from seg_pipeline.raw.ledger import Entry, prefix_of_pulls, read_ledger, retract
 from seg_pipeline.raw.sources import tables_of
 from seg_pipeline.raw.tables import DELIVERIES, RAW_ORDERS
 from seg_pipeline.settings import Settings
-from seg_pipeline.usecases.existing import existing_warehouse
+from seg_pipeline.usecases.existing import delivery_named, existing_warehouse
 from seg_pipeline.warehouse import Connection
 
 
@@ -104,24 +103,7 @@ def _chosen(ledger: Mapping[str, Entry], names: Sequence[str]) -> list[Entry]:
     Raises:
         UsageError: There is no such delivery, or several have that file name.
     """
-    by_file_name: dict[str, list[str]] = {}
-    for name in ledger:
-        by_file_name.setdefault(os.path.basename(name), []).append(name)
-    chosen: dict[str, Entry] = {}
-    for name in names:
-        places = {os.path.abspath(name), os.path.realpath(name)}
-        if name in ledger:
-            found = [name]
-        else:
-            found = [known for known in ledger if os.path.abspath(known) in places] or by_file_name.get(name, [])
-        if not found:
-            raise UsageError(
-                f"{name}: no such delivery{did_you_mean(os.path.basename(name), by_file_name)}; the table"
-                f" {DELIVERIES.name} lists them"
-            )
-        if len(found) > 1:
-            raise UsageError(f"{name}: several deliveries have this name; give one of {', '.join(sorted(found))}")
-        chosen[found[0]] = ledger[found[0]]
+    chosen = {known: ledger[known] for name in names for known in [delivery_named(name, ledger.keys())]}
     return list(chosen.values())
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from seg_pipeline import preloading
-from seg_pipeline.champions.cadence import refit_due
+from seg_pipeline.champions.cadence import last_scored, refit_due
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS
 from seg_pipeline.errors import DataError, UsageError
 from seg_pipeline.interrupts import ignore_interrupts
 from seg_pipeline.models.champions import champion_of, newest_champion
 from seg_pipeline.models.parallel import start_workers
 from seg_pipeline.nights import FIRST_DAY, has_night, partition_of
+from seg_pipeline.prepared.day_figures import no_new_day
 from seg_pipeline.publishing.sets import LATEST, published_as_of
 from seg_pipeline.raw.sources import needs_extra
 from seg_pipeline.segments.tables import SEGMENT_PROFILES
@@ -101,6 +102,8 @@ def run(settings: Settings, progress: Progress, *, refit: bool = False) -> RunRe
                 f"the last order is before {newest.model_id}, which is in force from {newest.in_force_from}; if"
                 " these are the orders of another shop, give them their own --warehouse and --output"
             )
+        if settings.as_of is None and as_of == last_scored(warehouse):
+            progress.on_warning(no_new_day(warehouse, as_of))
         fit = "asked for" if refit else refit_due(warehouse, settings, as_of)
         try:
             execution.run("refit" if fit else "night", partition_of(as_of))

@@ -5,6 +5,7 @@ spark_connection.py is the connection of a warehouse whose large tables (those t
 """
 
 import datetime
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -121,6 +122,23 @@ class Connection:
         text, values = self._resolve(query, parameters)
         row = self.duckdb.execute(f"INSERT INTO {sql_name(table)} BY NAME {text}", values).fetchone()
         return int(row[0]) if row else 0
+
+    def insert_rows(self, table: Table, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Appends rows to a table that is not large.
+
+        Args:
+            table: The table.
+            rows: The values of each row by column; a column that is left out is NULL.
+        """
+        names = [column.name for column in table.columns]
+        values = [{name: row.get(name) for name in names} for row in rows]
+        if values:
+            types = json.dumps({column.name: column.type for column in table.columns})
+            # Decimals and days become text, which the database reads as exactly what it was.
+            self.execute(
+                f"INSERT INTO {table.name} BY NAME SELECT unnest(from_json($rows, '[{types}]'), max_depth := 2)",
+                {"rows": json.dumps(values, default=str, allow_nan=False)},
+            )
 
     def delete(self, table: Table | str, where: str, parameters: Parameters | None = None) -> int:
         """Deletes the rows of a table that fulfil a condition, and returns their number."""

@@ -1,0 +1,384 @@
+"""Keeps day_figures up to date: the figures of every order day and delivery, and the verdicts on them.
+
+The database sums lines; Python holds a row per day and per delivery. Only the lines of days that have changed are
+summed again.
+"""
+
+import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from decimal import Decimal
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from seg_pipeline.nights import ASSIGNMENTS
+from seg_pipeline.prepared.day_verdicts import (
+    ACCEPTED,
+    COMPARABLE_DELIVERIES,
+    IMPOSSIBLE,
+    ODD,
+    OK,
+    Verdict,
+    judge_days,
+    judge_deliveries,
+    usually_trades,
+    worst,
+)
+from seg_pipeline.prepared.tables import ACCEPTED_FIGURES, DAY_FIGURES
+from seg_pipeline.settings import DaySettings
+from seg_pipeline.warehouse import Connection, Relation, Warehouse
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A row of day_figures by the names of its columns.
+Row = dict[str, Any]
+
+SQL_FOLDER = Path(__file__).parent
+CONTENTS, FIGURES = SQL_FOLDER / "day_contents.sql", SQL_FOLDER / "day_figures.sql"
+REPEATS, NEW_CUSTOMERS = SQL_FOLDER / "day_repeats.sql", SQL_FOLDER / "new_customers.sql"
+DELIVERED = "SELECT source_file FROM raw.deliveries WHERE status IN ('loaded', 'kept') ORDER BY source_file"
+REJECTED_LINES = "SELECT source_file, count(*) AS lines FROM prepared.rejected_orders GROUP BY source_file"
+# A line repeats another that is at most REPEAT_DAYS older. To compare the lines of all days with each other would take
+# longer than to clean them, and limits are learned from the newest days; so older days are left out.
+REPEAT_DAYS, COMPARED_DAYS = 7, 120
+# A delivery without a line is odd unless so many of the deliveries before it had none.
+USUALLY_EMPTY = 2
+# How much pages and the report show.
+SHOWN_DAYS, SHOWN_FINDINGS = 180, 20
+# The figures that follow from the lines of a day alone, as day_figures.sql returns them.
+OF_THE_LINES = (
+    "lines",
+    "orders",
+    "customers",
+    "revenue",
+    "median_quantity",
+    "median_unit_price",
+    "share_returned",
+    "share_known_orders",
+)
+
+
+def update_day_figures(connection: Connection, settings: DaySettings) -> None:
+    """Brings day_figures up to date with clean_orders and rejected_orders.
+
+    Args:
+        connection: The connection to the warehouse.
+        settings: The limits of the verdicts.
+    """
+    for table in (DAY_FIGURES, ACCEPTED_FIGURES):
+        connection.create(table, or_replace=False)
+    columns = [column.name for column in DAY_FIGURES.columns]
+    earlier = {
+        row["name"]: row for row in _rows(connection, f"SELECT {', '.join(columns)} FROM {DAY_FIGURES.name}", columns)
+    }
+    accepted = set(connection.execute(f"SELECT name, digest FROM {ACCEPTED_FIGURES.name}").fetchall())
+    newest_night = newest_scored(connection)
+    contents = _rows(connection, CONTENTS, ("order_day", "source_file", "lines", "revenue", "digest"))
+    deliveries = _deliveries(connection, contents)
+    days = _days(connection, contents, earlier)
+    _add_rejected(days, contents, deliveries)
+    gaps = _gaps([row["order_day"] for row in days])
+    last_day = max((row["order_day"] for row in days), default=None)
+    next_load = max((row["load"] for row in earlier.values()), default=0) + 1
+    for row in (*days, *gaps, *deliveries):
+        _date(row, earlier.get(row["name"]), newest_night, last_day, next_load)
+    deliveries.sort(key=lambda row: (row["load"], row["order_day"] or datetime.date.max, row["name"]))
+    standing = {row["name"] for row in (*days, *gaps, *deliveries) if (row["name"], row["digest"]) in accepted}
+    _judge(days, deliveries, contents, standing, settings)
+    for row in gaps:
+        row["verdict"] = ACCEPTED if row["name"] in standing else ODD
+    with connection.transaction():
+        connection.create(DAY_FIGURES)
+        connection.insert_rows(DAY_FIGURES, [*days, *gaps, *deliveries])
+
+
+def newest_scored(connection: Connection) -> datetime.date | None:
+    """Returns the newest night with segments; None if there is none."""
+    if ASSIGNMENTS not in connection.tables_with("as_of"):
+        return None
+    [(newest,)] = connection.execute(f"SELECT max(as_of) FROM {ASSIGNMENTS}").fetchall()
+    return newest
+
+
+def _deliveries(connection: Connection, contents: Sequence[Row]) -> list[Row]:
+    """Returns a row per delivery: its clean lines, its last order day, and its share of rejected lines."""
+    rejected = dict(connection.execute(REJECTED_LINES).fetchall())
+    parts: dict[str, list[Row]] = {}
+    for part in contents:
+        parts.setdefault(part["source_file"], []).append(part)
+    rows = []
+    for (name,) in connection.execute(DELIVERED).fetchall():
+        lines = sum(part["lines"] for part in parts.get(name, ()))
+        revenue = sum((part["revenue"] for part in parts.get(name, ())), Decimal(0))
+        refused = rejected.get(name, 0)
+        rows.append(
+            {
+                "name": name,
+                "order_day": max((part["order_day"] for part in parts.get(name, ())), default=None),
+                "source_file": name,
+                "lines": lines,
+                "revenue": revenue,
+                "share_rejected": refused / (lines + refused) if lines + refused else None,
+                "digest": f"{lines}/{revenue}/{refused}",
+            }
+        )
+    return rows
+
+
+def _days(connection: Connection, contents: Sequence[Row], earlier: "dict[str, Row]") -> list[Row]:
+    """Returns a row per order day, in order, with the figures of its lines.
+
+    Args:
+        connection: The connection to the warehouse.
+        contents: The lines of each order day and delivery.
+        earlier: The rows of day_figures so far, by name.
+    """
+    parts: dict[datetime.date, list[Row]] = {}
+    for part in contents:
+        parts.setdefault(part["order_day"], []).append(part)
+    digests = {
+        day: f"{sum(part['lines'] for part in of_day)}/{sum(int(part['digest']) for part in of_day)}"
+        for day, of_day in sorted(parts.items())
+    }
+    unchanged = {day for day, digest in digests.items() if earlier.get(str(day), {}).get("digest") == digest}
+    changed = [day for day in digests if day not in unchanged]
+    figures = {day: earlier[str(day)] for day in unchanged}
+    if changed:
+        figures |= _figures(connection, changed, list(digests), figures)
+    return [
+        {**figures[day], "name": str(day), "order_day": day, "source_file": None, "digest": digest}
+        for day, digest in digests.items()
+    ]
+
+
+def _gaps(days: Sequence[datetime.date]) -> list[Row]:
+    """Returns a row per day without orders, between order days, on whose weekday the shop usually has orders."""
+    known = set(days)
+    between = range((days[-1] - days[0]).days) if days else ()
+    missing = (day for back in between if (day := days[0] + datetime.timedelta(days=back)) not in known)
+    return [
+        {
+            "name": str(day),
+            "order_day": day,
+            "lines": 0,
+            "orders": 0,
+            "customers": 0,
+            "revenue": Decimal(0),
+            "digest": "0",
+            "reason": f"there are no orders, although the shop usually has orders on a {day:%A}",
+        }
+        for day in missing
+        if usually_trades(day, known)
+    ]
+
+
+def _figures(
+    connection: Connection, changed: Sequence[datetime.date], days: Sequence[datetime.date], unchanged: dict[Any, Row]
+) -> dict[datetime.date, Row]:
+    """Returns the figures of all days: those of changed days from their lines, and those that depend on other days.
+
+    Args:
+        connection: The connection to the warehouse.
+        changed: The days whose lines have changed.
+        days: All order days.
+        unchanged: The figures of the other days.
+    """
+    with _table_of(connection, changed) as table:
+        rows = _rows(connection, FIGURES, ("order_day", *OF_THE_LINES), {"days": table})
+    figures = {row["order_day"]: row for row in rows}
+    new = dict(connection.execute(NEW_CUSTOMERS).fetchall())
+    repeats = _repeats(connection, changed, days)
+    return {
+        day: {
+            **row,
+            "lines_per_customer": row["lines"] / row["customers"],
+            "share_new_customers": new.get(day, 0) / row["customers"],
+            **({"share_repeated": repeats.get(day)} if day in repeats or day in figures else {}),
+        }
+        for day, row in {**unchanged, **figures}.items()
+    }
+
+
+def _repeats(
+    connection: Connection, changed: Sequence[datetime.date], days: Sequence[datetime.date]
+) -> dict[datetime.date, float]:
+    """Returns the share of repeated lines of the days that changed days can change, if they are new enough."""
+    week = [datetime.timedelta(days=back) for back in range(REPEAT_DAYS + 1)]
+    oldest = max(days) - datetime.timedelta(days=COMPARED_DAYS)
+    concerned = sorted({day + back for day in changed for back in week}.intersection(days))
+    concerned = [day for day in concerned if day > oldest]
+    if not concerned:
+        return {}
+    near = sorted({day - back for day in concerned for back in week}.intersection(days))
+    with _table_of(connection, concerned) as table, _table_of(connection, near) as near_table:
+        parameters = {"days": table, "near": near_table, "repeat_days": REPEAT_DAYS}
+        return dict(connection.execute(REPEATS, parameters).fetchall())
+
+
+def _rows(
+    connection: Connection, query: str | Path, names: Sequence[str], parameters: Mapping[str, Any] | None = None
+) -> list[Row]:
+    """Returns the rows of a query that has these columns, by their names."""
+    return [dict(zip(names, row, strict=True)) for row in connection.execute(query, parameters).fetchall()]
+
+
+def _table_of(connection: Connection, days: Sequence[datetime.date]) -> AbstractContextManager[Relation]:
+    """Yields a temporary table of days."""
+    texts = [day.isoformat() for day in days]
+    return connection.temporary("SELECT CAST(unnest($texts::VARCHAR[]) AS DATE) AS order_day", {"texts": texts})
+
+
+def _add_rejected(days: Iterable[Row], contents: Iterable[Row], deliveries: Iterable[Row]) -> None:
+    """Adds to each day the share of rejected lines of its deliveries."""
+    of_delivery = {row["name"]: row for row in deliveries}
+    files: dict[datetime.date, set[str]] = {}
+    for part in contents:
+        files.setdefault(part["order_day"], set()).add(part["source_file"])
+    for row in days:
+        clean = rejected = 0.0
+        for name in sorted(files[row["order_day"]] & of_delivery.keys()):
+            lines, share = of_delivery[name]["lines"], of_delivery[name]["share_rejected"]
+            clean += lines
+            rejected += lines * share / (1 - share)
+        row["share_rejected"] = rejected / (clean + rejected) if clean else None
+
+
+def _date(
+    row: Row,
+    earlier: Row | None,
+    newest_night: datetime.date | None,
+    last_day: datetime.date | None,
+    next_load: int,
+) -> None:
+    """Adds since when a day or delivery is as it is, and whether its verdict matters.
+
+    It matters until a night with segments counts the day as it is. Of the first load it matters for the last day alone:
+    the days before are the history that it is judged by.
+    """
+    is_same = earlier is not None and (
+        earlier["digest"] == row["digest"] or all(earlier.get(name) == row.get(name) for name in OF_THE_LINES)
+    )
+    row["came_after"] = earlier["came_after"] if earlier else newest_night
+    row["seen_after"] = earlier["seen_after"] if earlier and is_same else newest_night
+    row["load"] = earlier["load"] if earlier else next_load
+    day = row["order_day"]
+    if newest_night is None:
+        row["is_new"] = day is not None and day == last_day
+    else:
+        row["is_new"] = row["seen_after"] == newest_night or (day is not None and day >= newest_night)
+
+
+def _judge(
+    days: Sequence[Row],
+    deliveries: Sequence[Row],
+    contents: Iterable[Row],
+    accepted: Collection[str],
+    settings: DaySettings,
+) -> None:
+    """Adds ratios, verdicts and reasons to days, and to deliveries in the order in which they came."""
+    import pandas as pd
+
+    accepted_days = {row["order_day"] for row in days if row["name"] in accepted}
+    if days:
+        for row, verdict in zip(days, judge_days(pd.DataFrame(days), accepted_days, settings), strict=True):
+            _add_verdict(row, verdict)
+    if not deliveries:
+        return
+    idle = _idle(deliveries, contents)
+    delivered = pd.DataFrame(deliveries)
+    delivered["share_rejected"] = delivered["share_rejected"].astype(float)
+    for row, on_rejected in zip(deliveries, judge_deliveries(delivered, accepted, settings), strict=True):
+        _add_verdict(row, _with(on_rejected, *idle.get(row["name"], (OK, None))))
+
+
+def _with(verdict: Verdict, other: str, reason: str | None) -> Verdict:
+    """Returns a verdict together with another one; what is accepted stays accepted."""
+    found = ACCEPTED if verdict.verdict == ACCEPTED else worst((verdict.verdict, other))
+    return Verdict(found, "; ".join(words for words in (reason, verdict.reason) if words) or None, verdict.usual)
+
+
+def _idle(deliveries: Sequence[Row], contents: Iterable[Row]) -> dict[str, tuple[str, str]]:
+    """Finds deliveries that bring no new order day, and no other delivery of their load does; and those without lines.
+
+    They are impossible if the shop usually has orders on the day that the next night would add, and if it usually gets
+    a day in one delivery. If not, they are odd.
+
+    Args:
+        deliveries: The deliveries in the order in which they came.
+        contents: The lines of each order day and delivery.
+
+    Returns:
+        The verdict and the reason, by the name of the delivery.
+    """
+    files: dict[datetime.date, int] = {}
+    for part in contents:
+        files[part["order_day"]] = files.get(part["order_day"], 0) + 1
+    bringing = {
+        row["load"]
+        for row in deliveries
+        if row["came_after"] is None or (row["order_day"] is not None and row["order_day"] >= row["came_after"])
+    }
+    found: dict[str, tuple[str, str]] = {}
+    for place, row in enumerate(deliveries):
+        before = deliveries[max(0, place - COMPARABLE_DELIVERIES) : place]
+        counts = f"{row['lines']:,} of its lines count" if row["lines"] else "none of its lines count"
+        if row["load"] not in bringing:
+            day = row["came_after"]
+            last_counts = [files[other] for other in sorted(files) if other < day][-8:]
+            must_bring = usually_trades(day, files.keys()) and median(last_counts) == 1
+            if must_bring:
+                found[row["name"]] = (
+                    IMPOSSIBLE,
+                    (
+                        f"{counts}, and no order is on {day} or later, although the shop usually has orders on a"
+                        f" {day:%A}"
+                    ),
+                )
+            elif _is_rare(before):
+                found[row["name"]] = ODD, f"{counts}, and no order is on {day} or later"
+        elif not row["lines"] and row["came_after"] is not None and _is_rare(before):
+            found[row["name"]] = ODD, counts
+    return found
+
+
+def _is_rare(before: Sequence[Row]) -> bool:
+    """Returns whether deliveries without a line are rare, given the deliveries before one."""
+    return sum(not row["lines"] for row in before) < USUALLY_EMPTY
+
+
+def _add_verdict(row: Row, verdict: Verdict) -> None:
+    """Adds a verdict to a row, and the ratio of each figure to its usual value."""
+    row["verdict"], row["reason"] = verdict.verdict, verdict.reason
+    for name, usual in verdict.usual.items():
+        value = row.get(name)
+        row[f"{name}_ratio"] = float(value) / usual if value is not None and usual > 0 and value >= 0 else None
+
+
+def newest_days(warehouse: Warehouse) -> "pd.DataFrame":
+    """Returns the rows of the newest order days, at most SHOWN_DAYS, the oldest first."""
+    return warehouse.read(
+        f"SELECT * FROM (SELECT * FROM {DAY_FIGURES.name} WHERE source_file IS NULL ORDER BY order_day DESC LIMIT"
+        f" {SHOWN_DAYS}) ORDER BY order_day"
+    )
+
+
+def findings(warehouse: Warehouse) -> "pd.DataFrame":
+    """Returns name, verdict, is_new and reason of the days and deliveries that are not ok, the newest first."""
+    return warehouse.read(
+        f"SELECT name, verdict, is_new, reason FROM {DAY_FIGURES.name} WHERE verdict != '{OK}'"
+        f" ORDER BY is_new DESC, load DESC, order_day DESC NULLS FIRST, name LIMIT {SHOWN_FINDINGS}"
+    )
+
+
+def no_new_day(warehouse: Warehouse, as_of: datetime.date) -> str:
+    """Returns in words that a night is scored again because no order is of a later day, with the deliveries since."""
+    deliveries, counted = warehouse.read(
+        "SELECT count(*) AS deliveries, coalesce(CAST(sum(lines) AS BIGINT), 0) AS lines"
+        f" FROM {DAY_FIGURES.name} WHERE source_file IS NOT NULL AND came_after = $as_of",
+        {"as_of": as_of},
+    ).iloc[0]
+    last_day = as_of - datetime.timedelta(days=1)
+    since = f"{deliveries} new deliveries, {counted:,} clean lines" if deliveries else "no new delivery"
+    return f"the night {as_of} was scored before: the last order is still of {last_day} ({since} since)"

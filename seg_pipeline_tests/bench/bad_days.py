@@ -303,11 +303,13 @@ def show_clean_days(shop: Shop) -> list[str]:
             if day <= judged[-1]:
                 shop.write(source, day)
         found = Book(settings_of(shop, source, Path(name) / "w.duckdb")).load()
-    # Every file has the lines of its own day, so a delivery is new in the night of that day.
+    # Every file has the lines of its own day, so a delivery is new in the night of that day. A day without orders is
+    # noticed on the night of the next day with orders.
     by_night: dict[str, list[Finding]] = {str(day): [] for day in judged}
     for finding in found:
-        night = Path(finding.file).stem if finding.file else str(finding.order_day)
-        if night in by_night:
+        about = Path(finding.file).stem if finding.file else str(finding.order_day)
+        night = min((night for night in by_night if night >= about), default=None)
+        if about >= str(judged[0]) and night:
             by_night[night].append(finding)
     stops = [night for night, findings in by_night.items() if any(one.is_stop for one in findings)]
     warned = [night for night, findings in by_night.items() if findings]
@@ -360,10 +362,11 @@ class Nights:
 
     def command(self, *words: object) -> int:
         """Runs the command line on the same files and warehouse, quietly; its exit status."""
-        places = ("--source", self.source, "--warehouse", self.settings.warehouse.path)
-        options = [word for option in (*self.shop.options, *LIGHT) for word in ("--set", option)]
+        places = (f"source.path={self.source}", f"output.path={self.folder / 'published'}")
+        options = [word for option in (*places, *self.shop.options, *LIGHT) for word in ("--set", option)]
+        options += ["--warehouse", str(self.settings.warehouse.path)]
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
-            status = seg_pipeline([str(word) for word in (*words, *places, *options)])
+            status = seg_pipeline([str(word) for word in (*words, *options)])
         if status:
             print(f"    {' '.join(map(str, words))}: ended with {status}: {said.getvalue().strip()}")
         return status
@@ -414,7 +417,7 @@ def _ends_of_stops(nights: Nights, days: Sequence[datetime.date]) -> list[str]:
         nights.command("retract", nights.source / f"{day}.csv")
 
     def accept(day: datetime.date) -> None:
-        nights.command("accept", day)
+        nights.command("accept", day, "--reason", "prices are right")
 
     for number, (end, way) in enumerate((("corrected", correct), ("retracted", retract), ("accepted", accept))):
         day, next_day, last = days[3 * number : 3 * number + 3]

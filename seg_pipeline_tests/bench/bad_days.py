@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from seg_pipeline.prepared.day_figures import update_day_figures
 
 from seg_pipeline.cli import main as seg_pipeline
 from seg_pipeline.errors import DataError, SegPipelineError
 from seg_pipeline.prepared.cleaning import clean
+from seg_pipeline.prepared.day_figures import update_day_figures
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
 from seg_pipeline.settings import Settings, load_settings

@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import datetime
 import io
+import re
 import shutil
 import tempfile
 import time
@@ -100,9 +101,9 @@ class Finding:
     is_new: bool
 
     @property
-    def figures(self) -> str:
-        """The figures that the reason names."""
-        return ", ".join(part.split(" is ")[0].removeprefix("the ") for part in self.reason.split("; "))
+    def figures(self) -> list[str]:
+        """The figures that the reason names, and the beginnings of what else it says."""
+        return [re.split(" is |, although", part)[0].removeprefix("the ") for part in self.reason.split("; ")]
 
     @property
     def is_stop(self) -> bool:
@@ -200,7 +201,8 @@ class Outcome:
         verdict = "stopped" if self.is_stopped else "odd" if self.is_reported else "-"
         later = "stopped" if any(finding.is_stop for finding in self.second) else "odd" if self.second else "-"
         moved = " ".join(f"{days:+8.2f}" for days in self.moved.values())
-        figures = dict.fromkeys(finding.figures for finding in sorted(self.first, key=lambda one: not one.is_stop))
+        by_weight = sorted(self.first, key=lambda finding: not finding.is_stop)
+        figures = dict.fromkeys(figure for finding in by_weight for figure in finding.figures)
         missed = " MISSED" if self.must_stop and not self.is_stopped else ""
         gone = " GONE" if not self.stays_stopped else ""
         return f"{self.fault:<28}{verdict:<9}{later:<9}{moved}  {self.error or '; '.join(figures)}{missed}{gone}"
@@ -314,7 +316,7 @@ def show_clean_days(shop: Shop) -> list[str]:
     stops = [night for night, findings in by_night.items() if any(one.is_stop for one in findings)]
     warned = [night for night, findings in by_night.items() if findings]
     figures = Counter(
-        f"{one.verdict}: {figure}" for ones in by_night.values() for one in ones for figure in one.figures.split(", ")
+        f"{one.verdict}: {figure}" for ones in by_night.values() for one in ones for figure in one.figures
     )
     limit = len(judged) // NIGHTS_PER_WARNING
     print(

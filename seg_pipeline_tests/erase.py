@@ -35,6 +35,8 @@ KEY = "a key that is long enough"
 # Makes every number of a customer a word that no other value contains.
 MARK = "zq9x-"
 ERASED = 2
+# Makes the checks of every night after the first order day fail.
+IMPOSSIBLE_DAY = "UPDATE prepared.day_figures SET verdict = 'impossible', is_new = true WHERE order_day IS NOT NULL"
 
 
 @dataclass(slots=True)
@@ -146,7 +148,8 @@ def unfinished_set(state: State) -> None:
 
 
 def failing_check(state: State) -> None:
-    state.settings.append("drift.psi_critical=0.0000001")
+    with duckdb.connect(str(state.warehouse)) as connection:
+        connection.execute(IMPOSSIBLE_DAY)
 
 
 def hashed_output(state: State) -> None:

@@ -21,7 +21,8 @@ from seg_pipeline.segments.tables import (
     SEGMENT_PROFILES,
 )
 from seg_pipeline.settings import load_settings
-from seg_pipeline_tests.whole_runs import LAST, SCORED, command, night, published_bytes
+from seg_pipeline_tests.bench.ageing import SAMPLE, cdnow_sample
+from seg_pipeline_tests.whole_runs import LAST, SCORED, command, night, published_bytes, real_data
 
 # Settings of a quick fit.
 QUICK_FIT = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=6")
@@ -114,7 +115,7 @@ def test_a_later_night_scores_and_fits_nothing(shop, shop_run, run):
         zip(before["segment_id"], before["segment_name"], strict=True)
     )
     assert set(run.warehouse.night(SEGMENT_ASSIGNMENTS, later)["fitted_as_of"]) == {pd.Timestamp(LAST)}
-    assert len(run.warehouse.night(FEATURE_DRIFT, later)) == 3
+    assert run.warehouse.night(FEATURE_DRIFT, later)["psi"].count() == 3
 
 
 def test_backfilled_nights_are_what_they_were_and_move_nothing(shop, scored_nights, tmp_path):
@@ -216,6 +217,28 @@ def test_a_fit_is_due_by_age_drift_or_settings_and_not_for_a_past_night(shop_run
     assert due(LAST + datetime.timedelta(days=30)).endswith(f"was fitted on {LAST} and last challenged on {LAST}")
 
 
+@pytest.mark.parametrize(
+    ("season", "in_season"),
+    [("04-01..04-01", True), ("03-31..04-02", True), ("11-15..04-01", True), ("04-02..03-31", False), ("", False)],
+)
+def test_in_a_season_without_refits_only_changed_settings_make_one_due(shop_run, season, in_season):
+    as_of = LAST + datetime.timedelta(days=30)
+    assert f"{as_of:%m-%d}" == "04-01"
+
+    def due(*overrides):
+        quick = ("models.bootstraps=3", "models.gap_references=2", f"champions.no_refit={season}")
+        return refit_due(shop_run.warehouse, load_settings([*quick, *overrides], environment={}), as_of)
+
+    assert (due() is None) == in_season
+    assert due("models.k_max=9") == "the settings that shape a model have changed"
+
+
+def test_without_a_champion_a_fit_is_due_in_any_season(empty_warehouse):
+    settings = load_settings(["champions.no_refit=01-01..12-31"], environment={})
+
+    assert refit_due(empty_warehouse, settings, LAST) == "no model has been fitted yet"
+
+
 def test_a_challenge_that_was_lost_is_not_repeated_every_night(shop, run):
     settings = ("--set", "champions.refit_every_days=5", "--set", "champions.margin=1")
     later = LAST + datetime.timedelta(days=6)
@@ -225,6 +248,34 @@ def test_a_challenge_that_was_lost_is_not_repeated_every_night(shop, run):
         assert command(run, "run", "--source", shop, "--as-of", as_of, *settings) == 0
         assert run.warehouse.value("SELECT count(DISTINCT as_of) FROM models.kmeans_candidates") == fits
     assert run.warehouse.night(CHAMPION_DECISIONS, later)["decision"].to_list() == ["kept"]
+
+
+def test_drift_from_a_champion_that_was_kept_is_measured_from_the_night_of_the_challenge(shop, run):
+    first = newest_champion(run.warehouse)
+    challenge, between, after = (LAST + datetime.timedelta(days=days) for days in (40, 20, 41))
+    settings = ("--set", "champions.refit_every_days=60", "--set", "champions.margin=1")
+
+    def psi_and_reference(as_of):
+        drift = run.warehouse.night(FEATURE_DRIFT, as_of).set_index("feature").loc["recency_days"]
+        return drift["psi"], drift["reference_as_of"].date()
+
+    for _ in range(2):
+        assert command(run, "run", "--source", shop, "--as-of", challenge, "--refit", *settings) == 0
+        assert champions_overview(run.warehouse)["in_force_from"].dt.date.to_list() == [LAST, challenge]
+    kept = newest_champion(run.warehouse)
+    assert (kept.model_id, kept.fitted_as_of, kept.reference_as_of) == (first.model_id, LAST, challenge)
+    assert kept.why.startswith("Kept. The new model's score of ")
+    profiles = run.warehouse.night(SEGMENT_PROFILES, challenge, where="segment_id > 0")
+    np.testing.assert_allclose(profiles["fitted_share"], profiles["customers"] / profiles["customers"].sum())
+
+    assert command(run, "run", "--source", shop, "--as-of", after, *settings) == 0
+    assert psi_and_reference(after)[0] < 0.2
+    assert psi_and_reference(after)[1] == challenge
+    assert command(run, "backfill", between) == 0
+    assert psi_and_reference(between)[0] > 0.2
+    assert psi_and_reference(between)[1] == LAST
+    given = load_settings(["models.bootstraps=3", "models.gap_references=2"], environment={})
+    assert refit_due(run.warehouse, given, challenge + datetime.timedelta(days=29)) is None
 
 
 def test_a_later_run_scores_and_a_fit_of_a_night_before_it_moves_nothing(run_pipeline, shop, tmp_path):
@@ -288,6 +339,19 @@ def prices_times_100(header, rows):
     return [[*row[:place], raised(row[place]), *row[place + 1 :]] for row in rows]
 
 
+def prices_times_100_on_the_first_day(header, rows):
+    day = header.index("order_date")
+    early = [row[day].startswith("2025-09-01") for row in rows]
+    return [
+        bad if is_early else row for row, bad, is_early in zip(rows, prices_times_100(header, rows), early, strict=True)
+    ]
+
+
+def ids_remapped(header, rows):
+    place = header.index("customer_id")
+    return [[*row[:place], row[place] and f"N{row[place]}", *row[place + 1 :]] for row in rows]
+
+
 def nothing(header, rows):
     return []
 
@@ -296,7 +360,8 @@ def nothing(header, rows):
     ("fault", "message"),
     [
         (half_of_the_customers, "customers_kept"),
-        (prices_times_100, "features_credible"),
+        (ids_remapped, "customers_kept"),
+        (prices_times_100_on_the_first_day, "features_credible"),
         (nothing, "no line has a customer_id"),
     ],
 )
@@ -317,6 +382,23 @@ def test_a_bad_night_stops_in_one_line_and_keeps_what_is_published(shop, run, tm
         assert champions(run) == known
 
 
+def test_a_shop_that_only_grows_older_is_not_stopped_half_a_year_later(run_pipeline, tmp_path):
+    orders, settings = cdnow_sample(real_data("cdnow") / SAMPLE, tmp_path), ("--preset", "cdnow", *QUICK_FIT)
+    run = run_pipeline(tmp_path, orders, "--as-of", "1997-04-01", *settings)
+    (tmp_path / "refitted").mkdir()
+    refitted = run.copied(tmp_path / "refitted")
+    later = ("run", "--source", orders, "--as-of", "1997-10-01", *settings)
+    # A pinned champion is only scored with, however far its customers have drifted.
+    assert command(run, "champions", "--pin", newest_champion(run.warehouse).model_id) == 0
+
+    assert (command(run, *later), command(refitted, *later, "--refit")) == (0, 0)
+
+    drift = run.warehouse.night(FEATURE_DRIFT, datetime.date(1997, 10, 1)).set_index("feature")
+    assert drift.loc["recency_days", "psi"] > 2
+    assert set(drift["restated_customers"]) == {0}
+    assert newest_champion(refitted.warehouse).reference_as_of == datetime.date(1997, 10, 1)
+
+
 def test_prices_times_100_on_the_last_day_alone_are_noticed(shop, run, tmp_path, capsys):
     bad = tmp_path / "bad"
     shutil.copytree(shop, bad)
@@ -326,7 +408,7 @@ def test_prices_times_100_on_the_last_day_alone_are_noticed(shop, run, tmp_path,
 
     assert command(run, "run", "--source", bad) == 1
 
-    assert "prices_as_before" in capsys.readouterr().err
+    assert "days_possible" in capsys.readouterr().err
 
 
 def test_the_schedule_leaves_out_the_fit_if_none_is_due():

@@ -21,7 +21,7 @@ with duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read") as connection:
         print(connection.execute("SELECT count(*) FROM features.rfm_features").fetchall(), flush=True)
         input()
 """
-FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4", "--set", "drift.psi_critical=100")
+FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4")
 
 
 @pytest.fixture(scope="module")

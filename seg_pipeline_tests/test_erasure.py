@@ -23,6 +23,7 @@ from seg_pipeline.usecases.records import forget
 from seg_pipeline.usecases.traces import traces
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline.wiring import Shop
+from seg_pipeline_tests.erase import IMPOSSIBLE_DAY
 from seg_pipeline_tests.whole_runs import DEMO_UNTIL, LAST, SCORED, command, night
 
 FEW = ("--set", "models.algorithms=kmeans", "--set", "models.k_max=4")
@@ -290,8 +291,10 @@ def test_without_the_key_nothing_is_erased_and_what_is_published_stays(scored_ni
 def test_a_customer_is_erased_even_if_the_night_then_fails_a_critical_check(scored_nights, tmp_path, capsys):
     run = scored_nights.copied(tmp_path)
     customer = a_customer(run)
+    with run.warehouse.transaction() as connection:
+        connection.duckdb.execute(IMPOSSIBLE_DAY)
 
-    assert command(run, "erase", customer, *FEW, "--set", "drift.psi_critical=0.0000001") == 1
+    assert command(run, "erase", customer, *FEW) == 1
 
     [line] = capsys.readouterr().err.splitlines()
     assert "are erased from the tables and from what was published; nothing is published now; erase again" in line

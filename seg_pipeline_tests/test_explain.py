@@ -90,6 +90,7 @@ def scored_shop(clean_lines, held):
             scorer=Scorer(model, transforms, coreset),
             segments=segments,
             training=training,
+            reference_as_of=NIGHT,
             customers=len(buyers),
             stability=1.0,
         )

@@ -13,7 +13,7 @@ from matplotlib.text import Text
 
 from seg_pipeline.features.tables import FEATURES
 from seg_pipeline.models.tables import TITLES
-from seg_pipeline.plotting import candidates, figures, images, segments
+from seg_pipeline.plotting import candidates, days, figures, images, segments
 from seg_pipeline.plotting.notation import MISSING, Notation
 
 LEGEND = candidates.Legend(TITLES, baseline="rfm_grid")
@@ -273,3 +273,19 @@ def test_the_value_curve_of_a_grid_that_was_chosen_is_drawn_once() -> None:
     figure = candidates.value_curves(by_segment, LEGEND, targeted=0.2, chosen=("rfm_grid", 1))
 
     assert len([line for line in figure.axes[0].lines if line.get_marker() == "o"]) == 1
+
+
+def test_days_that_are_not_as_usual_are_marked_in_every_panel() -> None:
+    dates = pd.date_range("2024-01-01", periods=4)
+    rows = pd.DataFrame({column: [1.0, 2.0, 9.0, 2.0] for column, *_ in days.PANELS})
+    rows = rows.assign(order_day=dates, verdict=["ok", "odd", "impossible", "ok"])
+
+    figure = days.day_trends(rows)
+
+    for axes in figure.axes:
+        [line] = axes.lines
+        assert np.array_equal(line.get_ydata(), [1, 2, 9, 2])
+        assert [np.asarray(marks.get_offsets())[0, 1] for marks in axes.collections] == [2, 9]
+    legend = figure.axes[0].get_legend()
+    assert legend and [text.get_text() for text in legend.get_texts()] == ["odd", "impossible"]
+    assert days.day_trends(rows.assign(verdict="ok")).axes[0].get_legend() is None

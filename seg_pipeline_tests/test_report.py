@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from seg_pipeline.plotting.days import PANELS
 from seg_pipeline.plotting.notation import Notation
 from seg_pipeline.publishing.cluster_map import principal_plane
 from seg_pipeline.publishing.report import Report, render
@@ -225,6 +226,18 @@ def test_the_row_check_tells_a_sum_that_holds_from_one_that_does_not() -> None:
     assert "Check: the counts do not add up; 5 lines are missing." in Page(without_figures(short)).text
 
 
+@pytest.mark.usefixtures("without_images")
+def test_days_that_were_not_as_usual_are_listed_for_engineers() -> None:
+    days = pd.DataFrame({"order_day": pd.date_range("2011-12-08", periods=2), "verdict": "ok"})
+    days = days.assign(**{column: [1.0, 2.0] for column, *_ in PANELS})
+    found = pd.DataFrame([("2011-12-08", "odd", "the revenue is 9, usually 3")], columns=["name", "verdict", "reason"])
+    report = dataclasses.replace(make_report(), days=days, day_findings=found)
+
+    assert "2011-12-08 odd the revenue is 9, usually 3" in Page(without_figures(report)).text
+    assert "All of them were as usual." in Page(without_figures(dataclasses.replace(report, day_findings=None))).text
+    assert "Order days" not in Page(without_figures(make_report())).text
+
+
 def with_value_test(report: Report) -> Report:
     """The report with a value test of its choice."""
     figures = {"explained_share": 0.24, "gini": 0.491, "lift": 3.0}
@@ -357,9 +370,14 @@ def full_report() -> Report:
         columns=["from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers", "from_as_of",
                  "to_as_of"],
     )  # fmt: skip
+    moves = pd.DataFrame(
+        [("At Risk", "Champions", "customer", 5, 50.0), ("At Risk", "Champions", "model", 2, 20.0)],
+        columns=["newly", "before", "moved_by", "customers", "monetary"],
+    )
     return dataclasses.replace(
         report,
         migration=migration,
+        moves=moves,
         fitted_as_of=AS_OF,
         sensitivity=pd.DataFrame({"scenario": ["as set"], "algorithm": ["kmeans"], "k": [5]}),
         profiles=report.profiles.assign(rule="frequency >= 2", rule_precision=0.9, rule_recall=0.8, stability=0.9),
@@ -452,24 +470,27 @@ def test_settings_read_as_one_would_write_them(value: object, expected: str) -> 
     assert setting(value) == expected
 
 
-def test_the_page_tells_who_moved_since_an_earlier_night_and_leaves_out_who_stayed():
-    then, now = date(2011, 12, 3), date(2011, 12, 10)
-    ways = [
-        (1, "Champions", 1, "Champions", 50),
-        (1, "Champions", 2, "At Risk", 7),
-        (-1, "Not yet a customer", 1, "Champions", 9),
-    ]
+def test_the_page_tells_who_moved_by_themselves_and_how_many_the_model_moved():
     migration = pd.DataFrame(
-        ways, columns=["from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers"]
-    ).assign(from_as_of=pd.Timestamp(then), to_as_of=pd.Timestamp(now))
+        [(1, "Champions", 1, "Champions", 50)],
+        columns=["from_segment_id", "from_segment_name", "to_segment_id", "to_segment_name", "customers"],
+    ).assign(from_as_of=pd.Timestamp(2011, 12, 3), to_as_of=pd.Timestamp(2011, 12, 10))
+    ways = [
+        ("Champions", "Not yet a customer", "new", 9, 1.0),
+        ("At Risk", "Champions", "model", 8, 1.0),
+        ("At Risk", "Champions", "customer", 7, 1.0),
+    ]
+    moves = pd.DataFrame(ways, columns=["newly", "before", "moved_by", "customers", "monetary"])
 
-    page = without_figures(dataclasses.replace(make_report(), migration=migration))
+    page = without_figures(dataclasses.replace(make_report(), migration=migration, moves=moves))
 
     moved = page.split('id="moved"')[1].split("</section>")[0]
     assert "since 3 December 2011" in moved
     assert moved.index("Not yet a customer") < moved.index("At Risk")
-    assert ">50<" not in moved
-    assert 'id="moved"' not in without_figures(make_report())
+    assert "It moved 8 customers" in moved
+    assert ">8<" not in moved and ">50<" not in moved and ">7<" in moved
+    nobody = dataclasses.replace(make_report(), migration=migration, moves=moves.iloc[:0])
+    assert 'id="moved"' not in without_figures(nobody)
 
 
 def test_every_table_has_a_caption_and_scopes_and_headings_go_down_one_level_at_a_time() -> None:

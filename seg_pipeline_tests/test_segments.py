@@ -1,11 +1,14 @@
 """Names of segments, their strategies and the split of the budget."""
 
 import datetime
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import seg_pipeline.segments
 from seg_pipeline.champions.names import name_segments
@@ -65,7 +68,7 @@ def test_segments_of_one_cell_are_distinguished_by_the_score_that_differs_most()
     names = name_segments(profiles((1.2, 1.1, 4.0), (1.3, 1.4, 1.5), (5.0, 5.0, 5.0)))
 
     assert names["segment_name"].to_list() == ["Hibernating, high spend", "Hibernating, low spend", "Champions"]
-    assert "Among the 2 segments in this cell, its spend is low (mean score 1.5)." in names["name_reason"].iloc[1]
+    assert "Among the 2 segments of that name, its spend is low (mean score 1.5)." in names["name_reason"].iloc[1]
 
 
 def test_no_two_names_are_alike_however_many_segments_share_a_cell():
@@ -87,7 +90,7 @@ def test_the_segment_of_noise_says_so_and_is_not_distinguished_from_the_others_o
     assert set(names["grid_name"]) == {"Need Attention"}
     reasons = names["name_reason"].to_list()
     assert reasons[2].endswith(" Its customers are unclustered: they lie in no dense cluster.")
-    assert "Among the 2 segments in this cell, its spend is high" in reasons[0] and "unclustered" not in reasons[0]
+    assert "Among the 2 segments of that name, its spend is high" in reasons[0] and "unclustered" not in reasons[0]
 
 
 def test_a_segment_that_shares_its_cell_with_noise_alone_keeps_the_name_of_the_cell():
@@ -175,11 +178,16 @@ def plan(revenue, headroom, grid_names="Champions", customers=1000, active_share
     return plan_strategies(table, StrategySettings(**{"budget": 1000, **settings}))
 
 
+def amounts(column):
+    """Decimals as floats, missing ones as NaN."""
+    return column.astype(float).to_numpy()
+
+
 def test_the_budget_goes_by_revenue_and_headroom_and_shows_its_arithmetic():
     found = plan([-50.0, 100.0, 300.0], [0.0, 30.0, 10.0], headroom_weight=0.4)
 
     np.testing.assert_allclose(found["budget_share"], [0.0, 0.6 * 0.25 + 0.4 * 0.75, 0.6 * 0.75 + 0.4 * 0.25])
-    np.testing.assert_allclose(found["budget"], [0.0, 450.0, 550.0])
+    np.testing.assert_allclose(amounts(found["budget"]), [0.0, 450.0, 550.0])
     assert found["arithmetic"].to_list()[:2] == [
         "Effort 1 x (0.60 x 0.00% of revenue + 0.40 x 0.00% of headroom) = 0.00 points, so it gets no budget.",
         "Effort 1 x (0.60 x 25.00% of revenue + 0.40 x 75.00% of headroom) = 45.00 points"
@@ -192,7 +200,7 @@ def test_the_budget_follows_the_effort_that_the_actions_take():
 
     np.testing.assert_allclose(found["budget_share"], [1 / 1.2, 0.2 / 1.2, 0.0])
     # What effort earns, its contacts cost.
-    np.testing.assert_allclose(found["contact_cost"], [0.5, 0.1, 0.0])
+    np.testing.assert_allclose(amounts(found["contact_cost"]), [0.5, 0.1, 0.0])
     assert found["contacts"].to_list() == [1666, 1666, 0]
 
 
@@ -205,8 +213,8 @@ def test_what_a_segment_cannot_spend_on_contacts_goes_to_the_others_by_their_cla
     found = plan([70.0, 20.0, 10.0], [0.0] * 3, customers=[100, 600, 600], contact_cost=0.5, contacts=2)
 
     # The first takes 100 x 2 x 0.5; by 2 to 1 the second would get 600 of the other 900, as much as it takes.
-    np.testing.assert_allclose(found["spendable"], [100.0, 600.0, 600.0])
-    np.testing.assert_allclose(found["budget"], [100.0, 600.0, 300.0])
+    np.testing.assert_allclose(amounts(found["spendable"]), [100.0, 600.0, 600.0])
+    np.testing.assert_allclose(amounts(found["budget"]), [100.0, 600.0, 300.0])
     assert found["contacts"].to_list() == [200, 1200, 600]
     np.testing.assert_allclose(found["reached_share"], [1.0, 1.0, 1.0])
     assert [text.partition(" points")[2] for text in found["arithmetic"]] == [
@@ -219,7 +227,7 @@ def test_what_a_segment_cannot_spend_on_contacts_goes_to_the_others_by_their_cla
 def test_a_budget_beyond_what_all_contacts_cost_is_left_unspent_and_says_so():
     found = plan([70.0, 30.0], [0.0, 0.0], customers=[100, 200], contact_cost=0.5, contacts=2)
 
-    np.testing.assert_allclose(found["budget"], [100.0, 200.0])
+    np.testing.assert_allclose(amounts(found["budget"]), [100.0, 200.0])
     np.testing.assert_allclose(found["budget_share"], [0.1, 0.2])
     assert found["arithmetic"].str.endswith(" 700.00 of the whole budget remains unspent.").all()
 
@@ -234,7 +242,7 @@ def test_a_budget_that_pays_fewer_contacts_than_customers_says_whom_it_reaches()
 def test_contacts_that_cost_nothing_are_not_counted_and_cap_nothing():
     found = plan([50.0, 50.0], [0.0, 0.0], ["Champions", "No purchases"], customers=1, contact_cost=0)
 
-    np.testing.assert_allclose(found["budget"], [1000.0, 0.0])
+    np.testing.assert_allclose(amounts(found["budget"]), [1000.0, 0.0])
     assert found["spendable"].isna().to_list() == [True, False]
     assert found["contacts"].to_list() == [pd.NA, 0]
     assert found["reached_share"].isna().to_list() == [True, False]
@@ -244,7 +252,82 @@ def test_a_budget_of_zero_is_still_split():
     found = plan([25.0, 75.0], [0.0, 0.0], budget=0)
 
     np.testing.assert_allclose(found["budget_share"], [0.25, 0.75])
-    np.testing.assert_allclose(found["budget"], [0.0, 0.0])
+    np.testing.assert_allclose(amounts(found["budget"]), [0.0, 0.0])
+
+
+AMOUNTS = st.floats(0, 1e6, allow_nan=False).map(lambda amount: round(amount, 2))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    claims=st.lists(st.tuples(AMOUNTS, st.integers(1, 5000), st.sampled_from([*GRID_CELLS])), min_size=1, max_size=8),
+    budget=st.one_of(AMOUNTS, st.sampled_from([0.0, 0.01, 0.05, 100.005, 1e15])),
+    contact_cost=st.sampled_from([0.0, 1e-7, 0.0005, 0.003, 0.5, 3.33]),
+)
+def test_budgets_are_whole_cents_that_add_up_to_the_budget_or_to_all_that_can_be_spent(claims, budget, contact_cost):
+    revenue, customers, names = map(list, zip(*claims, strict=True))
+
+    found = plan(revenue, revenue, names, customers=customers, budget=budget, contact_cost=contact_cost)
+
+    whole = Decimal(repr(budget)).quantize(Decimal("0.01"), ROUND_HALF_UP)
+    assert all(amount == round(amount, 2) >= 0 for amount in found["budget"])
+    full = all(
+        most is not None and paid == most for paid, most in zip(found["budget"], found["spendable"], strict=True)
+    )
+    assert sum(found["budget"]) == whole or (full and sum(found["budget"]) < whole)
+    assert all(most is None or paid <= most for paid, most in zip(found["budget"], found["spendable"], strict=True))
+    for paid, share, text in zip(found["budget"], found["budget_share"], found["arithmetic"], strict=True):
+        assert float(paid) == pytest.approx(share * float(whole), rel=1e-9, abs=0.01)
+        assert f"= {paid:,.2f}" in text or ("so it gets no budget" in text and paid == 0)
+    # A full budget pays for every contact, and no budget for more.
+    for paid, most, contacts, number in zip(
+        found["budget"], found["spendable"], found["contacts"], customers, strict=True
+    ):
+        assert most is None or (contacts == 12 * number if 0 < paid == most else contacts <= 12 * number)
+
+
+def test_cents_go_to_the_largest_fractions():
+    found = plan([1.0, 1.0, 1.0], [0.0] * 3, budget=100)
+
+    assert found["budget"].to_list() == [Decimal("33.34"), Decimal("33.33"), Decimal("33.33")]
+    assert found["arithmetic"].iloc[0].endswith(" = 33.34.")
+    np.testing.assert_allclose(found["budget_share"], 1 / 3)
+
+
+def test_a_cap_with_fractions_of_a_cent_is_rounded_up_and_says_so():
+    found = plan([1.0], [0.0], customers=3, contacts=1, contact_cost=0.0037)
+
+    assert found["budget"].to_list() == [Decimal("0.02")]
+    assert found["contacts"].to_list() == [3]
+    assert "3 customers x 1 contacts x 0.0037 = 0.02, rounded up to whole cents." in found["arithmetic"].iloc[0]
+
+
+def test_a_segment_without_contacts_gets_no_holdout():
+    found = plan([99.9, 0.0, 0.1], [0.0] * 3, ["Champions"] * 3, customers=100_000, budget=100)
+
+    assert found["contacts"].to_list() == [199, 0, 0]
+    assert found["holdout_customers"].isna().to_list() == [False, True, True]
+    assert found["base_rate"].isna().to_list() == found["smallest_effect"].isna().to_list() == [False, True, True]
+    # Free contacts are not counted, and are made.
+    assert plan([1.0], [0.0], customers=100_000, contact_cost=0)["holdout_customers"].notna().all()
+
+
+def test_money_of_a_strategy_is_decimal_in_its_table(tmp_path):
+    warehouse = Warehouse(database=str(tmp_path / "warehouse.duckdb"))
+    free = plan([1.0, 2.0], [0.0, 0.0], ["Champions", "No purchases"], contact_cost=0)
+    with warehouse.held():
+        warehouse.replace_night(SEGMENT_STRATEGIES, plan([1.0, 2.0], [0.0, 0.0], budget=100), AS_OF)
+        warehouse.replace_night(SEGMENT_STRATEGIES, free, AS_OF + datetime.timedelta(days=1))
+        with warehouse.get_connection() as connection:
+            columns = "contact_cost, spendable, budget"
+            rows = connection.execute(f"SELECT {columns} FROM {SEGMENT_STRATEGIES.name} ORDER BY ALL").fetchall()
+
+    assert [tuple(map(str, row)) for row in rows] == [
+        ("0.0000", "0.00", "0.00"),
+        ("0.0000", "None", "1000.00"),
+        ("0.5000", "6000.00", "33.33"),
+        ("0.5000", "6000.00", "66.67"),
+    ]
 
 
 def failed_rules(tmp_path, found, customers=1000):
@@ -321,7 +404,7 @@ def test_the_queries_of_features_and_profiles_give_every_column_of_their_tables(
             PROFILES_SQL, {"as_of": AS_OF, "labelled": labelled, "numbered": segments}
         ) as profiled:
             profiles = columns_of(
-                NAMED_PROFILES_SQL, profiled=profiled, numbered=segments, fitted_as_of=AS_OF, model_id=""
+                NAMED_PROFILES_SQL, profiled=profiled, numbered=segments, fitted_as_of=AS_OF, reference_as_of=AS_OF
             )
         assert columns_of(FEATURES_QUERY) == {column.name for column in RFM_FEATURES.columns}
         assert profiles == {column.name for column in SEGMENT_PROFILES.columns}

@@ -205,6 +205,14 @@ def test_every_number_is_finite_and_bounded_at_both_ends(key):
             load(f"{key}={value}")
 
 
+@pytest.mark.parametrize("season", ["11-15", "11-15..13-01", "02-30..03-01", "1-5..2-5", "2026-11-15..2026-12-31"])
+def test_a_season_without_refits_is_two_days_of_the_year(season):
+    with pytest.raises(UsageError, match=rf"^champions.no_refit: '{season}' is not a season such as 11-15..01-06"):
+        load(f"champions.no_refit={season}")
+
+    assert load("champions.no_refit=11-15..01-06,02-29..03-01").champions.no_refit == ("11-15..01-06", "02-29..03-01")
+
+
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "../../etc/passwd", "", "/etc/localtime"])
 def test_a_time_zone_that_does_not_exist_is_refused(zone):
     with pytest.raises(UsageError, match=r"^automation.timezone: .* is not a time zone"):

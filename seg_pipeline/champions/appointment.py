@@ -24,6 +24,7 @@ from seg_pipeline.models.champions import (
     Champion,
     append_champion,
     find_champion,
+    has_reference_of,
     incumbent_of,
     largest_segment_id,
     model_id,
@@ -38,7 +39,7 @@ from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.models.scoring import Scorer, label_customers
 from seg_pipeline.models.store import read_coreset, read_jaccard, read_model
 from seg_pipeline.settings import SelectionSettings, Settings
-from seg_pipeline.warehouse import Warehouse
+from seg_pipeline.warehouse import Connection, Warehouse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +112,8 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> A
     """Decides whether the night's chosen model becomes the champion.
 
     Writes champion_decisions, segment_identity and, if the model takes over, its row of champions, all in one
-    transaction. Running it again for the same night and model gives the same decision.
+    transaction. A champion that is kept gets another row of champions, and drift is measured from this night on.
+    Running it again for the same night and model gives the same decision.
     """
     chosen = warehouse.night(EVALUATION_REPORT, as_of, where="chosen").iloc[0]
     scorer = _scorer_of(warehouse, chosen, as_of)
@@ -146,6 +148,7 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> A
                 scorer=scorer,
                 segments=segments,
                 training=training_summary(connection, scorer.transforms, as_of),
+                reference_as_of=as_of,
                 customers=int(contingency.clusters["customers"].sum()),
                 stability=float(chosen["stability"]),
                 rule_fidelity=fidelity,
@@ -153,6 +156,9 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> A
         else:
             challenger = replace(earlier_row, in_force_from=as_of, pinned=False)
         row = _decision_row(decision, challenger, incumbent, contingency)
+        in_force = challenger if decision.takes_over else None
+        if decision.outcome == "kept" and incumbent is not None:
+            in_force = _with_new_reference(connection, incumbent, contingency, decision.reason, as_of)
         with connection.transaction():
             connection.replace_night(CHAMPION_DECISIONS, row, as_of)
             connection.create(SEGMENT_IDENTITY, or_replace=False)
@@ -160,8 +166,8 @@ def appoint(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> A
             if decision.takes_over:
                 changes = identity_rows(challenger, incumbent, contingency, dict(matches.values()))
                 connection.replace_night(SEGMENT_IDENTITY, changes, as_of)
-            if decision.takes_over and not past and (newest is None or newest.model_id != challenger_id):
-                append_champion(connection, challenger)
+            if in_force is not None and not past and _changes(newest, in_force, decision):
+                append_champion(connection, in_force)
     figures = {str(column): value for column, value in row.iloc[0].drop("reason").dropna().items()}
     return Appointment(decision.outcome, decision.reason, figures)
 
@@ -172,6 +178,37 @@ def _scorer_of(warehouse: Warehouse, chosen: "pd.Series", as_of: datetime.date) 
     transforms = warehouse.night(FEATURE_TRANSFORMS, as_of).drop(columns="as_of")
     model = read_model(warehouse, chosen["algorithm"], int(chosen["k"]), as_of)
     return Scorer(ALGORITHMS[model.algorithm].as_champion(model, coreset), transforms, coreset)
+
+
+def _with_new_reference(
+    connection: Connection, champion: Champion, contingency: Contingency, reason: str, as_of: datetime.date
+) -> Champion:
+    """Returns a champion that was kept, with the night's customers as those that drift is measured from.
+
+    Otherwise the same drift would make another refit due a week later, and again after that.
+    """
+    customers = dict(zip(contingency.segment_ids, contingency.shared.sum(axis=0), strict=True))
+    shares = champion.segments["segment_id"].map(
+        lambda segment_id: customers.get(segment_id, 0) / contingency.shared.sum()
+    )
+    return replace(
+        champion,
+        in_force_from=as_of,
+        why=f"Kept. {reason} From here on, drift is measured from this night.",
+        segments=champion.segments.assign(share=shares.where(champion.segments["segment_id"] > 0)),
+        training=training_summary(connection, champion.scorer.transforms, as_of),
+        reference_as_of=as_of,
+    )
+
+
+def _changes(newest: Champion | None, in_force: Champion, decision: Decision) -> bool:
+    """Returns whether putting a champion in force changes anything. It does not if the same night is run again."""
+    if newest is None:
+        return True
+    if decision.takes_over:
+        return newest.model_id != in_force.model_id
+    # Running a night again that a takeover ended must not bring back the champion before it.
+    return newest.model_id == in_force.model_id and not has_reference_of(newest, in_force)
 
 
 def _ids(contingency: Contingency, matches: Mapping[int, int], largest_id: int) -> dict[int, int]:

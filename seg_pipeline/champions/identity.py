@@ -16,8 +16,8 @@ FloatArray = npt.NDArray[np.float64]
 def match_clusters(shared: IntArray, smallest_overlap: float) -> dict[int, tuple[int, float]]:
     """Matches clusters to segments so that as many customers as possible keep their segment.
 
-    The pairs come from the assignment that keeps the most customers (Hungarian method, Kuhn 1955; by SciPy). A pair is
-    a match if its overlap is large enough: customers in both over customers in either (Jaccard 1912).
+    Only pairs whose overlap is large enough may match: customers in both over customers in either (Jaccard 1912). Among
+    these, the assignment keeps the most customers (Hungarian method, Kuhn 1955; by SciPy).
 
     Args:
         shared: Customers (clusters, segments) in each cluster and segment.
@@ -30,11 +30,13 @@ def match_clusters(shared: IntArray, smallest_overlap: float) -> dict[int, tuple
 
     either = shared.sum(axis=1)[:, None] + shared.sum(axis=0)[None, :] - shared
     overlaps = np.divide(shared, either, out=np.zeros(shared.shape), where=either > 0)
-    rows, columns = linear_sum_assignment(shared, maximize=True)
+    # A pair that overlaps too little keeps nobody, so it cannot take a segment from a pair that may match.
+    kept = np.where(overlaps >= smallest_overlap, shared, 0)
+    rows, columns = linear_sum_assignment(kept, maximize=True)
     return {
         int(row): (int(column), float(overlaps[row, column]))
         for row, column in zip(rows, columns, strict=True)
-        if shared[row, column] > 0 and overlaps[row, column] >= smallest_overlap
+        if kept[row, column] > 0
     }
 
 

@@ -37,12 +37,18 @@ UNCLUSTERED = ", unclustered"
 DISTINGUISHING_SCORES = {"mean_m_score": "spend", "mean_f_score": "order count", "mean_r_score": "recency score"}
 
 
-def name_segments(profiles: "pd.DataFrame", *, by_rhythm: bool = True, noise: int | None = None) -> "pd.DataFrame":
+def name_segments(
+    profiles: "pd.DataFrame", *, before: "pd.DataFrame | None" = None, by_rhythm: bool = True, noise: int | None = None
+) -> "pd.DataFrame":
     """Names the segments of a night.
+
+    A segment of the champion keeps the grid's name as long as it still fits. The words of level are given again among
+    all segments that now share a name, because they say how these compare.
 
     Args:
         profiles: segment_id, mean_r_score, mean_f_score, mean_m_score, median_recency_days, median_frequency and
             median_days_between_orders of each segment; also cluster, if there is a cluster of noise.
+        before: segment_id, segment_name and grid_name of the champion's segments; None if there is no champion.
         by_rhythm: Whether a segment that has lost its own rhythm counts as lapsed. False for the grid's own segments.
         noise: The cluster of the customers who are in no dense cluster, if there is one.
 
@@ -53,57 +59,59 @@ def name_segments(profiles: "pd.DataFrame", *, by_rhythm: bool = True, noise: in
 
     rows = [_by_grid(profile, by_rhythm=by_rhythm) for profile in profiles.to_dict("records")]
     names = pd.DataFrame(rows, columns=["grid_name", "name_reason"], index=profiles.index)
+    is_noise = profiles["cluster"].eq(noise) if noise is not None else pd.Series(False, index=profiles.index)
+    old_names: dict[int, tuple[str, str]] = {}
+    if before is not None:
+        old = before.drop_duplicates("segment_id")
+        old_names = dict(zip(old["segment_id"], zip(old["segment_name"], old["grid_name"], strict=True), strict=True))
+    for index, profile in zip(profiles.index, profiles.to_dict("records"), strict=True):
+        old_name, old_grid_name = old_names.get(profile["segment_id"], ("", ""))
+        both_or_neither_noise = (UNCLUSTERED in old_name) == is_noise[index]
+        if both_or_neither_noise and _still_fits(profile, old_grid_name, by_rhythm=by_rhythm):
+            if old_grid_name != names.loc[index, "grid_name"]:
+                names.loc[index, "name_reason"] += f" The segment keeps the name {old_grid_name}, which still fits."
+            names.loc[index, "grid_name"] = old_grid_name
     names["segment_name"] = names["grid_name"]
-    if noise is not None:
-        is_noise = profiles["cluster"] == noise
-        names.loc[is_noise, "segment_name"] += UNCLUSTERED
-        names.loc[is_noise, "name_reason"] += " Its customers are unclustered: they lie in no dense cluster."
-    for grid_name, namesakes in names.groupby("segment_name").groups.items():
+    names.loc[is_noise, "segment_name"] += UNCLUSTERED
+    names.loc[is_noise, "name_reason"] += " Its customers are unclustered: they lie in no dense cluster."
+    for name, namesakes in names.groupby("segment_name").groups.items():
         if len(namesakes) > 1:
             same = profiles.loc[namesakes]
-            # The first score, spend, wins a tie: money distinguishes segments best.
-            score = max(DISTINGUISHING_SCORES, key=lambda name: same[name].max() - same[name].min())
+            score = _distinguishing_score(
+                same,
+                {
+                    segment_id: old_name
+                    for segment_id, (old_name, grid_name) in old_names.items()
+                    if UNCLUSTERED not in old_name and grid_name == name
+                },
+            )
+            measure = DISTINGUISHING_SCORES[score]
             order = same.sort_values([score, "segment_id"]).index
             for place, index in enumerate(order):
                 level = LEVELS[len(order)][place] if len(order) in LEVELS else f"level {place + 1} of {len(order)}"
-                measure = DISTINGUISHING_SCORES[score]
-                names.loc[index, "segment_name"] = f"{grid_name}, {level} {measure}"
+                names.loc[index, "segment_name"] = f"{name}, {level} {measure}"
                 names.loc[index, "name_reason"] += (
-                    f" Among the {len(order)} segments in this cell, its {measure} is {level} (mean score"
+                    f" Among the {len(order)} segments of that name, its {measure} is {level} (mean score"
                     f" {same.loc[index, score]:.1f})."
                 )
     return names
 
 
-def keep_names(
-    new_names: "pd.DataFrame", profiles: "pd.DataFrame", before: "pd.DataFrame", *, by_rhythm: bool = True
-) -> "pd.DataFrame":
-    """Returns the names of a refit, in which a segment of the champion keeps its name as long as it still fits.
+def _distinguishing_score(same: "pd.DataFrame", old_names: Mapping[int, str]) -> str:
+    """Returns the score by which segments of the same name are distinguished: the one in which they differ most.
+
+    The champion's choice stays as long as the same segments share the name and the score still orders them.
 
     Args:
-        new_names: The names that `name_segments` gives to the profiles.
-        profiles: The profiles, as for `name_segments`.
-        before: segment_id, segment_name and grid_name of the champion's segments.
-        by_rhythm: As for `name_segments`.
+        same: The profiles of the segments.
+        old_names: The names of the champion's segments that had that name, by their ids.
     """
-    names = new_names.copy()
-    old_names = before.drop_duplicates("segment_id").set_index("segment_id")
-    for index, profile in zip(profiles.index, profiles.to_dict("records"), strict=True):
-        if profile["segment_id"] not in old_names.index:
-            continue
-        old_name, old_grid_name = old_names.loc[profile["segment_id"], ["segment_name", "grid_name"]]
-        new_name = new_names.loc[index, "segment_name"]
-        both_or_neither_noise = (UNCLUSTERED in old_name) == (UNCLUSTERED in new_name)
-        if both_or_neither_noise and _still_fits(profile, old_grid_name, by_rhythm=by_rhythm):
-            names.loc[index, ["segment_name", "grid_name"]] = old_name, old_grid_name
-            if old_name != new_name:
-                names.loc[index, "name_reason"] += f" The segment keeps the name {old_name}, which still fits."
-    kept = names["segment_name"] != new_names["segment_name"]
-    # A new name may be one that another segment has kept.
-    for index in names.index[names["segment_name"].duplicated(keep=False) & ~kept]:
-        if (names["segment_name"] == names.loc[index, "segment_name"]).sum() > 1:
-            names.loc[index, "segment_name"] += f", segment {profiles.loc[index, 'segment_id']}"
-    return names
+    if set(same["segment_id"]) == old_names.keys():
+        for score, measure in DISTINGUISHING_SCORES.items():
+            if same[score].is_unique and all(name.endswith(f" {measure}") for name in old_names.values()):
+                return score
+    # Equal scores have no order. The first score, spend, wins a tie: money distinguishes segments best.
+    return max(DISTINGUISHING_SCORES, key=lambda name: (same[name].is_unique, same[name].max() - same[name].min()))
 
 
 def _still_fits(profile: Mapping[Hashable, Any], grid_name: str, *, by_rhythm: bool) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg_pipeline.champions.names import NO_PURCHASES_REASON, keep_names, name_segments
+from seg_pipeline.champions.names import NO_PURCHASES_REASON, name_segments
 from seg_pipeline.champions.rules import segment_rules
 from seg_pipeline.features.tables import NO_PURCHASES, NO_PURCHASES_ID
 from seg_pipeline.features.transforms import invert_transforms
@@ -73,10 +73,12 @@ def _named(
     clusters = pd.DataFrame({"cluster": [NO_CLUSTER, *ids], "segment_id": [NO_PURCHASES_ID, *ids.values()]})
     with connection.temporary(clusters) as numbered:
         profiles = connection.execute(PROFILES_SQL, {"as_of": as_of, "labelled": labelled, "numbered": numbered}).df()
-    by_rhythm = not scorer.algorithm.cluster_names
-    names = name_segments(profiles, by_rhythm=by_rhythm, noise=scorer.model.noise)
-    if incumbent is not None:
-        names = keep_names(names, profiles, incumbent.segments, by_rhythm=by_rhythm)
+    names = name_segments(
+        profiles,
+        before=None if incumbent is None else incumbent.segments,
+        by_rhythm=not scorer.algorithm.cluster_names,
+        noise=scorer.model.noise,
+    )
     buyers = profiles["customers"].where(profiles["segment_id"] > 0)
     segments = clusters.merge(
         names.assign(segment_id=profiles["segment_id"], share=buyers / buyers.sum()), on="segment_id", how="left"

@@ -36,7 +36,7 @@ def assets_of(shop: Shop) -> Room:
     def drifted_features(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         warehouse, settings, as_of = shop.warehouse(context), shop.settings_of(context), night_of(context)
         champion = comparable_champion(warehouse, settings, as_of)
-        drift = drift_rows(warehouse, champion, as_of)
+        drift = drift_rows(warehouse, settings, champion, as_of)
         warehouse.replace_night(FEATURE_DRIFT, drift, as_of)
         return built(
             warehouse,
@@ -44,11 +44,16 @@ def assets_of(shop: Shop) -> Room:
             as_of,
             {
                 "champion": champion.model_id if champion else "none with these settings",
-                **{f"psi_{row['feature']}": round(float(row["psi"]), 4) for row in drift.to_dict("records")},
+                # Dagster draws each number as a trend over the nights.
+                **{
+                    f"{figure}_{row['feature']}": round(float(row[column]), 4)
+                    for figure, column in (("psi", "psi"), ("restated", "restated_share"))
+                    for row in drift[drift[column].notna()].to_dict("records")
+                },
             },
         )
 
-    # If customers have drifted beyond drift.psi_critical, the checks of feature_drift stop the night before the fit.
+    # If what was known of customers is restated beyond drift.restated_critical, the night stops before the fit.
     @room.asset(CORESET, kinds={"numpy"}, deps=[RFM_FEATURES, FEATURE_TRANSFORMS, FEATURE_DRIFT])
     def coreset(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         warehouse, settings, as_of = shop.warehouse(context), shop.settings_of(context), night_of(context)

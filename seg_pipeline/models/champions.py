@@ -9,6 +9,7 @@ becomes champion is decided in the champions room.
 import datetime
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,18 +26,10 @@ from seg_pipeline.warehouse import Connection, Parameters, Warehouse
 if TYPE_CHECKING:
     import pandas as pd
 
+# The settings that decide which order lines count.
+COUNTING = ("returns", "duplicates", "zero_prices", "excluded_products", "cancellations", "plausible_dates")
 # The settings that shape a model: if one of them changes, the champion no longer fits the settings.
-SHAPING = (
-    "returns",
-    "duplicates",
-    "zero_prices",
-    "excluded_products",
-    "cancellations",
-    "plausible_dates",
-    "features",
-    "models",
-    "selection",
-)
+SHAPING = (*COUNTING, "features", "models", "selection")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +45,10 @@ class Champion:
         why: Why it became the champion.
         scorer: The model, ready to label customers.
         segments: A row per cluster: cluster, segment_id, segment_name, grid_name, name_reason, stability, share (of the
-            buyers it was fitted on), and the segment's rule in words with its figures. Clusters may share a segment.
-        training: A row per modelling feature: feature, cuts (the deciles) and shares (of the buyers in the bins between
-            them).
+            buyers of reference_as_of), and the segment's rule in words with its figures. Clusters may share a segment.
+        training: A row per modelling feature: feature, cuts (the deciles on reference_as_of) and shares (of the buyers
+            in the bins between them).
+        reference_as_of: Night that drift is measured from: that of the fit, or of the last challenge it survived.
         customers: Buyers it was fitted on.
         stability: Stability when it was fitted; NaN if it was not measured.
         rule_fidelity: Share of those buyers whose rule names their segment; NaN if there are no rules.
@@ -69,6 +63,7 @@ class Champion:
     scorer: Scorer
     segments: "pd.DataFrame"
     training: "pd.DataFrame"
+    reference_as_of: datetime.date
     customers: int
     stability: float
     rule_fidelity: float = float("nan")
@@ -85,10 +80,10 @@ def model_id(scorer: Scorer, as_of: datetime.date) -> str:
     return f"{model.algorithm}-{model.k}-{as_of}-{digest.hexdigest()[:8]}"
 
 
-def settings_digest(settings: Settings) -> str:
-    """Returns a digest of the settings that shape a model."""
-    shaping = settings.model_dump(mode="json", include=set(SHAPING))
-    return hashlib.sha256(json.dumps(shaping, sort_keys=True).encode()).hexdigest()[:12]
+def settings_digest(settings: Settings, keys: Collection[str] = SHAPING) -> str:
+    """Returns a digest of the settings that shape a model, or of those with the given keys."""
+    values = settings.model_dump(mode="json", include=set(keys))
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def find_champion_of(warehouse: Warehouse, as_of: datetime.date) -> Champion | None:
@@ -155,6 +150,15 @@ def find_champion(warehouse: Warehouse, model_id: str) -> Champion | None:
     return _last(warehouse, "model_id = $model_id", {"model_id": model_id})
 
 
+def has_reference_of(champion: Champion, other: Champion) -> bool:
+    """Returns whether drift is measured in the same way from one champion's reference as from the other's."""
+    return (
+        champion.reference_as_of == other.reference_as_of
+        and _json(champion.training) == _json(other.training)
+        and _json(champion.segments) == _json(other.segments)
+    )
+
+
 def append_champion(connection: Connection, champion: Champion) -> None:
     """Puts a champion in force, within the caller's transaction."""
     import pandas as pd
@@ -177,6 +181,7 @@ def append_champion(connection: Connection, champion: Champion) -> None:
         "segments": _json(champion.segments),
         "training": _json(champion.training),
         "rule_fidelity": champion.rule_fidelity,
+        "reference_as_of": champion.reference_as_of,
     }
     # A frame has no type for a list of records, so the lists are passed as JSON.
     from_json = ", ".join(
@@ -234,6 +239,8 @@ def _champion_of(row: "pd.Series") -> Champion:
         scorer=Scorer(model_of(row), transforms.astype({"lambda": float}), coreset),
         segments=segments,
         training=training,
+        # Rows of older versions have none.
+        reference_as_of=(row["fitted_as_of"] if pd.isna(row["reference_as_of"]) else row["reference_as_of"]).date(),
         customers=int(row["customers"]),
         stability=float(row["stability"]),
         rule_fidelity=float(row["rule_fidelity"]),

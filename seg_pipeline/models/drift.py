@@ -1,12 +1,21 @@
-"""Drift: how far the buyers of a night are from those that the champion was fitted on, feature by feature."""
+"""Drift: how far the buyers of a night are from those of the fit, and from what the last night said of them.
+
+The two answer two questions. Is a refit due? The buyers are compared with those of the champion's reference, and a shop
+that only grows older drifts from them. Are the data broken? Each customer is compared with themselves on the last night
+with segments, aged to tonight: what they bought since, what they sent back, and new customers do not count.
+"""
 
 import datetime
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seg_pipeline.features.tables import IS_BUYER, RFM_FEATURES
-from seg_pipeline.models.champions import Champion
+from seg_pipeline.models.champions import COUNTING, Champion, settings_digest
+from seg_pipeline.models.tables import FEATURE_DRIFT, SMALLEST_RESTATED
+from seg_pipeline.nights import ASSIGNMENTS
+from seg_pipeline.settings import Settings
 from seg_pipeline.warehouse import Connection, Warehouse
 
 if TYPE_CHECKING:
@@ -15,6 +24,12 @@ if TYPE_CHECKING:
 DECILES = [tenth / 10 for tenth in range(1, 10)]
 # An empty bin counts as this share. Otherwise the index would be infinite, and a handful of customers would decide it.
 SMALLEST_SHARE = 0.0001
+# The figures that follow from what was known of a customer, if nothing was bought since. The other features are made of
+# these, or look at a window that moves with the night, as recent_share does.
+FIGURES = ("recency_days", "tenure_days", "frequency", "monetary")
+# Orders up to this old may still be cancelled, refunded or returned, which some exports show as if there had been less.
+DAYS_UNTIL_SETTLED = 60
+RESTATED_SQL = Path(__file__).with_name("restated_figures.sql")
 
 
 def stability_index_term(share: str, other: str) -> str:
@@ -68,21 +83,98 @@ def training_summary(connection: Connection, transforms: "pd.DataFrame", as_of: 
     return pd.DataFrame(rows)
 
 
-def drift_rows(warehouse: Warehouse, champion: Champion | None, as_of: datetime.date) -> "pd.DataFrame":
-    """Returns the night's rows of feature_drift: a row per feature of the champion, none without a champion."""
+def drift_rows(
+    warehouse: Warehouse, settings: Settings, champion: Champion | None, as_of: datetime.date
+) -> "pd.DataFrame":
+    """Returns the night's rows of feature_drift: a row per feature of the champion and per figure in FIGURES.
+
+    Args:
+        warehouse: The warehouse, with the night's features.
+        settings: The settings of the run.
+        champion: The champion that scores the night, if it was fitted with these settings; otherwise None.
+        as_of: The night.
+    """
     import pandas as pd
 
-    rows = []
-    if champion is not None:
-        transforms = champion.scorer.transforms
-        fills = dict(zip(transforms["feature"], transforms["fill"], strict=True))
-        with warehouse.get_connection() as connection:
-            for trained in champion.training.to_dict("records"):
-                feature = trained["feature"]
-                now = _shares(connection, feature, fills[feature], list(trained["cuts"]), as_of)
-                psi = population_stability_index(connection, now, trained["shares"])
-                rows.append((feature, psi, champion.model_id, champion.fitted_as_of))
-    return pd.DataFrame(rows, columns=["feature", "psi", "model_id", "fitted_as_of"])
+    since, restated = _restated(warehouse, settings, as_of)
+    psi = {} if champion is None else _psi_by_feature(warehouse, champion, as_of)
+    rows = pd.DataFrame({"feature": list(dict.fromkeys([*psi, *FIGURES]))})
+    return (
+        rows.assign(
+            psi=rows["feature"].map(psi).astype(float),
+            model_id=champion.model_id if champion else None,
+            fitted_as_of=champion.fitted_as_of if champion else None,
+            reference_as_of=champion.reference_as_of if champion else None,
+            since=since,
+            lines_digest=settings_digest(settings, COUNTING),
+        )
+        .merge(restated, on="feature", how="left")
+        .astype({"known_customers": "Int64", "restated_customers": "Int64", "stops": "boolean"})
+    )
+
+
+def _psi_by_feature(warehouse: Warehouse, champion: Champion, as_of: datetime.date) -> dict[str, float]:
+    """Maps each feature of a champion to the population stability index of the night's buyers and its reference."""
+    transforms = champion.scorer.transforms
+    fills = dict(zip(transforms["feature"], transforms["fill"], strict=True))
+    psi = {}
+    with warehouse.get_connection() as connection:
+        for trained in champion.training.to_dict("records"):
+            feature = trained["feature"]
+            now = _shares(connection, feature, fills[feature], list(trained["cuts"]), as_of)
+            psi[feature] = population_stability_index(connection, now, trained["shares"])
+    return psi
+
+
+def _restated(
+    warehouse: Warehouse, settings: Settings, as_of: datetime.date
+) -> "tuple[datetime.date | None, pd.DataFrame]":
+    """Compares the night's customers with what the last night with segments said of them.
+
+    A night that a check stopped has no segments, so no later night is compared with it. If a night with segments was
+    run again and stopped here, its features are the restated ones, so it does not count either.
+
+    Returns:
+        That night, None if there is none or its settings counted other lines; and for each figure in FIGURES feature,
+        known_customers, restated_customers, restated_share and stops, no rows without that night.
+    """
+    import pandas as pd
+
+    since: datetime.date | None = None
+    with warehouse.get_connection() as connection:
+        has_segments = ASSIGNMENTS in connection.tables_with("as_of")
+    if has_segments:
+        since = warehouse.value(
+            f"SELECT max(as_of) FROM {ASSIGNMENTS} WHERE as_of < $as_of"
+            " AND as_of NOT IN (SELECT as_of FROM {drift} WHERE stops)",
+            {"as_of": as_of, "drift": FEATURE_DRIFT},
+        )
+    digest = warehouse.value(
+        "SELECT max(lines_digest) FROM {drift} WHERE as_of = $since", {"drift": FEATURE_DRIFT, "since": since}
+    )
+    columns = ["feature", "known_customers", "restated_customers", "restated_share", "stops"]
+    if since is None or digest != settings_digest(settings, COUNTING):
+        return None, pd.DataFrame(columns=columns)
+    with warehouse.get_connection() as connection:
+        figures = (
+            connection.execute(
+                RESTATED_SQL,
+                {
+                    "as_of": as_of,
+                    "since": since,
+                    "elapsed_days": (as_of - since).days,
+                    "settled_days": DAYS_UNTIL_SETTLED,
+                },
+            )
+            .df()
+            .iloc[0]
+        )
+    rows = [(figure, figures["known_customers"], figures[figure], figures[f"{figure}_share"]) for figure in FIGURES]
+    restated = pd.DataFrame(rows, columns=columns[:-1])
+    restated["stops"] = (restated["restated_share"] > settings.drift.restated_critical) & (
+        restated["restated_customers"] >= SMALLEST_RESTATED
+    )
+    return since, restated
 
 
 def _shares(connection: Connection, feature: str, fill: float, cuts: list[float], as_of: datetime.date) -> list[float]:

@@ -162,7 +162,8 @@ CANDIDATES = {name: candidates_table(name, title) for name, title in TITLES.item
 CHAMPIONS = Table(
     "models.champions",
     "The models that score customers, as plain numbers. The table is append-only: a night is scored by the last row in"
-    " force on it, and going back to an older model appends that model's row again.",
+    " force on it. Going back to an older model appends that model's row again, and so does a challenge that the"
+    " champion survives, with the customers of that night as those that drift is measured from.",
     key=("number",),
     may_be_empty=True,
     columns=(
@@ -171,7 +172,7 @@ CHAMPIONS = Table(
         day("in_force_from", "First night that the model scores"),
         day("fitted_as_of", "Night whose customers the model was fitted on"),
         flag("pinned", "Whether a person chose the model; then no challenger replaces it"),
-        text("why", "Why the model became the champion"),
+        text("why", "Why the model became the champion, or stayed it"),
         text("settings_digest", "Digest of the settings that affect the model"),
         text("algorithm", "Algorithm", values=tuple(CANDIDATES)),
         Column("k", "INTEGER", "Number of clusters", min_value=1),
@@ -192,7 +193,8 @@ CHAMPIONS = Table(
             "segments",
             "STRUCT(cluster INTEGER, segment_id INTEGER, segment_name VARCHAR, grid_name VARCHAR, name_reason VARCHAR,"
             " stability DOUBLE, share DOUBLE, rule VARCHAR, rule_precision DOUBLE, rule_recall DOUBLE)[]",
-            "Segment of each cluster: its id, its name, its share of the buyers of the fit, and its rule in words",
+            "Segment of each cluster: its id, its name, its share of the buyers on the night that drift is measured"
+            " from, and its rule in words",
         ),
         share(
             "rule_fidelity",
@@ -202,7 +204,12 @@ CHAMPIONS = Table(
         Column(
             "training",
             "STRUCT(feature VARCHAR, cuts DOUBLE[], shares DOUBLE[])[]",
-            "Deciles of each feature at the fit, and the shares of buyers between them",
+            "Deciles of each feature on the night that drift is measured from, and the shares of buyers between them",
+        ),
+        day(
+            "reference_as_of",
+            "Night that drift is measured from: that of the fit, or of the last challenge that the champion survived",
+            nullable=True,
         ),
     ),
     rules=(
@@ -214,32 +221,84 @@ CHAMPIONS = Table(
     ),
 )
 
+# A refit that drift makes due is made by one of the next runs; only if none comes does somebody have to look.
+OVERDUE = "reference_as_of + :champions.refit_every_days + 7 < :as_of"
+# Fewer customers are no evidence: in a young shop a single late order would stop the night.
+SMALLEST_RESTATED = 5
+
 FEATURE_DRIFT = Table(
     "models.feature_drift",
-    "One row per feature of the champion: how far the buyers of the night differ from those it was fitted on.",
+    "One row per feature of the champion, and per figure of a customer's history: how far the buyers of the night"
+    " differ from those of the fit (is a refit due?), and how much of what the last night with segments said of its"
+    " customers was restated since (are the data broken?).",
     nightly=True,
     key=("feature",),
     may_be_empty=True,
     columns=(
         AS_OF,
         text("feature", "Column of rfm_features"),
-        number("psi", "Population stability index over the deciles of the fit; 0 is no change", min_value=0),
-        text("model_id", "Champion"),
-        day("fitted_as_of", "Night that the champion was fitted on"),
+        number(
+            "psi",
+            "Population stability index over the deciles of the fit, 0 is no change; NULL if the champion does not use"
+            " the feature, or was fitted with other settings",
+            nullable=True,
+            min_value=0,
+        ),
+        text("model_id", "Champion; NULL if there is none with these settings", nullable=True),
+        day("fitted_as_of", "Night that the champion was fitted on", nullable=True),
+        day(
+            "reference_as_of",
+            "Night that psi is measured from: that of the fit, or of the last challenge that the champion survived",
+            nullable=True,
+        ),
+        day(
+            "since",
+            "Last night with segments before this one; NULL if there is none, or if the settings of that night counted"
+            " other lines",
+            nullable=True,
+        ),
+        count("known_customers", "Buyers of that night who are still customers", nullable=True),
+        count(
+            "restated_customers",
+            "Those whose figure changed in a way that no order, return or day since explains",
+            nullable=True,
+        ),
+        number(
+            "restated_share",
+            "Their share of the known customers; for monetary, the amounts that changed over all that the known"
+            " customers had bought, which may exceed 1",
+            nullable=True,
+            min_value=0,
+        ),
+        flag(
+            "stops",
+            "Whether so much was restated that the night stops, so that no later night is compared with it",
+            nullable=True,
+        ),
+        text("lines_digest", "Digest of the settings that decide which order lines count", nullable=True),
     ),
     rules=(
         Rule(
             "features_as_when_fitted",
-            "No feature has drifted beyond drift.psi_warning since the champion was fitted. Beyond it, a refit is due.",
-            "SELECT feature, psi, model_id FROM {batch} WHERE psi > :drift.psi_warning",
+            "No feature has drifted beyond drift.psi_warning. It warns if no refit came within a week of"
+            " champions.refit_every_days since the fit or the last challenge, because the champion is pinned, refits"
+            " are out of season, or nights were left out.",
+            f"SELECT feature, psi, model_id FROM {{batch}} WHERE psi > :drift.psi_warning AND {OVERDUE}",
+            "warning",
+        ),
+        Rule(
+            "figures_as_known",
+            "At most drift.restated_warning of what the last night with segments said of its customers was restated.",
+            "SELECT feature, restated_share, restated_customers, since FROM {batch}"
+            f" WHERE restated_share > :drift.restated_warning AND restated_customers >= {SMALLEST_RESTATED}",
             "warning",
         ),
         Rule(
             "features_credible",
-            "No feature has drifted beyond drift.psi_critical since the champion was fitted. Beyond it, the"
-            " data are probably wrong; if the change is real, raise drift.psi_critical for one run and refit.",
-            # A night before the fit is scored by a later champion, so a difference there is not an error.
-            "SELECT feature, psi, model_id FROM {batch} WHERE psi > :drift.psi_critical AND fitted_as_of <= :as_of",
+            "At most drift.restated_critical of what the last night with segments said of its customers was restated."
+            " Beyond it, files that were already delivered have changed, or customer ids have; if that is meant, raise"
+            " drift.restated_critical for one run.",
+            "SELECT feature, restated_share, restated_customers, since FROM {batch} WHERE stops",
         ),
     ),
 )

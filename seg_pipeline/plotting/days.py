@@ -35,13 +35,17 @@ def day_trends(days: pd.DataFrame) -> Figure:
         axes.plot(days["order_day"], days[column].astype(float), color=BLUE, linewidth=0.9)
         for verdict, colour in COLOURS.items():
             found = days[days["verdict"] == verdict]
-            axes.scatter(found["order_day"], found[column].astype(float), color=colour, s=14, zorder=3, label=verdict)
+            if len(found):
+                values = found[column].astype(float)
+                axes.scatter(found["order_day"], values, color=colour, s=14, zorder=3, label=verdict)
         axes.set_title(title, fontsize=9, loc="left")
         axes.tick_params(labelsize=7)
         axes.tick_params(axis="x", rotation=30)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        if not (days[column].astype(float) < 0).any():
+            axes.set_ylim(bottom=0)
         if is_share:
             axes.yaxis.set_major_formatter(PercentFormatter(1))
-    figure.axes[0].legend(fontsize=7, frameon=False, loc="upper left")
+    if (days["verdict"].isin(COLOURS)).any():
+        figure.axes[0].legend(fontsize=7, frameon=False, loc="upper left")
     return figure

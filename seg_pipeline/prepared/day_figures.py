@@ -7,6 +7,7 @@ summed again.
 import datetime
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
@@ -40,6 +41,11 @@ CONTENTS, FIGURES = SQL_FOLDER / "day_contents.sql", SQL_FOLDER / "day_figures.s
 REPEATS, NEW_CUSTOMERS = SQL_FOLDER / "day_repeats.sql", SQL_FOLDER / "new_customers.sql"
 DELIVERED = "SELECT source_file FROM raw.deliveries WHERE status IN ('loaded', 'kept') ORDER BY source_file"
 REJECTED_LINES = "SELECT source_file, count(*) AS lines FROM prepared.rejected_orders GROUP BY source_file"
+# For day_figures.sql: the days of the orders that are counted there.
+ORDER_DAYS = Relation(
+    "(SELECT CAST(ordered_at AS DATE) AS order_day, order_id FROM prepared.clean_orders"
+    " WHERE order_id IN (SELECT order_id FROM orders))"
+)
 # A line repeats another that is at most REPEAT_DAYS older. To compare the lines of all days with each other would take
 # longer than to clean them, and limits are learned from the newest days; so older days are left out.
 REPEAT_DAYS, COMPARED_DAYS = 7, 120
@@ -58,6 +64,49 @@ OF_THE_LINES = (
     "share_returned",
     "share_known_orders",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """When a load is, by the nights with segments.
+
+    Attributes:
+        number: Its number.
+        newest_night: The newest night with segments; None if there is none.
+        last_day: The last order day; None if there is none.
+        is_first: Whether it is the first load that judges days. The days in it are the history of the shop.
+        replaces: Whether deliveries have disappeared, so that new ones may stand in their place.
+    """
+
+    number: int
+    newest_night: datetime.date | None
+    last_day: datetime.date | None
+    is_first: bool
+    replaces: bool
+
+    def date(self, row: Row, earlier: Row | None) -> None:
+        """Adds to a day or delivery since when it is as it is, and whether its verdict matters.
+
+        It matters until a night with segments counts the day as it is. Of a shop without such a night only the last day
+        matters.
+
+        Args:
+            row: The day or delivery.
+            earlier: Its row after the load before; None if there is none.
+        """
+        now = None if self.is_first else self.newest_night
+        is_same = earlier is not None and (
+            earlier["digest"] == row["digest"] or all(earlier.get(name) == row.get(name) for name in OF_THE_LINES)
+        )
+        row["load"] = earlier["load"] if earlier else self.number
+        row["came_after"] = earlier["came_after"] if earlier else None if self.replaces else now
+        row["seen_after"] = earlier["seen_after"] if earlier and is_same else now
+        day = row["order_day"]
+        if self.newest_night is None:
+            row["is_new"] = day is not None and day == self.last_day
+        else:
+            is_uncounted = day is not None and day >= self.newest_night
+            row["is_new"] = is_uncounted or row["seen_after"] == self.newest_night
 
 
 def update_day_figures(connection: Connection, settings: DaySettings) -> None:
@@ -80,10 +129,16 @@ def update_day_figures(connection: Connection, settings: DaySettings) -> None:
     days = _days(connection, contents, earlier)
     _add_rejected(days, contents, deliveries)
     gaps = _gaps([row["order_day"] for row in days])
-    last_day = max((row["order_day"] for row in days), default=None)
-    next_load = max((row["load"] for row in earlier.values()), default=0) + 1
+    load = _Load(
+        number=max((row["load"] for row in earlier.values()), default=0) + 1,
+        newest_night=newest_night,
+        last_day=max((row["order_day"] for row in days), default=None),
+        is_first=not earlier,
+        replaces={row["name"] for row in deliveries}
+        < {row["name"] for row in (*deliveries, *earlier.values()) if row.get("source_file")},
+    )
     for row in (*days, *gaps, *deliveries):
-        _date(row, earlier.get(row["name"]), newest_night, last_day, next_load)
+        load.date(row, earlier.get(row["name"]))
     deliveries.sort(key=lambda row: (row["load"], row["order_day"] or datetime.date.max, row["name"]))
     standing = {row["name"] for row in (*days, *gaps, *deliveries) if (row["name"], row["digest"]) in accepted}
     _judge(days, deliveries, contents, standing, settings)
@@ -119,6 +174,7 @@ def _deliveries(connection: Connection, contents: Sequence[Row]) -> list[Row]:
                 "order_day": max((part["order_day"] for part in parts.get(name, ())), default=None),
                 "source_file": name,
                 "lines": lines,
+                "delivered_lines": lines + refused,
                 "revenue": revenue,
                 "share_rejected": refused / (lines + refused) if lines + refused else None,
                 "digest": f"{lines}/{revenue}/{refused}",
@@ -186,7 +242,9 @@ def _figures(
         unchanged: The figures of the other days.
     """
     with _table_of(connection, changed) as table:
-        rows = _rows(connection, FIGURES, ("order_day", *OF_THE_LINES), {"days": table})
+        # If all days are summed, none of their orders has lines on another day.
+        order_days = Relation("orders") if len(changed) == len(days) else ORDER_DAYS
+        rows = _rows(connection, FIGURES, ("order_day", *OF_THE_LINES), {"days": table, "order_days": order_days})
     figures = {row["order_day"]: row for row in rows}
     new = dict(connection.execute(NEW_CUSTOMERS).fetchall())
     repeats = _repeats(connection, changed, days)
@@ -237,37 +295,11 @@ def _add_rejected(days: Iterable[Row], contents: Iterable[Row], deliveries: Iter
     for part in contents:
         files.setdefault(part["order_day"], set()).add(part["source_file"])
     for row in days:
-        clean = rejected = 0.0
+        clean = delivered = 0
         for name in sorted(files[row["order_day"]] & of_delivery.keys()):
-            lines, share = of_delivery[name]["lines"], of_delivery[name]["share_rejected"]
-            clean += lines
-            rejected += lines * share / (1 - share)
-        row["share_rejected"] = rejected / (clean + rejected) if clean else None
-
-
-def _date(
-    row: Row,
-    earlier: Row | None,
-    newest_night: datetime.date | None,
-    last_day: datetime.date | None,
-    next_load: int,
-) -> None:
-    """Adds since when a day or delivery is as it is, and whether its verdict matters.
-
-    It matters until a night with segments counts the day as it is. Of the first load it matters for the last day alone:
-    the days before are the history that it is judged by.
-    """
-    is_same = earlier is not None and (
-        earlier["digest"] == row["digest"] or all(earlier.get(name) == row.get(name) for name in OF_THE_LINES)
-    )
-    row["came_after"] = earlier["came_after"] if earlier else newest_night
-    row["seen_after"] = earlier["seen_after"] if earlier and is_same else newest_night
-    row["load"] = earlier["load"] if earlier else next_load
-    day = row["order_day"]
-    if newest_night is None:
-        row["is_new"] = day is not None and day == last_day
-    else:
-        row["is_new"] = row["seen_after"] == newest_night or (day is not None and day >= newest_night)
+            clean += of_delivery[name]["lines"]
+            delivered += of_delivery[name]["delivered_lines"]
+        row["share_rejected"] = (delivered - clean) / delivered if delivered else None
 
 
 def _judge(
@@ -287,7 +319,7 @@ def _judge(
     if not deliveries:
         return
     idle = _idle(deliveries, contents)
-    delivered = pd.DataFrame(deliveries)
+    delivered = pd.DataFrame(deliveries)[["source_file", "delivered_lines", "share_rejected"]]
     delivered["share_rejected"] = delivered["share_rejected"].astype(float)
     for row, on_rejected in zip(deliveries, judge_deliveries(delivered, accepted, settings), strict=True):
         _add_verdict(row, _with(on_rejected, *idle.get(row["name"], (OK, None))))
@@ -356,19 +388,22 @@ def _add_verdict(row: Row, verdict: Verdict) -> None:
         row[f"{name}_ratio"] = float(value) / usual if value is not None and usual > 0 and value >= 0 else None
 
 
-def newest_days(warehouse: Warehouse) -> "pd.DataFrame":
-    """Returns the rows of the newest order days, at most SHOWN_DAYS, the oldest first."""
+def newest_days(warehouse: Warehouse, before: datetime.date | None = None) -> "pd.DataFrame":
+    """Returns the rows of the newest order days (before a night), at most SHOWN_DAYS, the oldest first."""
     return warehouse.read(
-        f"SELECT * FROM (SELECT * FROM {DAY_FIGURES.name} WHERE source_file IS NULL ORDER BY order_day DESC LIMIT"
-        f" {SHOWN_DAYS}) ORDER BY order_day"
+        f"SELECT * FROM (SELECT * FROM {DAY_FIGURES.name} WHERE source_file IS NULL AND order_day < coalesce($before,"
+        f" DATE '9999-12-31') ORDER BY order_day DESC LIMIT {SHOWN_DAYS}) ORDER BY order_day",
+        {"before": before},
     )
 
 
-def findings(warehouse: Warehouse) -> "pd.DataFrame":
-    """Returns name, verdict, is_new and reason of the days and deliveries that are not ok, the newest first."""
+def findings(warehouse: Warehouse, before: datetime.date | None = None) -> "pd.DataFrame":
+    """Returns name, verdict and reason of the newest days and deliveries (before a night) that are not ok."""
     return warehouse.read(
-        f"SELECT name, verdict, is_new, reason FROM {DAY_FIGURES.name} WHERE verdict != '{OK}'"
-        f" ORDER BY is_new DESC, load DESC, order_day DESC NULLS FIRST, name LIMIT {SHOWN_FINDINGS}"
+        f"SELECT name, verdict, reason FROM {DAY_FIGURES.name} WHERE verdict != '{OK}' AND"
+        " coalesce(order_day < $before, true) ORDER BY is_new DESC, load DESC, order_day DESC NULLS FIRST, name"
+        f" LIMIT {SHOWN_FINDINGS}",
+        {"before": before},
     )
 
 

@@ -66,7 +66,7 @@ class Figure:
     odd: float = 3.0
     impossible: float | None = None
     only_up: bool = False
-    smallest_deviation: float = 0.1
+    smallest_deviation: float = 0.05
     is_volume: bool = False
 
     def scaled(self, values: FloatArray) -> FloatArray:
@@ -101,8 +101,8 @@ class Figure:
 # In the order in which reasons name them. The factors and differences are what no clean day of the shops in
 # docs/operations.md reached.
 JUDGED = (
-    Figure("median_unit_price", "the median unit price", odd=1.4, impossible=1.8, smallest_deviation=0.05),
-    Figure("median_quantity", "the median of units", odd=3.0, impossible=5.0),
+    Figure("median_unit_price", "the median unit price", odd=1.4, impossible=1.8),
+    Figure("median_quantity", "the median of units", odd=3.0, impossible=5.0, smallest_deviation=0.1),
     Figure("lines_per_customer", "the number of lines per customer", odd=2.5, impossible=6.0),
     Figure("share_returned", "the share of returned lines", is_share=True, odd=0.2, impossible=0.5, only_up=True),
     Figure("share_new_customers", "the share of new customers", is_share=True, odd=0.25, impossible=0.6, only_up=True),
@@ -155,7 +155,7 @@ def judge_days(days: "pd.DataFrame", accepted: Collection[datetime.date], settin
     """
     dates = list(days["order_day"])
     place_of = {date: place for place, date in enumerate(dates)}
-    history = _History(JUDGED, days, settings)
+    history = _History(JUDGED, days, days["lines"], settings)
     for place, date in enumerate(dates):
         comparable = list(_comparable(dates, history.teaches, place))
         alike = [place_of[day] for day in _recurring(date) if day in place_of and history.teaches[place_of[day]]]
@@ -168,11 +168,11 @@ def judge_deliveries(deliveries: "pd.DataFrame", accepted: Collection[str], sett
     """Judges the share of rejected lines of deliveries.
 
     Args:
-        deliveries: source_file, lines and share_rejected, a row per delivery in the order of arrival.
+        deliveries: source_file, delivered_lines and share_rejected, a row per delivery in the order of arrival.
         accepted: The deliveries that somebody has accepted as they are.
         settings: The limits.
     """
-    history = _History((REJECTED,), deliveries, settings)
+    history = _History((REJECTED,), deliveries, deliveries["delivered_lines"], settings)
     for place, name in enumerate(deliveries["source_file"]):
         before = [other for other in range(place) if history.teaches[other]][-COMPARABLE_DELIVERIES:]
         comparable = before if len(before) >= FEWEST_DELIVERIES else []
@@ -194,12 +194,14 @@ class _History:
         verdicts: The verdicts so far.
     """
 
-    def __init__(self, figures: Sequence[Figure], rows: "pd.DataFrame", settings: DaySettings) -> None:
+    def __init__(
+        self, figures: Sequence[Figure], rows: "pd.DataFrame", lines: "pd.Series", settings: DaySettings
+    ) -> None:
         self.figures, self.settings = figures, settings
         columns = [rows[figure.name].to_numpy(dtype=np.float64) for figure in figures]
         self.values = np.stack(columns, axis=1)
         self.scaled = np.stack([figure.scaled(column) for figure, column in zip(figures, columns, strict=True)], axis=1)
-        self.lines = rows["lines"].to_numpy(dtype=np.float64)
+        self.lines = lines.to_numpy(dtype=np.float64)
         # How far each value is from the usual one, on the scale of its figure.
         self.residuals = np.full(self.values.shape, np.nan)
         self.teaches = np.ones(len(rows), dtype=bool)
@@ -295,8 +297,8 @@ def _recurring(date: datetime.date) -> Iterator[datetime.date]:
 
 def _median(rows: FloatArray) -> FloatArray:
     """Returns the median of each column without its missing values; NaN if all are missing."""
-    missing = np.isnan(rows)
-    if not missing.any():
-        return np.median(rows, axis=0)
-    columns = [column[~left_out] for column, left_out in zip(rows.T, missing.T, strict=True)]
-    return np.array([np.median(column) if len(column) else np.nan for column in columns])
+    medians = np.median(rows, axis=0)
+    for column in np.flatnonzero(np.isnan(medians)):
+        known = rows[:, column][~np.isnan(rows[:, column])]
+        medians[column] = np.median(known) if len(known) else np.nan
+    return np.asarray(medians)

@@ -176,7 +176,11 @@ DAY_FIGURES = Table(
         ),
         text("reason", "Why it is odd or impossible", nullable=True),
         flag("is_new", "Whether no night with segments counts it as it is now, so that its verdict matters"),
-        day("came_after", "The newest night with segments when it first came", nullable=True),
+        day(
+            "came_after",
+            "The newest night with segments when it first came; NULL if that was the first load, or if others went",
+            nullable=True,
+        ),
         day("seen_after", "The newest night with segments when its figures became what they are", nullable=True),
         Column("load", "INTEGER", "Number of the load in which it first came, from 1", min_value=1),
         text("digest", "Digest of its lines, by which a change is seen"),

@@ -16,11 +16,12 @@ from seg_pipeline.evaluation.tables import (
     VALUE_WINDOW,
 )
 from seg_pipeline.models.champions import SHAPING, Champion
+from seg_pipeline.prepared.day_figures import findings, newest_days
 from seg_pipeline.publishing.retention import delete_old_nights
 from seg_pipeline.publishing.sets import REPORT_PAGE, publish
 from seg_pipeline.publishing.tables import PUBLISHED_TABLES
 from seg_pipeline.publishing.views import VIEWS
-from seg_pipeline.segments.migration import since_earliest_night
+from seg_pipeline.segments.migration import move_lists, since_earliest_night
 from seg_pipeline.segments.tables import SEGMENT_MIGRATION, SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import Settings, flattened, output_hash_key
 from seg_pipeline.warehouse import Warehouse, Warn
@@ -85,7 +86,10 @@ def report_of(warehouse: Warehouse, settings: Settings, champion: Champion, as_o
         value_test=warehouse.night(VALUE_TEST, fitted),
         value_by_segment=warehouse.night(VALUE_BY_SEGMENT, fitted),
         fitted_as_of=fitted,
+        days=newest_days(warehouse, as_of),
+        day_findings=findings(warehouse, as_of),
         migration=since_earliest_night(warehouse.night(SEGMENT_MIGRATION, as_of)),
+        moves=move_lists(warehouse, as_of),
     )
 
 

@@ -7,7 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from seg_pipeline.features.tables import RFM_FEATURES
-from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_MIGRATION, SEGMENT_PROFILES, SEGMENT_STRATEGIES
+from seg_pipeline.segments.tables import (
+    SEGMENT_ASSIGNMENTS,
+    SEGMENT_MIGRATION,
+    SEGMENT_MOVES,
+    SEGMENT_PROFILES,
+    SEGMENT_STRATEGIES,
+)
 from seg_pipeline.tables import Table
 
 
@@ -95,4 +101,16 @@ MIGRATION = View(
     "segment_migration",
 )
 
-VIEWS = (CUSTOMERS, SEGMENT_OVERVIEW, MIGRATION)
+MOVES = View(
+    "moves",
+    "The customers who moved by themselves, are new or are gone, and what to do for them: segment_moves without the"
+    " moves of a new model.",
+    (
+        *columns_of(SEGMENT_MOVES, "as_of", "customer_id", "from_as_of", "from_segment_id", "from_segment_name"),
+        *columns_of(SEGMENT_MOVES, "segment_id", "segment_name", "moved_by", "monetary"),
+        *columns_of(SEGMENT_STRATEGIES, *ACTIONS),
+    ),
+    "segment_moves LEFT JOIN segment_strategies USING (as_of, segment_id) WHERE moved_by != 'model'",
+)
+
+VIEWS = (CUSTOMERS, SEGMENT_OVERVIEW, MIGRATION, MOVES)

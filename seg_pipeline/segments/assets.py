@@ -91,7 +91,7 @@ def assets_of(shop: Shop) -> Room:
         from seg_pipeline.plotting.segments import migration_flow
 
         warehouse, as_of = shop.warehouse(context), night_of(context)
-        migrate_night(warehouse, as_of)
+        made_again = migrate_night(warehouse, as_of)
         nights = nights_on_record(warehouse)
         yield dg.MaterializeResult(
             asset_key=shop.key(SEGMENT_HISTORY),
@@ -100,11 +100,14 @@ def assets_of(shop: Shop) -> Room:
         migration = warehouse.night(SEGMENT_MIGRATION, as_of)
         stayed = migration[migration["from_segment_id"] == migration["to_segment_id"]]
         flow = since_earliest_night(migration)
+        moves = move_lists(warehouse, as_of)
+        by_model = moves["moved_by"] == "model"
         yield built(
             warehouse,
             SEGMENT_MIGRATION,
             as_of,
             {
+                "nights_made_again": [str(night) for night in made_again],
                 "moved": int(migration["customers"].sum() - stayed["customers"].sum()),
                 "migration": table_of(migration.drop(columns=["as_of", "to_as_of"])),
                 **(shop.picture(lambda: migration_flow(flow), "Who moved") if len(flow) else {}),
@@ -115,7 +118,7 @@ def assets_of(shop: Shop) -> Room:
             warehouse,
             SEGMENT_MOVES,
             as_of,
-            {"lists": table_of(move_lists(warehouse, as_of))},
+            {"lists": table_of(moves[~by_model]), "moved_by_model": int(moves.loc[by_model, "customers"].sum())},
             key=shop.key(SEGMENT_MOVES),
         )
 

@@ -21,6 +21,7 @@ def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date)
         "as_of": as_of,
         "model_id": champion.model_id,
         "fitted_as_of": champion.fitted_as_of,
+        "reference_as_of": champion.reference_as_of,
     }
     # DuckDB reads uncommitted rows with one thread, so the temporary tables are made before the transaction begins.
     with (

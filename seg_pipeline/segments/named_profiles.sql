@@ -4,7 +4,8 @@ SELECT
     $as_of AS as_of,
     profiled.*,
     named.* EXCLUDE (segment_id),
-    $fitted_as_of AS fitted_as_of
+    $fitted_as_of AS fitted_as_of,
+    $reference_as_of AS reference_as_of
 FROM {profiled} AS profiled
 JOIN (
     -- The clusters of a segment have the same name and rule, so any one of them will do.

@@ -1,5 +1,9 @@
 """The plan for each segment: its actions, its part of the budget, and how many customers to leave out as a holdout."""
 
+from collections.abc import Sequence
+from decimal import Decimal
+from fractions import Fraction
+from math import ceil, floor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ACTIONS = Path(__file__).with_name("strategies.toml")
-# Keeps a whole number of contacts whole although its cost was rounded.
-ROUNDING = 1e-9
+CENTS = 100
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -25,7 +28,7 @@ BoolArray = npt.NDArray[np.bool_]
 class Action(Section):
     """The actions for the segments of one cell of the R x F grid; strategies.toml says what `effort` means."""
 
-    effort: float = Field(ge=0, allow_inf_nan=False)
+    effort: float = Field(ge=0, le=1e6, allow_inf_nan=False)
     objective: str = Field(min_length=1)
     marketing: str = Field(min_length=1)
     sales: str = Field(min_length=1)
@@ -57,7 +60,8 @@ def plan_strategies(profiles: "pd.DataFrame", settings: StrategySettings) -> "pd
     A segment's claim on the budget is (1 - w) times its share of revenue plus w times its share of headroom, with w
     strategies.headroom_weight, times the effort that its actions take. Negative revenue counts as zero. The budget is
     split by claims, but no segment gets more than its contacts can cost: one contact costs strategies.contact_cost
-    times the effort, and each customer is contacted at most strategies.contacts times.
+    times the effort, and each customer is contacted at most strategies.contacts times. Budgets are whole cents that add
+    up to the whole budget, unless every segment has all it can spend.
 
     Args:
         profiles: segment_id, segment_name, grid_name, customers, revenue, headroom and active_share of each segment.
@@ -71,13 +75,16 @@ def plan_strategies(profiles: "pd.DataFrame", settings: StrategySettings) -> "pd
     actions = read_actions(settings.actions)
     chosen = pd.DataFrame([dict(actions[name]) for name in profiles["grid_name"]], index=profiles.index)
     effort = chosen["effort"].to_numpy(dtype=np.float64)
+    budgets = _budgets(profiles, effort, settings)
+    # Contacts that cost nothing are not counted.
+    contacted = (effort > 0) & (budgets["contacts"].isna() | (budgets["contacts"] > 0)).to_numpy(dtype=bool)
     return pd.concat(
         [
             profiles[["segment_id", "segment_name"]],
             chosen[["objective", "marketing", "sales", "service"]],
             profiles[["headroom"]].astype(float),
-            _budgets(profiles, effort, settings),
-            _holdouts(profiles, (effort > 0) & profiles["active_share"].notna().to_numpy(), settings),
+            budgets,
+            _holdouts(profiles, contacted & profiles["active_share"].notna().to_numpy(), settings),
         ],
         axis="columns",
     )
@@ -94,17 +101,22 @@ def _budgets(profiles: "pd.DataFrame", effort: FloatArray, settings: StrategySet
     value = (1 - weight) * revenue + weight * headroom
     worthless = not (effort * value).any()
     claim = effort if worthless else effort * value
-    cost = settings.contact_cost * effort
-    spendable = np.where(claim > 0, customers * settings.contacts * cost if settings.contact_cost else np.inf, 0.0)
-    # A budget of zero is split like a very small one, which reaches no cap.
-    cap = spendable / settings.budget if settings.budget else np.full(len(claim), np.inf)
-    share, capped = _split_by_claim(claim, cap)
-    budget = np.where(capped, spendable, share * settings.budget)
+    one_contact = [_exact(settings.contact_cost) * _exact(one) for one in effort]
+    most_contacts = [int(one) * settings.contacts for one in customers]
+    all_contacts = [CENTS * most * cost for most, cost in zip(most_contacts, one_contact, strict=True)]
+    # Rounded up to whole cents, so that a full budget pays for every contact.
+    caps = [(ceil(cost) if cost else None) if one else 0 for one, cost in zip(claim, all_contacts, strict=True)]
+    whole = floor(CENTS * _exact(settings.budget) + Fraction(1, 2))
+    share, cents, is_capped = _split_by_claim(whole, [_exact(one) for one in claim], caps)
+    budget, capped = [_money(one) for one in cents], np.array(is_capped)
+    contacts = [
+        min(floor(paid / (CENTS * cost)), most) if cost else 0
+        for paid, cost, most in zip(cents, one_contact, most_contacts, strict=True)
+    ]
     # Contacts that cost nothing are not counted. A segment without effort has no contacts.
-    free = (cost == 0) & (effort > 0)
-    contacts = np.floor(np.divide(budget, cost, where=cost > 0, out=np.zeros_like(budget)) + ROUNDING)
-
-    left, points = settings.budget - budget[capped].sum(), 100 * claim[~capped].sum()
+    free = np.array([not cost for cost in one_contact]) & (effort > 0)
+    left = _money(whole - sum(one for one, full in zip(cents, is_capped, strict=True) if full))
+    points = 100 * claim[~capped].sum()
 
     def arithmetic(i: int) -> str:
         if worthless:
@@ -119,22 +131,23 @@ def _budgets(profiles: "pd.DataFrame", effort: FloatArray, settings: StrategySet
         if claim[i] == 0:
             return f"{points_of_segment}, so it gets no budget."
         if capped[i]:
-            unspent = "" if points else f" {max(left, 0):,.2f} of the whole budget remains unspent."
+            rounded = "" if cents[i] == all_contacts[i] else ", rounded up to whole cents"
+            unspent = "" if points else f" {left:,.2f} of the whole budget remains unspent."
             return (
-                f"{points_of_segment}, which covers the cost of all its contacts: {customers[i]:,} customers"
-                f" x {settings.contacts} contacts x {cost[i]:g} = {budget[i]:,.2f}.{unspent}"
+                f"{points_of_segment}, which covers the cost of all its contacts: {customers[i]:,} customers x"
+                f" {settings.contacts} contacts x {float(one_contact[i]):.10g} = {budget[i]:,.2f}{rounded}.{unspent}"
             )
         per_point = (
             f"{left:,.2f} left after the fully funded segments / {points:.2f} points of the others"
             if capped.any()
             else f"{left:,.2f} / {points:.2f} points in total"
         )
-        return f"{points_of_segment} x {left / points:,.4f} per point ({per_point}) = {budget[i]:,.2f}."
+        return f"{points_of_segment} x {float(left) / points:,.4f} per point ({per_point}) = {budget[i]:,.2f}."
 
     return pd.DataFrame(
         {
-            "contact_cost": cost,
-            "spendable": np.where(np.isinf(spendable), np.nan, spendable),
+            "contact_cost": [float(cost) for cost in one_contact],
+            "spendable": [None if cap is None else _money(cap) for cap in caps],
             "budget_share": share,
             "budget": budget,
             "contacts": pd.array(np.where(free, np.nan, contacts), dtype="Int64"),
@@ -174,25 +187,56 @@ def _holdouts(profiles: "pd.DataFrame", contacted: BoolArray, settings: Strategy
     return holdouts.astype({"base_rate": float, "holdout_customers": "Int64", "smallest_effect": float})
 
 
-def _split_by_claim(claim: FloatArray, cap: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Splits 1 by claim, up to the caps; what a capped segment leaves goes to the others by their claims.
+def _split_by_claim(
+    whole: int, claims: Sequence[Fraction], caps: Sequence[int | None]
+) -> tuple[list[float], list[int], list[bool]]:
+    """Splits a budget by claims, up to the caps; what a capped segment leaves goes to the others by their claims.
+
+    Every part is whole cents. What is left of the fractions goes, cent by cent, to the parts with the largest ones
+    (largest remainder), so the parts add up to the budget unless all are capped.
 
     Args:
-        claim: Claim (segments,) of each segment, at least 0.
-        cap: Largest share (segments,) of each segment.
+        whole: The budget in cents.
+        claims: Claim of each segment, at least 0.
+        caps: The most cents of each segment; None for no limit.
 
     Returns:
-        Share (segments,) of each segment, and whether it is capped (segments,).
+        Share of each segment before the cents, its cents, and whether it is capped.
     """
-    share, capped = np.zeros(len(claim)), np.zeros(len(claim), dtype=bool)
+    places = range(len(claims))
+    parts: dict[int, Fraction] = {}
+    capped: dict[int, int] = {}
     while True:
-        uncapped = ~capped & (claim > 0)
-        share[uncapped] = max(1 - share[capped].sum(), 0.0) * claim[uncapped] / claim[uncapped].sum()
-        over = uncapped & (share >= cap)
-        if not over.any():
-            return share, capped
-        share[over] = cap[over]
+        left = whole - sum(capped.values())
+        uncapped = {place: claims[place] for place in places if claims[place] and place not in capped}
+        parts = {place: left * claim / sum(uncapped.values()) for place, claim in uncapped.items()}
+        over = {place: cap for place, part in parts.items() if (cap := caps[place]) is not None and part >= cap}
+        if not over:
+            break
         capped |= over
+    cents = {**capped, **{place: int(part) for place, part in parts.items()}}
+    remaining = left - sum(map(int, parts.values()))
+    for place in sorted(parts, key=lambda place: int(parts[place]) - parts[place])[:remaining]:
+        cents[place] += 1
+    # A budget of zero is split like a very small one, which reaches no cap.
+    funded = {place: Fraction(cap) for place, cap in capped.items()}
+    amounts = {**funded, **parts} if whole else uncapped
+    total = Fraction(whole) or sum(amounts.values(), Fraction(0)) or Fraction(1)
+    return (
+        [float(amounts.get(place, 0) / total) for place in places],
+        [cents.get(place, 0) for place in places],
+        [place in capped for place in places],
+    )
+
+
+def _exact(value: float) -> Fraction:
+    """Returns the decimal number that a float is written as."""
+    return Fraction(repr(float(value)))
+
+
+def _money(cents: int) -> Decimal:
+    """Returns an amount of whole cents."""
+    return Decimal(cents) / CENTS
 
 
 def _shares(values: "pd.Series") -> FloatArray:

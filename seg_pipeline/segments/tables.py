@@ -5,6 +5,7 @@ from pathlib import Path
 from seg_pipeline.champions.tables import SEGMENT_ID, SEGMENT_NAME
 from seg_pipeline.features.tables import GRID_CELLS, NO_PURCHASES
 from seg_pipeline.models.drift import stability_index_term
+from seg_pipeline.models.tables import OVERDUE
 from seg_pipeline.tables import AS_OF, CUSTOMER_ID, Column, Rule, Table, count, day, money, number, share, text
 
 RULES = Path(__file__).parent / "rules"
@@ -116,7 +117,16 @@ SEGMENT_PROFILES = Table(
             nullable=True,
         ),
         day("fitted_as_of", "Night that the model was fitted on"),
-        share("fitted_share", "Share of the buyers on that night; NULL for segment 0", nullable=True),
+        share(
+            "fitted_share",
+            "Share of the buyers on the night that drift is measured from; NULL for segment 0",
+            nullable=True,
+        ),
+        day(
+            "reference_as_of",
+            "Night that drift is measured from: that of the fit, or of the last challenge that the champion survived",
+            nullable=True,
+        ),
     ),
     rules=(
         Rule(
@@ -140,16 +150,10 @@ SEGMENT_PROFILES = Table(
         ),
         Rule(
             "shares_as_when_fitted",
-            "The segments' shares of the buyers have not drifted beyond drift.psi_warning since the night of the fit"
-            " (population stability index).",
-            f"SELECT psi FROM ({SHARE_DRIFT}) WHERE psi > :drift.psi_warning",
+            "The segments' shares of the buyers have not drifted beyond drift.psi_warning (population stability index)."
+            " It warns as features_as_when_fitted of feature_drift does, if no refit came.",
+            f"SELECT psi FROM ({SHARE_DRIFT}) WHERE psi > :drift.psi_warning AND {OVERDUE}",
             "warning",
-        ),
-        Rule(
-            "shares_credible",
-            "The segments' shares of the buyers have not drifted beyond drift.psi_critical since the night of the fit.",
-            # A night before the fit is scored by a later champion, so a difference there is not an error.
-            f"SELECT psi FROM ({SHARE_DRIFT}) WHERE psi > :drift.psi_critical AND fitted_as_of <= :as_of",
         ),
         Rule(
             "no_segment_too_large",
@@ -172,6 +176,9 @@ FROM_SEGMENT_ID = Column(
     "from_segment_id", "INTEGER", "Segment on the earlier night; -1 for customers who are new since", min_value=-1
 )
 FROM_SEGMENT_NAME = text("from_segment_name", "Name of that segment")
+
+# What can move a customer; the column moved_by says what they mean.
+MOVED_BY = ("customer", "model", "new", "late", "gone")
 
 SEGMENT_MIGRATION = Table(
     "segments.segment_migration",
@@ -196,17 +203,18 @@ SEGMENT_MIGRATION = Table(
     ),
     rules=(
         Rule(
-            "customers_add_up",
-            "For each earlier night, the customers add up to all customers of this night.",
-            "SELECT from_as_of, sum(customers) AS moved FROM {batch} WHERE to_segment_id >= 0 GROUP BY from_as_of"
-            " HAVING sum(customers) != (SELECT count(*) FROM segments.segment_assignments WHERE as_of = :as_of)",
+            "migration_as_history",
+            "The numbers of customers are those of segment_history, for every pair of segments. An earlier night that"
+            " was deleted since is not compared.",
+            RULES / "migration_as_history.sql",
         ),
     ),
 )
 
 SEGMENT_MOVES = Table(
     "segments.segment_moves",
-    "Lists for teams to act on: every customer whose segment has changed since a week ago, or who is new since then.",
+    "Lists for teams to act on: every customer whose segment has changed since a week ago, who is new since then, or"
+    " who is gone. moved_by tells the customers' own moves from those of a new model.",
     large=True,
     nightly=True,
     key=("customer_id",),
@@ -217,9 +225,35 @@ SEGMENT_MOVES = Table(
         day("from_as_of", "The earlier night"),
         FROM_SEGMENT_ID,
         FROM_SEGMENT_NAME,
-        SEGMENT_ID,
-        SEGMENT_NAME,
-        money("monetary", "Value of all lines, net of returns, in the shop's currency"),
+        Column(
+            "segment_id", "INTEGER", "Segment on this night; -1 for people who are no longer customers", min_value=-1
+        ),
+        text("segment_name", "Name of that segment"),
+        money(
+            "monetary",
+            "Value of all lines, net of returns, in the shop's currency; of those who are gone, on the earlier night",
+        ),
+        text(
+            "moved_by",
+            "customer (moved under tonight's model as well), model (tonight's model puts the customer of the earlier"
+            " night in the same segment, so only the model has changed), new (first order since the earlier night),"
+            " late (not there on the earlier night, but with orders before it, which were delivered late) or gone",
+            values=MOVED_BY,
+        ),
+        text("from_model_id", "Model that scored the earlier night"),
+        text("model_id", "Model that scored this night"),
+    ),
+    rules=(
+        Rule(
+            "moves_as_migration",
+            "The moves from each segment to each other one are as many as in segment_migration.",
+            "SELECT from_segment_id, segment_id, moves, customers FROM (SELECT from_segment_id, segment_id, count(*) AS"
+            " moves FROM {batch} GROUP BY from_segment_id, segment_id) AS listed FULL JOIN (SELECT from_segment_id,"
+            " to_segment_id AS segment_id, customers FROM segments.segment_migration WHERE as_of = :as_of AND"
+            " from_segment_id != to_segment_id AND from_as_of = (SELECT min(from_as_of) FROM"
+            " segments.segment_migration WHERE as_of = :as_of)) AS counted USING (from_segment_id, segment_id)"
+            " WHERE moves IS DISTINCT FROM customers",
+        ),
     ),
 )
 
@@ -237,19 +271,28 @@ SEGMENT_STRATEGIES = Table(
         text("sales", "Action for sales"),
         text("service", "Action for service"),
         number("headroom", "Revenue within reach, see segment_profiles", min_value=0),
-        number(
+        Column(
             "contact_cost",
+            "DECIMAL(38, 4)",
             "Cost of one contact with one customer, which depends on the effort of the actions",
             min_value=0,
         ),
-        number(
+        Column(
             "spendable",
-            "Most that contacts with its customers can cost; 0 if it has no claim, NULL if contacts are free",
+            "DECIMAL(38, 2)",
+            "Most that contacts with its customers can cost, in whole cents; 0 if it has no claim, NULL if contacts are"
+            " free",
             nullable=True,
             min_value=0,
         ),
-        share("budget_share", "Share of the budget"),
-        number("budget", "Budget in the shop's currency", min_value=0),
+        share("budget_share", "Share of the budget, before it is rounded to whole cents"),
+        Column(
+            "budget",
+            "DECIMAL(38, 2)",
+            "Budget in the shop's currency, in whole cents, which add up to the whole budget unless every segment has"
+            " all it can spend",
+            min_value=0,
+        ),
         count("contacts", "Contacts that its budget pays for; NULL if contacts are free", nullable=True),
         share(
             "reached_share",
@@ -265,7 +308,8 @@ SEGMENT_STRATEGIES = Table(
         ),
         count(
             "holdout_customers",
-            "Customers to leave out at random to measure a rise of strategies.effect; NULL if half of all are too few",
+            "Customers to leave out at random to measure a rise of strategies.effect; NULL if half of all are too few,"
+            " or if the segment gets no contacts",
             nullable=True,
             min_value=1,
         ),
@@ -281,12 +325,12 @@ SEGMENT_STRATEGIES = Table(
             "The shares of the budget add up to 1, or to less if every segment has all it can spend.",
             "SELECT sum(budget_share) AS parts, sum(spendable) AS spendable FROM {batch}"
             " HAVING sum(budget_share) > 1.000001 OR sum(budget_share) < 0.999999"
-            " AND bool_or(spendable IS NULL OR budget < spendable * 0.999999)",
+            " AND bool_or(spendable IS NULL OR budget < spendable)",
         ),
         Rule(
             "budget_can_be_spent",
             "No segment has more budget than contacts with all its customers can cost.",
-            "SELECT segment_id, budget, spendable FROM {batch} WHERE budget > spendable * 1.000001",
+            "SELECT segment_id, budget, spendable FROM {batch} WHERE budget > spendable",
         ),
         Rule(
             "holdouts_leave_half",

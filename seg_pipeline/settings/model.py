@@ -114,6 +114,23 @@ def _http(value: SecretStr) -> SecretStr | None:
     return value
 
 
+def _seasons(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the seasons, each MM-DD..MM-DD.
+
+    Raises:
+        ValueError: One of them is not.
+    """
+    for value in values:
+        season = re.fullmatch(r"(\d\d)-(\d\d)\.\.(\d\d)-(\d\d)", value)
+        try:
+            first_month, first_day, last_month, last_day = map(int, season.groups() if season else ())
+            # A leap year, so that 29 February is a day.
+            datetime.date(2000, first_month, first_day), datetime.date(2000, last_month, last_day)
+        except ValueError:
+            raise ValueError(f"{value!r} is not a season such as 11-15..01-06 (MM-DD..MM-DD)") from None
+    return values
+
+
 Words = Annotated[tuple[str, ...], BeforeValidator(split_words)]
 
 
@@ -508,6 +525,11 @@ class ChampionSettings(Section):
     smallest_overlap: float = Field(
         0.3, ge=0, le=1, description="Smallest overlap (Jaccard) at which a cluster takes over the id of a segment"
     )
+    no_refit: Annotated[Words, AfterValidator(_seasons)] = Field(
+        (),
+        description="Seasons in which neither age nor drift makes a refit due, each from its first to its last day as"
+        " MM-DD..MM-DD, for example 11-15..01-06; run --refit fits all the same",
+    )
 
 
 class DaySettings(Section):
@@ -526,20 +548,23 @@ class DaySettings(Section):
 
 
 class DriftSettings(Section):
-    """How far a night may differ from the night of the champion's fit, and from the night before."""
+    """How far a night may differ from the champion's customers before a refit is due, and from the last night."""
 
     psi_warning: float = Field(
         0.2,
         ge=0,
         le=1_000,
-        description="Population stability index of a feature, or of the segments' shares, above which a check warns",
+        description="Population stability index of a feature above which a refit is due; if none comes, a check warns,"
+        " as it does of the segments' shares",
     )
-    psi_critical: float = Field(
-        1.0,
+    restated_warning: float = Field(
+        0.01,
         ge=0,
         le=1_000,
-        description="Population stability index of a feature, or of the segments' shares, above which the run stops",
+        description="Part of what the previous night said of its customers that no order, return or day since explains,"
+        " above which a check warns: a share of the customers or, for monetary, of what they had bought",
     )
+    restated_critical: float = Field(0.05, ge=0, le=1_000, description="The same part, above which the run stops")
     lost_customers_warning: float = Field(
         0.001,
         ge=0,

@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with tempfile.TemporaryDirectory() as folder:
             place = ("--warehouse", Path(folder) / "w.duckdb", "--output", Path(folder) / "published")
             settings: tuple[str, ...] = ("--preset", given.preset)
-            for setting in (f"models.bootstraps={given.bootstraps}", "champions.margin=-1", "drift.psi_critical=100"):
+            for setting in (f"models.bootstraps={given.bootstraps}", "champions.margin=-1"):
                 settings += ("--set", setting)
             warehouse = Warehouse(database=str(Path(folder) / "w.duckdb"))
             command("run", "--source", given.source, *place, *settings)

@@ -8,6 +8,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from seg_pipeline.errors import UsageError
+from seg_pipeline.prepared.day_figures import update_day_figures
 from seg_pipeline.raw.erasure import ErasureKey, remember
 from seg_pipeline.raw.ingestion import ingest
 from seg_pipeline.raw.tables import RAW_ORDERS
@@ -154,6 +155,42 @@ def test_an_erased_customer_is_in_no_table_and_no_file_and_does_not_come_back(bo
             ).fetchall()
     assert set(by_duckdb["raw.raw_orders"]["customer_id"]) == {"b", "c"}
     assert_same_tables(by_spark, by_duckdb)
+
+
+def test_days_are_judged_alike(both, tmp_path):
+    folder = tmp_path / "orders"
+    folder.mkdir()
+    rows = [
+        [
+            f"o{n // 3}",
+            f"c{n % 17}",
+            f"2024-{n // 270 + 1:02}-{n % 270 // 10 + 1:02}",
+            f"p{n % 5}",
+            str(n % 4 - 1),
+            "2.5",
+            "x",
+        ]
+        for n in range(1000)
+    ]
+    write_csv(folder / "a.csv", HEADER, *rows[:800])
+    given = f"source.path={folder}"
+    both.prepare(given)
+    figures = [judged_days(both.settings(engine, given)) for engine in ENGINES]
+    assert_frame_equal(figures[1], figures[0], check_exact=True)
+
+    write_csv(folder / "b.csv", HEADER, *rows[790:])
+    both.prepare(given)
+    figures = [judged_days(both.settings(engine, given)) for engine in ENGINES]
+    assert_frame_equal(figures[1], figures[0], check_exact=True)
+    assert set(figures[0]["load"]) == {1, 2}
+
+
+def judged_days(settings):
+    """The rows of day_figures; digests and paths differ between the engines."""
+    warehouse = warehouse_of(settings)
+    with warehouse.held(), warehouse.get_connection() as connection:
+        update_day_figures(connection, settings.days)
+    return warehouse.read("SELECT * EXCLUDE (digest) FROM prepared.day_figures ORDER BY name")
 
 
 def test_a_retracted_file_stays_out_of_both_warehouses(both, tmp_path):

@@ -109,3 +109,17 @@ def test_a_killed_run_leaves_the_old_tables_and_the_next_one_makes_the_new(tmp_p
     assert len(large) == 6
     for name in large.index:
         assert_frame_equal(rows_by_delta(found, name), after[name], check_exact=True)
+
+
+def test_a_takeover_moves_the_same_customers_for_the_same_reasons(tmp_path, small_shop):
+    """The earlier night's customers are labelled with the new model, as they are with DuckDB."""
+    for engine in ("duckdb", "spark"):
+        for as_of, k in (("2026-02-15", 5), ("2026-02-22", 3)):
+            given = ("--as-of", as_of, "--set", f"selection.k={k}", "--set", "champions.margin=-1")
+            assert run_with(engine, tmp_path / engine, small_shop, *given).status == 0
+
+    by_duckdb, by_spark = (tables(tmp_path / engine, engine) for engine in ("duckdb", "spark"))
+    moves = by_duckdb["segments.segment_moves"]
+    assert {"customer", "model", "new"} <= set(moves["moved_by"])
+    for name in ("segments.segment_moves", "segments.segment_migration"):
+        assert_frame_equal(by_spark[name], by_duckdb[name], check_exact=True, obj=name)

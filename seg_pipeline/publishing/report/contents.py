@@ -73,6 +73,9 @@ class Report:
         value_by_segment: The results of the value test for each segment of each candidate.
         fitted_as_of: The night that the model was fitted on; evaluation, sensitivity and value are of that night.
         migration: How many customers moved between segments since an earlier night.
+        days: The figures of the newest order days, a row each.
+        day_findings: The newest days and deliveries that are not ok.
+        moves: The same moves without those who stayed, by what moved them, from `move_lists`.
     """
 
     as_of: date
@@ -94,6 +97,9 @@ class Report:
     value_by_segment: pd.DataFrame | None = None
     fitted_as_of: date | None = None
     migration: pd.DataFrame | None = None
+    days: pd.DataFrame | None = None
+    day_findings: pd.DataFrame | None = None
+    moves: pd.DataFrame | None = None
 
     @cached_property
     def segments(self) -> list[Row]:

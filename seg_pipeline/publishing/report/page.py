@@ -18,6 +18,7 @@ from seg_pipeline.publishing.report.words import (
     feature_title,
     present,
     readable_rule,
+    reason_of_move,
     setting,
     sureness,
 )
@@ -77,6 +78,7 @@ def _environment(notation: Notation) -> jinja2.Environment:
         "day": day,
         "setting": setting,
         "present": present,
+        "reason_of_move": reason_of_move,
         "sureness": sureness,
         "against_baseline": against_baseline,
         "readable_rule": readable_rule,

@@ -17,9 +17,10 @@ from seg_pipeline.evaluation.value import TARGETED_SHARE
 from seg_pipeline.features.tables import FEATURES
 from seg_pipeline.plotting import images
 from seg_pipeline.plotting.candidates import algorithm_comparison, elbow_curves, silhouette_curves, value_curves
+from seg_pipeline.plotting.days import day_trends
 from seg_pipeline.plotting.segments import cluster_map, feature_profiles, migration_flow, sizes_and_revenue
 from seg_pipeline.prepared.tables import REASONS
-from seg_pipeline.publishing.report.contents import LEGEND, Report, first, of_candidate
+from seg_pipeline.publishing.report.contents import LEGEND, Report, first, of_candidate, records
 from seg_pipeline.publishing.report.words import PATTERN, STABLE, present
 
 Context = dict[str, Any]
@@ -78,17 +79,15 @@ def segment_by_segment(report: Report) -> Context:
 
 
 def who_moved(report: Report) -> Context | None:
-    """Shows who changed segment since an earlier night; left out if nobody did."""
-    migration = report.migration
-    if migration is None:
+    """Shows who changed segment since an earlier night, and how many a new model moved; left out if nobody did."""
+    migration, moves = report.migration, report.moves
+    if migration is None or moves is None or moves.empty:
         return None
-    ways = migration[migration["from_segment_id"] != migration["to_segment_id"]]
-    if ways.empty:
-        return None
-    ways = ways.sort_values(["customers", "from_segment_id", "to_segment_id"], ascending=[False, True, True])
+    by_model = moves["moved_by"].eq("model")
     return {
         "since": migration["from_as_of"].iloc[0],
-        "ways": ways.to_dict("records"),
+        "ways": records(moves[~by_model]),
+        "by_model": int(moves.loc[by_model, "customers"].sum()),
         "flow": images.svg(migration_flow(migration, notation=report.notation), "flow"),
     }
 
@@ -167,6 +166,16 @@ def lines(report: Report) -> Context:
     }
 
 
+def order_days(report: Report) -> Context | None:
+    """Shows the figures of the newest order days, and which days and deliveries were not as usual."""
+    if report.days is None or report.days.empty:
+        return None
+    return {
+        "trends": images.svg(day_trends(report.days), "days"),
+        "findings": [] if report.day_findings is None else records(report.day_findings),
+    }
+
+
 def model(report: Report) -> Context:
     """Shows the model's id and the versions of the software."""
     return {}
@@ -185,5 +194,5 @@ PARTS = (
         "How the segments were chosen and tested",
         (the_choice, sensitivity, stability, value_test, budget),
     ),
-    Part("run", "data engineers", "The run", (lines, model, settings)),
+    Part("run", "data engineers", "The run", (lines, order_days, model, settings)),
 )

@@ -35,6 +35,16 @@ def setting(value: object) -> str:
     return str(value)
 
 
+def reason_of_move(moved_by: str) -> str:
+    """Says why customers moved, by the column moved_by of segment_moves."""
+    return {
+        "customer": "new orders or returns, or more days without any",
+        "new": "first order",
+        "late": "older orders were delivered late",
+        "gone": "no orders any more",
+    }.get(moved_by, moved_by)
+
+
 def feature_title(feature: str) -> str:
     """Returns the title of a feature."""
     return FEATURES[feature].title

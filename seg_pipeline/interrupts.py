@@ -18,6 +18,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 PIPE_BYTES = 4096
 # How long a signal may take from its arrival until it has been passed on.
 SIGNAL_SECONDS = 1.0
+# The numbers of the signals that have raised Interrupted in this process.
+_arrived: list[int] = []
 
 
 class Interrupted(KeyboardInterrupt):
@@ -34,6 +36,7 @@ class Interrupted(KeyboardInterrupt):
 
 def raise_interrupts() -> None:
     """Makes SIGNALS raise Interrupted in this process, except for Ctrl-C if the process was started with it ignored."""
+    _arrived.clear()
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _raise_interrupted)
@@ -46,7 +49,17 @@ def ignore_interrupts() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
+def arrived_interrupt() -> int | None:
+    """Returns the number of the first signal that has raised Interrupted, even if a library swallowed the exception.
+
+    None if there was none, or if the signals no longer raise it.
+    """
+    is_raised = any(signal.getsignal(number) is _raise_interrupted for number in SIGNALS)
+    return _arrived[0] if _arrived and is_raised else None
+
+
 def _raise_interrupted(number: int, frame: FrameType | None) -> None:
+    _arrived.append(number)
     raise Interrupted(number)
 
 
@@ -104,7 +117,8 @@ def _interrupted_by_signal(connection: Interruptible) -> Iterator[Callable[[], i
         nonlocal arrived
         while numbers := os.read(read_descriptor, PIPE_BYTES):
             if previous_descriptor >= 0:
-                os.write(previous_descriptor, numbers)
+                with suppress(OSError):  # the block around this one was left first, and its pipe is closed
+                    os.write(previous_descriptor, numbers)
             if number := _first_interrupt(numbers):
                 arrived = arrived or number
                 is_interrupted.set()
@@ -121,7 +135,10 @@ def _interrupted_by_signal(connection: Interruptible) -> Iterator[Callable[[], i
     try:
         yield arrived_signal
     finally:
-        signal.set_wakeup_fd(previous_descriptor, warn_on_full_buffer=False)
+        try:
+            signal.set_wakeup_fd(previous_descriptor, warn_on_full_buffer=False)
+        except OSError:  # a signal ended the block around this one first, and its pipe is closed
+            signal.set_wakeup_fd(-1)
         os.close(write_descriptor)
         thread.join()
         os.close(read_descriptor)

@@ -36,7 +36,7 @@ KEY = "a key that is long enough"
 MARK = "zq9x-"
 ERASED = 2
 # Makes the checks of every night after the first order day fail.
-IMPOSSIBLE_DAY = "UPDATE prepared.day_figures SET verdict = 'impossible', is_new = true WHERE order_day IS NOT NULL"
+IMPOSSIBLE_DAY = "UPDATE prepared.day_figures SET verdict = 'impossible' WHERE order_day IS NOT NULL"
 
 
 @dataclass(slots=True)

@@ -408,7 +408,7 @@ def test_prices_times_100_on_the_last_day_alone_are_noticed(shop, run, tmp_path,
 
     assert command(run, "run", "--source", bad) == 1
 
-    assert "days_possible" in capsys.readouterr().err
+    assert "days_usual" in capsys.readouterr().err
 
 
 def test_the_schedule_leaves_out_the_fit_if_none_is_due():

@@ -16,7 +16,7 @@ from seg_pipeline.errors import UsageError
 from seg_pipeline.features.night import build_features
 from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.prepared.cleaning import clean
-from seg_pipeline.prepared.day_figures import no_new_day, update_day_figures
+from seg_pipeline.prepared.day_figures import new_findings, no_new_day, update_day_figures
 from seg_pipeline.prepared.day_verdicts import JUDGED, judge_days, judge_deliveries, usually_trades
 from seg_pipeline.quality.evaluation import evaluate
 from seg_pipeline.raw.erasure import ErasureKey
@@ -70,15 +70,9 @@ class Shop:
             return connection.duckdb.execute(query).fetchall()
 
     def found(self, as_of):
-        """Builds the features of a night, and returns what its checks say of days: the failed ones by severity."""
-        build_features(self.warehouse, as_of)
-        outcomes = evaluate(self.warehouse, RFM_FEATURES, load_settings(environment={}), as_of)
-        names = ("days_possible", "days_usual", "orders_still_arrive")
-        return {
-            outcome.check.name: outcome.examples
-            for outcome in outcomes
-            if outcome.check.name in names and not outcome.passed
-        }
+        """Returns reasons by verdict of what is new to a night and not as usual."""
+        found = new_findings(self.warehouse, as_of)
+        return {verdict: "; ".join(rows["name"] + ": " + rows["reason"]) for verdict, rows in found.groupby("verdict")}
 
 
 def orders_of(number, *, lines=40, price=1.0, quantity=1):
@@ -153,7 +147,7 @@ def test_a_usual_day_is_ok_and_its_figures_come_with_ratios(old_shop):
     old_shop.deliver("new", orders_of(100))
     old_shop.load()
 
-    assert old_shop.read("verdict, reason, is_new", f"name = '{day(100)}'") == [("ok", None, True)]
+    assert old_shop.read("verdict, reason", f"name = '{day(100)}'") == [("ok", None)]
     [ratios] = old_shop.read("lines_ratio, revenue_ratio, median_unit_price_ratio", f"name = '{day(100)}'")
     assert all(0.5 < ratio < 2 for ratio in ratios)
     assert old_shop.read("count(*)", "verdict != 'ok'") == [(0,)]
@@ -209,11 +203,11 @@ def test_a_bad_day_is_impossible_and_stays_so_when_a_clean_day_follows(old_shop,
     old_shop.deliver("bad", change(orders_of(100)))
     old_shop.load()
 
-    assert reason in old_shop.found(day(101))["days_possible"]
+    assert reason in old_shop.found(day(101))["impossible"]
 
     old_shop.deliver("next", orders_of(101))
     old_shop.load()
-    assert reason in old_shop.found(day(102))["days_possible"]
+    assert reason in old_shop.found(day(102))["impossible"]
     assert old_shop.read("verdict", f"name = '{day(101)}'") == [("ok",)]
 
 
@@ -230,11 +224,11 @@ def test_a_bad_day_is_impossible_and_stays_so_when_a_clean_day_follows(old_shop,
 def test_a_delivery_that_brings_no_new_day_is_impossible_where_the_shop_usually_trades(old_shop, rows, reason):
     old_shop.deliver("bad", rows)
     old_shop.load()
-    assert reason in old_shop.found(day(100))["days_possible"]
+    assert reason in old_shop.found(day(100))["impossible"]
 
     old_shop.deliver("next", orders_of(101))
     old_shop.load()
-    assert reason in old_shop.found(day(102))["days_possible"]
+    assert reason in old_shop.found(day(102))["impossible"]
 
 
 def test_a_delivery_without_a_new_day_is_odd_on_a_day_on_which_the_shop_seldom_trades(shop):
@@ -253,7 +247,7 @@ def test_a_delivery_without_a_new_day_is_odd_on_a_day_on_which_the_shop_seldom_t
     shop.deliver("empty", [])
     shop.load()
 
-    assert list(shop.found(day(weekdays[-1] + 2))) == ["days_usual"]
+    assert list(shop.found(day(weekdays[-1] + 2))) == ["odd"]
 
 
 def test_a_second_delivery_of_a_day_is_only_odd_in_a_shop_that_often_gets_two(shop):
@@ -265,14 +259,14 @@ def test_a_second_delivery_of_a_day_is_only_odd_in_a_shop_that_often_gets_two(sh
     shop.score(day(100))
     shop.deliver("late", [["late", "c1", day(99), "p1", 1, 5]])
     shop.load()
-    assert list(shop.found(day(100))) == ["days_usual"]
+    assert list(shop.found(day(100))) == ["odd"]
 
 
 def test_a_day_without_orders_is_odd_where_the_shop_usually_trades(old_shop):
     old_shop.deliver("later", orders_of(102))
     old_shop.load()
 
-    found = old_shop.found(day(103))["days_usual"]
+    found = old_shop.found(day(103))["odd"]
     assert all(f"{day(number):%A}" in found and str(day(number)) in found for number in (100, 101))
     assert old_shop.read("lines, verdict", f"order_day IN ('{day(100)}', '{day(101)}')") == [(0, "odd"), (0, "odd")]
 
@@ -283,14 +277,19 @@ def test_a_day_without_orders_is_odd_where_the_shop_usually_trades(old_shop):
 
 def test_orders_that_no_longer_arrive_are_reported_at_first_and_then_every_week(old_shop):
     nights = (0, 1, 2, 3, 6, 7, 8, 14, 42)
-    reported = [night for night in nights if "orders_still_arrive" in old_shop.found(day(100 + night))]
+    reported = []
+    for night in nights:
+        build_features(old_shop.warehouse, day(100 + night))
+        outcomes = evaluate(old_shop.warehouse, RFM_FEATURES, load_settings(environment={}), day(100 + night))
+        [arrive] = [outcome for outcome in outcomes if outcome.check.name == "orders_still_arrive"]
+        reported += [] if arrive.passed else [night]
     assert reported == [1, 2, 7, 14, 42]
 
 
 def test_a_corrected_file_ends_the_stop(old_shop):
     old_shop.deliver("bad", orders_of(100, price=100))
     old_shop.load()
-    assert "days_possible" in old_shop.found(day(101))
+    assert "impossible" in old_shop.found(day(101))
     old_shop.deliver("bad", orders_of(100))
     old_shop.load()
     assert old_shop.found(day(101)) == {}
@@ -302,7 +301,7 @@ def test_a_retracted_file_ends_the_stop(old_shop):
     retract(load_settings(old_shop.options, environment={}), [str(file)])
     old_shop.deliver("next", orders_of(101))
     old_shop.load()
-    assert "days_possible" not in old_shop.found(day(102))
+    assert "impossible" not in old_shop.found(day(102))
     assert old_shop.read("name", f"name = '{day(100)}' AND lines > 0") == []
 
 
@@ -335,7 +334,7 @@ def test_an_accepted_day_whose_lines_change_is_judged_again(old_shop):
     accept(load_settings(old_shop.options, environment={}), [str(day(100))], None)
     old_shop.deliver("dear", orders_of(100, price=50))
     old_shop.load()
-    assert "days_possible" in old_shop.found(day(101))
+    assert "impossible" in old_shop.found(day(101))
 
 
 def test_a_delivery_is_accepted_by_the_name_of_its_file(old_shop):
@@ -370,7 +369,7 @@ def test_two_days_that_come_together_are_judged_one_by_one(old_shop):
     verdicts = old_shop.read("verdict", f"source_file IS NULL AND order_day >= '{day(100)}'")
     assert verdicts == [("ok",), ("impossible",), ("ok",)]
     # A night before the bad day can be built.
-    assert "days_possible" not in old_shop.found(day(101))
+    assert "impossible" not in old_shop.found(day(101))
 
 
 def test_an_old_day_that_changes_is_judged_again(old_shop):
@@ -379,14 +378,16 @@ def test_an_old_day_that_changes_is_judged_again(old_shop):
     )
     old_shop.deliver("new", orders_of(100))
     old_shop.load()
-    assert str(day(50)) in old_shop.found(day(100))["days_possible"]
+    assert str(day(50)) in old_shop.found(day(100))["impossible"]
 
 
 def test_the_history_of_a_first_load_stops_nothing_but_its_last_day_does(shop):
     for number in range(100):
         shop.deliver(day(number), orders_of(number, price=100 if number in (60, 99) else 1))
     shop.load()
-    assert shop.read("name, is_new", "verdict = 'impossible'") == [(str(day(60)), False), (str(day(99)), True)]
+    assert shop.read("name", "verdict = 'impossible'") == [(str(day(60)),), (str(day(99)),)]
+    assert str(day(60)) not in shop.found(day(100))["impossible"]
+    assert str(day(99)) in shop.found(day(100))["impossible"]
 
 
 def test_the_first_load_after_an_upgrade_takes_scored_days_as_history(old_shop):
@@ -394,7 +395,8 @@ def test_the_first_load_after_an_upgrade_takes_scored_days_as_history(old_shop):
         connection.duckdb.execute("DROP TABLE prepared.day_figures")
     old_shop.deliver("bad", orders_of(100, price=100))
     old_shop.load()
-    assert old_shop.read("name, verdict", "is_new AND source_file IS NULL") == [(str(day(100)), "impossible")]
+    assert list(old_shop.found(day(101))) == ["impossible"]
+    assert str(day(100)) in old_shop.found(day(101))["impossible"]
 
 
 def test_files_in_place_of_others_need_not_bring_a_new_day(shop):
@@ -429,9 +431,7 @@ def test_the_figures_do_not_depend_on_the_loads_in_which_the_lines_came(tmp_path
                 rows = [row for number in range(8) for row in orders_of(number)[part::12]]
                 shop.deliver(f"part{part}", rows)
             shop.load()
-        figures.append(
-            shop.read("* EXCLUDE (name, source_file, load, came_after, seen_after, is_new)", "source_file IS NULL")
-        )
+        figures.append(shop.read("* EXCLUDE (name, source_file, load, came_after, seen_after)", "source_file IS NULL"))
     assert figures[0] == figures[1]
 
 
@@ -453,6 +453,7 @@ def frame_of(numbers, **changes):
             "share_new_customers": chance.beta(20, 200, count),
             "share_known_orders": 0.0,
             "share_repeated": chance.beta(3, 200, count),
+            "share_repriced": chance.beta(3, 200, count),
         }
     )
     for name, change in changes.items():

@@ -5,12 +5,14 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import duckdb
 import pytest
 
 from seg_pipeline.interrupts import (
     Interrupted,
+    arrived_interrupt,
     defer_interrupts,
     ignore_interrupts,
     raise_interrupts,
@@ -213,3 +215,23 @@ def test_an_interrupt_after_the_connection_was_closed_is_raised_and_nothing_else
     with pytest.raises(KeyboardInterrupt):
         work()
     assert capsys.readouterr().err == ""
+
+
+@both_signals
+def test_an_interrupt_that_was_swallowed_before_the_run_begins_is_known(raising, number):
+    assert arrived_interrupt() is None
+    with suppress(KeyboardInterrupt):  # as a library does that is interrupted while it is imported
+        signal.raise_signal(number)
+    assert arrived_interrupt() == number
+    ignore_interrupts()
+    assert arrived_interrupt() is None
+
+
+def test_a_block_that_outlives_the_one_around_it_ends_without_an_error(raising):
+    with duckdb.connect() as connection:
+        outer, inner = watch_interrupts(), reraise_interrupt(connection)
+        outer.__enter__()
+        inner.__enter__()
+        outer.__exit__(None, None, None)
+        inner.__exit__(None, None, None)
+    assert signal.set_wakeup_fd(-1) == -1

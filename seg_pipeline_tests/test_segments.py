@@ -283,7 +283,11 @@ def test_budgets_are_whole_cents_that_add_up_to_the_budget_or_to_all_that_can_be
     for paid, most, contacts, number in zip(
         found["budget"], found["spendable"], found["contacts"], customers, strict=True
     ):
-        assert most is None or pd.isna(contacts) or (contacts == 12 * number if 0 < paid == most else contacts <= 12 * number)
+        assert (
+            most is None
+            or pd.isna(contacts)
+            or (contacts == 12 * number if 0 < paid == most else contacts <= 12 * number)
+        )
 
 
 def test_cents_go_to_the_largest_fractions():

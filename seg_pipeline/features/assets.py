@@ -2,13 +2,19 @@
 
 import dagster as dg
 
+from seg_pipeline import nights
 from seg_pipeline.features.buyers import read_buyers
 from seg_pipeline.features.night import build_features, grid_overview
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
 from seg_pipeline.features.transforms import fit_transforms
+from seg_pipeline.prepared.day_figures import new_findings
+from seg_pipeline.prepared.day_verdicts import IMPOSSIBLE
 from seg_pipeline.prepared.tables import CLEAN_ORDERS, DAY_FIGURES
 from seg_pipeline.ui import built, preview, table_of
-from seg_pipeline.wiring import Room, Shop, night_of
+from seg_pipeline.wiring import Room, Shop, checked_night, night_of
+
+# How many days and deliveries the check names.
+NAMED_FINDINGS = 5
 
 
 def assets_of(shop: Shop) -> Room:
@@ -45,6 +51,31 @@ def assets_of(shop: Shop) -> Room:
             {
                 "transforms": table_of(transforms),
             },
+        )
+
+    @room.check(
+        RFM_FEATURES.name,
+        "No order day and no delivery since the last night with segments is odd or impossible by the shop's own"
+        " history (prepared.day_figures). An odd one is a warning, and so is any if a later night has segments. If an"
+        " impossible one is right as it is: seg-pipeline accept NAME.",
+    )
+    def days_usual(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        warehouse = shop.warehouse(context)
+        as_of = checked_night(context, warehouse, RFM_FEATURES) or nights.FIRST_DAY
+        found = new_findings(warehouse, as_of)
+        newest = warehouse.newest_night(nights.ASSIGNMENTS)
+        stops = (found["verdict"] == IMPOSSIBLE).any() and not (newest and newest > as_of)
+        named = "; ".join(
+            f"{name} is {verdict}: {reason}"
+            for name, verdict, reason in found.head(NAMED_FINDINGS).itertuples(index=False)
+        )
+        more = f"; and {len(found) - NAMED_FINDINGS} more" if len(found) > NAMED_FINDINGS else ""
+        accept = "; if it is right: seg-pipeline accept NAME" if stops else ""
+        return dg.AssetCheckResult(
+            passed=found.empty,
+            severity=dg.AssetCheckSeverity.ERROR if stops else dg.AssetCheckSeverity.WARN,
+            description=f"{named}{more}{accept}" if named else "All new days and deliveries are as usual.",
+            metadata={"found": len(found), **({"findings": table_of(found)} if len(found) else {})},
         )
 
     return room

@@ -19,11 +19,6 @@ from seg_pipeline.tables import (
 )
 
 RULES = Path(__file__).parent / "rules"
-# The days and deliveries before the night with a verdict that still matters. A delivery without a day always counts.
-DAYS_FOUND = (
-    "SELECT name, reason FROM prepared.day_figures WHERE verdict = '{verdict}' AND is_new"
-    " AND coalesce(order_day < :as_of, true) AND EXISTS (SELECT * FROM {{batch}}) ORDER BY order_day, name"
-)
 
 # The segment of customers without a purchase.
 NO_PURCHASES = "No purchases"
@@ -124,18 +119,6 @@ RFM_FEATURES = Table(
             "SELECT of_customers, of_lines FROM (SELECT (SELECT sum(monetary) FROM {batch}) AS of_customers, (SELECT"
             " sum(amount) FROM prepared.clean_orders WHERE ordered_at < :as_of) AS of_lines)"
             " WHERE of_customers IS DISTINCT FROM of_lines",
-        ),
-        Rule(
-            "days_possible",
-            "No order day or delivery since the last night with segments is impossible by the shop's own history"
-            " (prepared.day_figures). If it is right as it is: seg-pipeline accept NAME.",
-            DAYS_FOUND.format(verdict="impossible"),
-        ),
-        Rule(
-            "days_usual",
-            "No order day or delivery since the last night with segments is odd (prepared.day_figures).",
-            DAYS_FOUND.format(verdict="odd"),
-            "warning",
         ),
         Rule(
             "buyers_complete",

@@ -92,17 +92,16 @@ def find_champion_of(warehouse: Warehouse, as_of: datetime.date) -> Champion | N
     If there is none, the first one put in force later scores the night (its `fitted_as_of` shows that); None if there
     is no champion at all.
     """
-    return _last(warehouse, "in_force_from <= $as_of", {"as_of": as_of}) or _last(
-        warehouse, "number = (SELECT min(number) FROM {champions} WHERE in_force_from > $as_of)", {"as_of": as_of}
-    )
+    return _last(warehouse, "in_force_from <= $as_of", {"as_of": as_of}) or _first_after(warehouse, as_of)
 
 
 def comparable_champion(warehouse: Warehouse, settings: Settings, as_of: datetime.date) -> Champion | None:
-    """Returns the champion that scores a night if it was fitted with the same settings; else None.
+    """Returns the champion before a night's own challenge if it was fitted with the same settings; else None.
 
-    With other settings, customers look different although nothing has happened to them.
+    With other settings, customers look different although nothing has happened to them. A champion that the night
+    itself put in force is left out, so that running the night again gives the same figures.
     """
-    champion = find_champion_of(warehouse, as_of)
+    champion = _last(warehouse, "in_force_from < $as_of", {"as_of": as_of}) or _first_after(warehouse, as_of)
     return champion if champion and champion.settings_digest == settings_digest(settings) else None
 
 
@@ -211,6 +210,13 @@ def champions_overview(warehouse: Warehouse) -> "pd.DataFrame":
     return warehouse.read(
         "SELECT number, in_force_from, model_id, fitted_as_of, pinned, customers, why FROM {champions} ORDER BY number",
         {"champions": CHAMPIONS},
+    )
+
+
+def _first_after(warehouse: Warehouse, as_of: datetime.date) -> Champion | None:
+    """Returns the first champion put in force after a night; None if there is none."""
+    return _last(
+        warehouse, "number = (SELECT min(number) FROM {champions} WHERE in_force_from > $as_of)", {"as_of": as_of}
     )
 
 

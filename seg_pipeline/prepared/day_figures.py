@@ -38,7 +38,8 @@ Row = dict[str, Any]
 
 SQL_FOLDER = Path(__file__).parent
 CONTENTS, FIGURES = SQL_FOLDER / "day_contents.sql", SQL_FOLDER / "day_figures.sql"
-REPEATS, NEW_CUSTOMERS = SQL_FOLDER / "day_repeats.sql", SQL_FOLDER / "new_customers.sql"
+REPEATS, PRICES = SQL_FOLDER / "day_repeats.sql", SQL_FOLDER / "day_prices.sql"
+NEW_CUSTOMERS = SQL_FOLDER / "new_customers.sql"
 DELIVERED = "SELECT source_file FROM raw.deliveries WHERE status IN ('loaded', 'kept') ORDER BY source_file"
 REJECTED_LINES = "SELECT source_file, count(*) AS lines FROM prepared.rejected_orders GROUP BY source_file"
 # For day_figures.sql: the days of the orders that are counted there.
@@ -47,8 +48,11 @@ ORDER_DAYS = Relation(
     " WHERE order_id IN (SELECT order_id FROM orders))"
 )
 # A line repeats another that is at most REPEAT_DAYS older. To compare the lines of all days with each other would take
-# longer than to clean them, and limits are learned from the newest days; so older days are left out.
+# longer than to clean them, and limits are learned from the newest days; so older days are left out. The same holds for
+# prices, which are another if they differ by more than OTHER_PRICE from those of the month before.
 REPEAT_DAYS, COMPARED_DAYS = 7, 120
+OTHER_PRICE = 1.5
+ONE_DAY = datetime.timedelta(days=1)
 # A delivery without a line is odd unless so many of the deliveries before it had none.
 USUALLY_EMPTY = 2
 # How much pages and the report show.
@@ -73,22 +77,17 @@ class _Load:
     Attributes:
         number: Its number.
         newest_night: The newest night with segments; None if there is none.
-        last_day: The last order day; None if there is none.
         is_first: Whether it is the first load that judges days. The days in it are the history of the shop.
         replaces: Whether deliveries have disappeared, so that new ones may stand in their place.
     """
 
     number: int
     newest_night: datetime.date | None
-    last_day: datetime.date | None
     is_first: bool
     replaces: bool
 
     def date(self, row: Row, earlier: Row | None) -> None:
-        """Adds to a day or delivery since when it is as it is, and whether its verdict matters.
-
-        It matters until a night with segments counts the day as it is. Of a shop without such a night only the last day
-        matters.
+        """Adds to a day or delivery since when it is as it is.
 
         Args:
             row: The day or delivery.
@@ -101,12 +100,6 @@ class _Load:
         row["load"] = earlier["load"] if earlier else self.number
         row["came_after"] = earlier["came_after"] if earlier else None if self.replaces else now
         row["seen_after"] = earlier["seen_after"] if earlier and is_same else now
-        day = row["order_day"]
-        if self.newest_night is None:
-            row["is_new"] = day is not None and day == self.last_day
-        else:
-            is_uncounted = day is not None and day >= self.newest_night
-            row["is_new"] = is_uncounted or row["seen_after"] == self.newest_night
 
 
 def update_day_figures(connection: Connection, settings: DaySettings) -> None:
@@ -132,7 +125,6 @@ def update_day_figures(connection: Connection, settings: DaySettings) -> None:
     load = _Load(
         number=max((row["load"] for row in earlier.values()), default=0) + 1,
         newest_night=newest_night,
-        last_day=max((row["order_day"] for row in days), default=None),
         is_first=not earlier,
         replaces={row["name"] for row in deliveries}
         < {row["name"] for row in (*deliveries, *earlier.values()) if row.get("source_file")},
@@ -247,32 +239,40 @@ def _figures(
         rows = _rows(connection, FIGURES, ("order_day", *OF_THE_LINES), {"days": table, "order_days": order_days})
     figures = {row["order_day"]: row for row in rows}
     new = dict(connection.execute(NEW_CUSTOMERS).fetchall())
-    repeats = _repeats(connection, changed, days)
+    newest = [day for day in days if day > max(days) - datetime.timedelta(days=COMPARED_DAYS)]
+    after_changed = {day + datetime.timedelta(days=after) for day in changed for after in range(REPEAT_DAYS + 1)}
+    repeated = after_changed.intersection(newest)
+    week = {day - datetime.timedelta(days=before) for day in repeated for before in range(REPEAT_DAYS + 1)}
+    repeats = _shares(connection, REPEATS, repeated, week.intersection(days), {"repeat_days": REPEAT_DAYS})
+    priced = set(changed).intersection(newest)
+    months = {(day.year, day.month) for day in priced}
+    months |= {(before.year, before.month) for day in priced for before in [day.replace(day=1) - ONE_DAY]}
+    near = {day for day in days if (day.year, day.month) in months}
+    prices = _shares(connection, PRICES, priced, near, {"factor": OTHER_PRICE})
     return {
         day: {
             **row,
             "lines_per_customer": row["lines"] / row["customers"],
             "share_new_customers": new.get(day, 0) / row["customers"],
             **({"share_repeated": repeats.get(day)} if day in repeats or day in figures else {}),
+            **({"share_repriced": prices.get(day)} if day in figures else {}),
         }
         for day, row in {**unchanged, **figures}.items()
     }
 
 
-def _repeats(
-    connection: Connection, changed: Sequence[datetime.date], days: Sequence[datetime.date]
+def _shares(
+    connection: Connection,
+    query: Path,
+    days: Collection[datetime.date],
+    near: Collection[datetime.date],
+    parameters: Mapping[str, Any],
 ) -> dict[datetime.date, float]:
-    """Returns the share of repeated lines of the days that changed days can change, if they are new enough."""
-    week = [datetime.timedelta(days=back) for back in range(REPEAT_DAYS + 1)]
-    oldest = max(days) - datetime.timedelta(days=COMPARED_DAYS)
-    concerned = sorted({day + back for day in changed for back in week}.intersection(days))
-    concerned = [day for day in concerned if day > oldest]
-    if not concerned:
+    """Returns a share of the lines of some days, which follows from their lines and those of days near them."""
+    if not days:
         return {}
-    near = sorted({day - back for day in concerned for back in week}.intersection(days))
-    with _table_of(connection, concerned) as table, _table_of(connection, near) as near_table:
-        parameters = {"days": table, "near": near_table, "repeat_days": REPEAT_DAYS}
-        return dict(connection.execute(REPEATS, parameters).fetchall())
+    with _table_of(connection, sorted(days)) as table, _table_of(connection, sorted(near)) as near_table:
+        return dict(connection.execute(query, {"days": table, "near": near_table, **parameters}).fetchall())
 
 
 def _rows(
@@ -400,10 +400,26 @@ def newest_days(warehouse: Warehouse, before: datetime.date | None = None) -> "p
 def findings(warehouse: Warehouse, before: datetime.date | None = None) -> "pd.DataFrame":
     """Returns name, verdict and reason of the newest days and deliveries (before a night) that are not ok."""
     return warehouse.read(
-        f"SELECT name, verdict, reason FROM {DAY_FIGURES.name} WHERE verdict != '{OK}' AND"
-        " coalesce(order_day < $before, true) ORDER BY is_new DESC, load DESC, order_day DESC NULLS FIRST, name"
+        f"SELECT name, verdict, reason FROM {DAY_FIGURES.name} WHERE verdict != '{OK}'"
+        " AND coalesce(order_day < $before, true) ORDER BY load DESC, order_day DESC NULLS FIRST, name"
         f" LIMIT {SHOWN_FINDINGS}",
         {"before": before},
+    )
+
+
+def new_findings(warehouse: Warehouse, as_of: datetime.date) -> "pd.DataFrame":
+    """Returns name, verdict and reason of what is odd or impossible and new to a night, the impossible first.
+
+    New are the days since the last night with segments before it, and what has changed since then. Before the first
+    such night, all days but the last are the history that it is judged by, unless they came after a later night.
+    """
+    return warehouse.read(
+        f"SELECT name, verdict, reason FROM {DAY_FIGURES.name} WHERE verdict IN ('{IMPOSSIBLE}', '{ODD}')"
+        " AND coalesce(order_day < $as_of, true) AND CASE WHEN $night_before IS NULL THEN seen_after IS NOT NULL"
+        f" OR order_day = (SELECT max(order_day) FROM {DAY_FIGURES.name} WHERE order_day < $as_of)"
+        " ELSE coalesce(order_day >= $night_before, false) OR coalesce(seen_after >= $night_before, false) END"
+        " ORDER BY verdict, order_day, name",
+        {"as_of": as_of, "night_before": warehouse.newest_night(ASSIGNMENTS, before=as_of)},
     )
 
 

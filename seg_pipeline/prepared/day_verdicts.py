@@ -38,9 +38,10 @@ COMPARABLE_DELIVERIES, FEWEST_DELIVERIES = 20, 3
 # Limits are learned from the residuals of so many earlier days or deliveries. With n residuals they are wider by the
 # factor 1 + WIDER_BY / n.
 LEARNED, WIDER_BY = 180, 8
-# A standard deviation in units of the median absolute deviation, and the distance between the first and the ninth
-# decile of a normal distribution in standard deviations.
-PER_MAD, BETWEEN_DECILES = 1.4826, 2.5631
+# The distance of the ninth decile of a normal distribution from its median, in standard deviations.
+PER_DEVIATION = 1.2816
+# A price or a number of units at which a ratio still has a logarithm.
+SMALLEST = 1e-6
 # The days of a year before that a day may resemble: same weekday, and feasts that move by a week.
 YEAR_BEFORE_DAYS = (364, 357, 371)
 
@@ -70,14 +71,15 @@ class Figure:
     is_volume: bool = False
 
     def scaled(self, values: FloatArray) -> FloatArray:
-        """Returns values on the scale on which their spread is about the same everywhere; NaN if there is none.
+        """Returns values on the scale on which their spread is about the same everywhere; NaN for no volume.
 
         Ratios become logarithms. Shares become arcsin(sqrt(share)), which stabilises their variance (Anscombe 1948).
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             if self.is_share:
                 return np.arcsin(np.sqrt(np.clip(values, 0.0, 1.0)))
-            return np.where(values > 0, np.log(values), np.nan)
+            smallest = 0.0 if self.is_volume else SMALLEST
+            return np.where(values > smallest, np.log(values), np.nan if self.is_volume else np.log(SMALLEST))
 
     def unscaled(self, value: float) -> float:
         """Returns the value that `scaled` turns into this one."""
@@ -87,9 +89,9 @@ class Figure:
         """Returns how far a value is from the usual one: a factor of at least 1, or a difference of shares."""
         if self.is_share:
             return value - usual if self.only_up else abs(value - usual)
-        if value <= 0 or usual <= 0:
+        if usual <= 0 or (value <= 0 and self.is_volume):
             return float("nan")
-        return value / usual if self.only_up else max(value / usual, usual / value)
+        return value / usual if self.only_up else max(value / usual, usual / max(value, SMALLEST))
 
     def said(self, value: float, usual: float) -> str:
         """Returns the finding in words."""
@@ -102,6 +104,14 @@ class Figure:
 # docs/operations.md reached.
 JUDGED = (
     Figure("median_unit_price", "the median unit price", odd=1.4, impossible=1.8),
+    Figure(
+        "share_repriced",
+        "the share of lines with another price than their product usually has",
+        is_share=True,
+        odd=0.2,
+        impossible=0.5,
+        only_up=True,
+    ),
     Figure("median_quantity", "the median of units", odd=3.0, impossible=5.0, smallest_deviation=0.1),
     Figure("lines_per_customer", "the number of lines per customer", odd=2.5, impossible=6.0),
     Figure("share_returned", "the share of returned lines", is_share=True, odd=0.2, impossible=0.5, only_up=True),
@@ -223,8 +233,7 @@ class _History:
             self.residuals[place] = self.scaled[place] - medians
             start = max(0, place - LEARNED)
             learned = self.residuals[start:place][self.teaches[start:place]]
-            # The figures of a few lines vary more than those of many.
-            fewer = max(1.0, float(np.median(self.lines[comparable])) / max(self.lines[place], 1.0)) ** 0.5
+            usual_lines = float(np.median(self.lines[comparable]))
             for column, figure in enumerate(self.figures):
                 if np.isnan(medians[column]):
                     continue
@@ -233,26 +242,33 @@ class _History:
                 # Most values are near the usual one, which is quicker to find out than how much values vary.
                 if not distance >= figure.odd:
                     continue
-                deviations = self._deviations(place, column, learned[:, column], alike)
-                deviations /= 1.0 if figure.is_volume else fewer
+                deviations = self._deviations(place, column, learned[:, column], usual_lines, alike)
                 if verdict := self._verdict(figure, distance, deviations):
                     findings.append((verdict, figure.said(self.values[place, column], usual[figure.name])))
         verdict = ACCEPTED if is_accepted else worst(kind for kind, _ in findings)
         self.teaches[place] = verdict != IMPOSSIBLE
         self.verdicts.append(Verdict(verdict, "; ".join(words for _, words in findings) or None, usual))
 
-    def _deviations(self, place: int, column: int, learned: FloatArray, alike: Sequence[int]) -> float:
+    def _deviations(
+        self, place: int, column: int, learned: FloatArray, usual_lines: float, alike: Sequence[int]
+    ) -> float:
         """Returns how many standard deviations a value is from what may be expected; 0 if that is not known."""
         residual, figure = self.residuals[place, column], self.figures[column]
         learned = learned[~np.isnan(learned)]
         if np.isnan(residual) or len(learned) < (FEWEST_DELIVERIES if figure is REJECTED else FEWEST_DAYS):
             return 0.0
         low, center, high = np.quantile(learned, (0.1, 0.5, 0.9))
-        deviation = max(
-            PER_MAD * float(np.median(np.abs(learned - center))),
-            (high - low) / BETWEEN_DECILES,
-            figure.smallest_deviation,
-        ) * (1 + WIDER_BY / len(learned))
+        # Days that lie below their usual value say little of how far others may lie above it: a shop that wins no more
+        # customers has a low share of new ones for weeks, and then none.
+        spread = min(high - center if residual > center else center - low, (high - low) / 2)
+        deviation = max(float(spread) / PER_DEVIATION, figure.smallest_deviation) * (1 + WIDER_BY / len(learned))
+        lines = max(self.lines[place], 1.0)
+        # The figures of fewer lines than usual vary more. Of n lines, the arcsine of a share's root has a variance of
+        # 1 / 4n; the deviation of a logarithm grows as the root of n falls.
+        if figure.is_share:
+            deviation = (deviation**2 + max(0.0, 0.25 / lines - 0.25 / max(usual_lines, 1.0))) ** 0.5
+        elif not figure.is_volume:
+            deviation *= max(1.0, usual_lines / lines) ** 0.5
         expected = [center, *(other for other in self.residuals[alike, column] if not np.isnan(other))]
         if figure.only_up:
             return max(0.0, float(min(residual - other for other in expected)) / deviation)

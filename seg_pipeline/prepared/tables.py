@@ -146,6 +146,14 @@ DAY_FIGURES = Table(
         *with_ratio(money("revenue", "Value of the clean lines, net of returns", nullable=True)),
         *with_ratio(number("median_quantity", "Median of the units of a bought line", nullable=True)),
         *with_ratio(number("median_unit_price", "Median unit price of a bought line", nullable=True)),
+        *with_ratio(
+            share(
+                "share_repriced",
+                "Share of the bought lines whose price differs by more than half from the median price of their product"
+                " in the month before; products that were not sold then are left out. NULL as share_repeated",
+                nullable=True,
+            )
+        ),
         *with_ratio(number("lines_per_customer", "Lines per customer; NULL for a delivery", nullable=True)),
         *with_ratio(share("share_returned", "Share of the lines that are returns", nullable=True)),
         *with_ratio(
@@ -175,7 +183,6 @@ DAY_FIGURES = Table(
             values=VERDICTS,
         ),
         text("reason", "Why it is odd or impossible", nullable=True),
-        flag("is_new", "Whether no night with segments counts it as it is now, so that its verdict matters"),
         day(
             "came_after",
             "The newest night with segments when it first came; NULL if that was the first load, or if others went",

@@ -81,7 +81,7 @@ class Progress:
 
     def raise_interrupt(self) -> None:
         """Raises Interrupted if a signal asks the run to end, even if a library swallowed its exception."""
-        if number := self.interrupt():
+        if number := self.interrupt() or interrupts.arrived_interrupt():
             raise interrupts.Interrupted(number)
 
     def report_stages(self) -> None:

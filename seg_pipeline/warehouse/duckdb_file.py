@@ -413,12 +413,14 @@ class Warehouse:
             {"as_of": as_of, **(parameters or {})},
         )
 
-    def newest_night(self, table: str) -> datetime.date | None:
-        """Returns the latest night of a table; None if it has none or does not exist."""
+    def newest_night(self, table: str, *, before: datetime.date | None = None) -> datetime.date | None:
+        """Returns the latest night of a table (before a night); None if it has none or does not exist."""
         with self.get_connection() as connection:
             if table not in connection.tables_with("as_of"):
                 return None
-        newest: datetime.date | None = self.value(f"SELECT max(as_of) FROM {table}")
+        newest: datetime.date | None = self.value(
+            f"SELECT max(as_of) FROM {table} WHERE coalesce(as_of < $before, true)", {"before": before}
+        )
         return newest
 
     def count(self, table: Table, as_of: datetime.date | None = None) -> int:

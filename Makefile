@@ -8,7 +8,7 @@ PORT ?= 3000
 # Where a container forbids Python its cache of compiled files, every process of a test would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo dev test test-unit test-lowest test-spark check format docs bench bench-spark growth fuzz year size crash-test long-life concurrency erase-test compare lock clean
+.PHONY: help install demo dev test test-unit test-lowest test-spark check format docs bench bench-spark growth fuzz year size crash-test long-life concurrency erase-test bad-days compare lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
@@ -24,6 +24,7 @@ help:
 	@echo "make fuzz, make year, make size, make crash-test, make concurrency, make long-life"
 	@echo "            long tests: damaged input, 365 nights, file size, killed runs, two runs and a reader,"
 	@echo "            400 nights of one process"
+	@echo "make bad-days  faults of single days, clean days and takeovers on real and generated shops"
 	@echo "make compare BASE=PATH  compare the results of another checkout with those of this one"
 	@echo "make lock   pin the requirements files again"
 
@@ -129,6 +130,14 @@ long-life: .venv/installed-dev
 
 crash-test: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.crash --kills 120
+
+# Faults of single days, clean days and takeovers on real and generated shops; then whole nights.
+bad-days: .venv/installed-dev
+	$(BIN)/python -m seg_pipeline_tests.bench.bad_days --faults --shops online_retail cdnow stationary b2b
+	$(BIN)/python -m seg_pipeline_tests.bench.bad_days --clean
+	$(BIN)/python -m seg_pipeline_tests.bench.ageing
+	$(BIN)/python -m seg_pipeline_tests.bench.takeovers
+	$(BIN)/python -m seg_pipeline_tests.bench.bad_days --nights 30
 
 erase-test: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.erase

@@ -12,6 +12,10 @@ class SegPipelineError(Exception):
 
     exit_status = 1
 
+    def __str__(self) -> str:
+        # The name of a file may hold line breaks.
+        return " ".join(super().__str__().splitlines())
+
 
 class DataError(SegPipelineError):
     """The orders could not be read, or failed a critical check."""

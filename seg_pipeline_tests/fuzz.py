@@ -54,7 +54,7 @@ NAMES = {
 }
 NEEDED = ("customer_id", "ordered_at", "unit_price")
 COLUMN_OF = {name: column for column, names in NAMES.items() if column != "unused" for name in names}
-LOST_NAMES = ("kunde", "datum", "custmer", "x", "preis (€)", "price\n(net)", '"', "ＰＲＩＣＥ", "n" * 300)
+LOST_NAMES = ("kundin", "datum", "custmer", "x", "kosten (€)", "price\n(net)", '"', "ＰＲＩＣＥ", "n" * 300)
 CUSTOMERS = (
     "1",
     "17850",

@@ -811,3 +811,10 @@ def test_a_quote_that_is_never_closed_is_told_however_many_files_there_are(load_
     assert cleaned.connection.execute(
         "SELECT parse_filename(source_file) FROM raw.deliveries WHERE status != 'loaded'"
     ).fetchall() == [("broken.csv",)]
+
+
+def test_an_error_about_a_file_with_a_line_break_in_its_name_is_one_line(tmp_path):
+    file = tmp_path / "a\nb.csv"
+    file.write_bytes(b"")
+    [error] = deliveries([str(file)], SourceSettings()).refused.values()
+    assert "\n" not in str(error) and "a b.csv" in str(error)

@@ -74,8 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except SegPipelineError as error:
-        # A path may hold a line break; the message stays one line.
-        print(f"seg-pipeline: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        print(f"seg-pipeline: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt as interrupt:
         # A group of processes is often sent a signal twice.

@@ -49,6 +49,7 @@ class Shop:
             scorer=Scorer(model_from_labels("kmeans", coreset, np.array([0, 1])), transforms, coreset),
             segments=segments.assign(rule="", rule_precision=1.0, rule_recall=1.0),
             training=pd.DataFrame({"feature": ["frequency"], "cuts": [[1.0]], "shares": [[0.5, 0.5]]}),
+            reference_as_of=night,
             customers=2,
             stability=1.0,
         )

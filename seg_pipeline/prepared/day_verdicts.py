@@ -183,10 +183,12 @@ def judge_deliveries(deliveries: "pd.DataFrame", accepted: Collection[str], sett
         settings: The limits.
     """
     history = _History((REJECTED,), deliveries, deliveries["delivered_lines"], settings)
+    before: list[int] = []
     for place, name in enumerate(deliveries["source_file"]):
-        before = [other for other in range(place) if history.teaches[other]][-COMPARABLE_DELIVERIES:]
-        comparable = before if len(before) >= FEWEST_DELIVERIES else []
+        comparable = before[-COMPARABLE_DELIVERIES:] if len(before) >= FEWEST_DELIVERIES else []
         history.judge(place, comparable, [], is_accepted=name in accepted)
+        if history.teaches[place]:
+            before.append(place)
     return history.verdicts
 
 

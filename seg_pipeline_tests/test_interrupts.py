@@ -10,6 +10,7 @@ from contextlib import suppress
 import duckdb
 import pytest
 
+from seg_pipeline.cli import main
 from seg_pipeline.interrupts import (
     Interrupted,
     arrived_interrupt,
@@ -235,3 +236,18 @@ def test_a_block_that_outlives_the_one_around_it_ends_without_an_error(raising):
         outer.__exit__(None, None, None)
         inner.__exit__(None, None, None)
     assert signal.set_wakeup_fd(-1) == -1
+
+
+@both_signals
+def test_an_error_that_a_library_makes_of_an_interrupt_ends_a_command_as_interrupted(
+    raising, number, monkeypatch, capsys, tmp_path
+):
+    def swallow(*_):
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(number)
+        raise duckdb.InvalidInputException("'pandas' is required for this operation but it was not installed")
+
+    monkeypatch.setattr("seg_pipeline.usecases.inspect.inspect", swallow)
+
+    assert main(["inspect", str(tmp_path)]) == 128 + number
+    assert capsys.readouterr().err.startswith("seg-pipeline: interrupted; ")

@@ -77,17 +77,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"seg-pipeline: {error}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt as interrupt:
-        # A group of processes is often sent a signal twice.
-        interrupts.ignore_interrupts()
-        print(f"seg-pipeline: interrupted; {getattr(options, 'if_interrupted', REPAIRED)}", file=sys.stderr)
-        return SIGNALLED + (interrupt.number if isinstance(interrupt, interrupts.Interrupted) else signal.SIGINT)
+        return _interrupted(
+            options, interrupt.number if isinstance(interrupt, interrupts.Interrupted) else signal.SIGINT
+        )
     except BrokenPipeError:
         # The reader of the output has closed it, as head does. At exit, Python would report the closed pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except Exception:
+        # A library that is interrupted while it is imported may raise an error of its own instead.
+        if number := interrupts.arrived_interrupt():
+            return _interrupted(options, number)
+        raise
     finally:
         # The process ends with this status, whatever arrives while Python cleans up.
         interrupts.ignore_interrupts()
+
+
+def _interrupted(options: argparse.Namespace, number: int) -> int:
+    """Prints that a signal ended the command, and returns its exit status."""
+    # A group of processes is often sent a signal twice.
+    interrupts.ignore_interrupts()
+    print(f"seg-pipeline: interrupted; {getattr(options, 'if_interrupted', REPAIRED)}", file=sys.stderr)
+    return SIGNALLED + number
 
 
 def parser() -> argparse.ArgumentParser:

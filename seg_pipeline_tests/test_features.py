@@ -199,6 +199,25 @@ def test_yeo_johnson_equals_scikit_learn():
     np.testing.assert_allclose(transformed(transform="yeo-johnson"), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("scaling", ["standard", "robust", "none"])
+def test_values_beyond_the_clip_count_as_if_they_lay_there(scaling):
+    table = pd.DataFrame({"monetary": [0.0] * 99 + [1000.0]})
+    mean, deviation = 10.0, np.std(table["monetary"])
+
+    clipped, unclipped = (
+        fit_transforms(table, FeatureSettings(columns=("monetary",), transform="identity", scaling=scaling, clip=clip))
+        for clip in (3, 0)
+    )
+    center, scale = clipped.loc[0, ["center", "scale"]]
+
+    assert apply_transforms(table, clipped).max() == pytest.approx((mean + 3 * deviation - center) / scale)
+    assert apply_transforms(table, unclipped).max() == pytest.approx((1000.0 - center) / scale)
+    # The models of older versions have no limits.
+    np.testing.assert_array_equal(
+        apply_transforms(table, unclipped.drop(columns=["low", "high"])), apply_transforms(table, unclipped)
+    )
+
+
 def test_each_feature_has_its_own_transform_and_weight():
     matrix = transformed(
         transform={"default": "identity", "monetary": "log1p"}, scaling="none", weights={"frequency": 2}

@@ -40,6 +40,15 @@ class Outcomes:
     sampled: bool = False
 
 
+def choice_night(as_of: datetime.date, settings: Settings) -> datetime.date:
+    """Returns the night on which the window that chooses ends: where the window that is reported begins.
+
+    A window that chose among candidates flatters the one that it chose, so the figures that are reported come from
+    another window.
+    """
+    return as_of - datetime.timedelta(days=settings.value.window_days)
+
+
 def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings) -> Outcomes:
     """Reads the window before a night, [as_of - value.window_days, as_of), or returns why it cannot be tested."""
     value = settings.value
@@ -58,6 +67,14 @@ def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings
         reason = (
             f"There are too few customers: {len(customers)} had bought before {cutoff}, and value.smallest_customers is"
             f" {value.smallest_customers}."
+        )
+        return Outcomes(cutoff, None, reason)
+    repeaters = float((customers["frequency"] > 1).mean())
+    if repeaters < settings.value.smallest_repeat_share:
+        reason = (
+            f"Nearly all customers bought once: {repeaters:.1%} of those who had bought before {cutoff} had a second"
+            f" order, and value.smallest_repeat_share is {settings.value.smallest_repeat_share:g}. What such customers"
+            " will bring cannot be told from what they bought, so no worth is claimed."
         )
         return Outcomes(cutoff, None, reason)
     if not customers["revenue"].sum() > 0:

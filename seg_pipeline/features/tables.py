@@ -161,6 +161,8 @@ FEATURE_TRANSFORMS = Table(
             values=("identity", "log1p", "yeo-johnson"),
         ),
         number("lambda", "Exponent of yeo-johnson", nullable=True),
+        number("low", "Lower values count as this one; NULL without a limit (features.clip)", nullable=True),
+        number("high", "Higher values count as this one; NULL without a limit", nullable=True),
         number("center", "Is subtracted: the mean, the median, or 0"),
         number("scale", "Is divided by: the standard deviation, the interquartile range, or 1", min_value=0),
         number("weight", "Is multiplied by", min_value=0),

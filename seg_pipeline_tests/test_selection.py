@@ -95,8 +95,8 @@ def test_candidates_within_a_standard_error_are_equally_good_and_the_fewest_segm
     assert chosen(verdicts) == [("kmeans", 4)]
     assert verdicts["kmeans", 4].rank == 2
     assert verdicts["kmeans", 4].reason == (
-        "Its score of 0.986 is within one standard error (0.019) of the best (kmeans with 6 segments, 1.000), and it has"
-        " the fewest segments of the candidates of which that is true."
+        "Its score of 0.986 is within one standard error (0.019) of the best (kmeans with 6 segments, 1.000), and it"
+        " has the fewest segments of the candidates of which that is true."
     )
     assert verdicts["kmeans", 6].reason.endswith("within the tolerance, but it has more segments.")
     assert chosen(outcome([four, six, GRID], tolerance_errors=0)) == [("kmeans", 6)]

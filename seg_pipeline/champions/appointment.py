@@ -111,7 +111,8 @@ def takeover_rule(settings: Settings) -> str:
         "The night's model takes over if there is no champion, if the settings that shape a model have changed, if the"
         " champion fails a gate of the selection on the night's customers, or if the model's score on them is at least"
         f" {settings.champions.margin:g} above the champion's. (The score is that of the choice without value, each"
-        " term over the better of both models.) A pinned champion stays, and a night changes nothing if a later night is already scored."
+        " term over the better of both models.) A pinned champion stays, and a night changes nothing if a later night"
+        " is already scored."
     )
 
 

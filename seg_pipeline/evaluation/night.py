@@ -14,6 +14,7 @@ from seg_pipeline.evaluation.tables import (
     VALUE_TEST,
     VALUE_WINDOW,
 )
+from seg_pipeline.evaluation.unclipped import unclipped
 from seg_pipeline.evaluation.value import value_rows, with_value
 from seg_pipeline.models.champions import previous_champion_key
 from seg_pipeline.models.tables import CANDIDATES, METRICS
@@ -56,8 +57,7 @@ def build_evaluation(
     import pandas as pd
 
     sweeps = " UNION ALL ".join(
-        f"SELECT {COLUMNS}, ineligible_because AS reason FROM {table.name} WHERE as_of = $as_of"
-        for table in CANDIDATES.values()
+        f"SELECT {COLUMNS} FROM {table.name} WHERE as_of = $as_of" for table in CANDIDATES.values()
     )
     window, tested = (warehouse.night(table, as_of) for table in (CHOICE_WINDOW, CHOICE_TEST))
     if tested.empty:
@@ -65,7 +65,9 @@ def build_evaluation(
     candidates = with_value(warehouse.read(sweeps, {"as_of": as_of}), tested, float(window["reachable_share"].iloc[0]))
     champion_key = previous_champion_key(warehouse, settings, as_of)
     report = evaluate_candidates(candidates, settings.selection, champion_key)
-    scenarios = pd.DataFrame(sensitivity(candidates_of(candidates), settings.selection, champion_key))
+    compared = candidates_of(candidates)
+    without_clip = unclipped(warehouse, settings, as_of, compared)
+    scenarios = pd.DataFrame(sensitivity(compared, settings.selection, champion_key, without_clip))
     warehouse.replace_night(EVALUATION_REPORT, report, as_of)
     warehouse.replace_night(CHOICE_SENSITIVITY, scenarios, as_of)
     return report, scenarios

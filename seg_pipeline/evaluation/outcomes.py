@@ -32,12 +32,14 @@ class Outcomes:
             R x F grid (grid_place), then orders and revenue of the window. None if there is no test.
         untested_because: Why there is no test, in a sentence; None if there is one.
         sampled: Whether the customers are a sample.
+        few_repeat: Whether there is no test because nearly all customers bought once.
     """
 
     cutoff: datetime.date
     customers: "pd.DataFrame | None"
     untested_because: str | None
     sampled: bool = False
+    few_repeat: bool = False
 
 
 def choice_night(as_of: datetime.date, settings: Settings) -> datetime.date:
@@ -76,7 +78,7 @@ def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings
             f" order, and value.smallest_repeat_share is {settings.value.smallest_repeat_share:g}. What such customers"
             " will bring cannot be told from what they bought, so no worth is claimed."
         )
-        return Outcomes(cutoff, None, reason)
+        return Outcomes(cutoff, None, reason, few_repeat=True)
     if not customers["revenue"].sum() > 0:
         reason = (
             f"The customers who had bought before {cutoff} brought no revenue in the {value.window_days} days from that"

@@ -319,8 +319,7 @@ def sensitivity(
         candidates: The night's candidates.
         selection: The settings.
         champion_key: As for `verdicts_of`.
-        unclipped: The candidates of the same customers without features.clip, their stability unmeasured; empty to
-            leave that variant out.
+        unclipped: The candidates of the same customers without features.clip; empty to leave that variant out.
     """
     changes: dict[str, dict[str, float]] = {"as set": {}}
     for name in TERMS.values():
@@ -338,7 +337,7 @@ def sensitivity(
         scenarios.append(Scenario(scenario, winner.algorithm, winner.k, note))
     if unclipped:
         winner = _Choice(unclipped, selection, champion_key).winner
-        note = "Without limits on odd values; stability is not measured, so it does not count."
+        note = "Without limits on odd values; stability and value are those of the fits with limits."
         scenarios.append(Scenario("features.clip = 0", winner.algorithm, winner.k, note))
     return scenarios
 

@@ -111,6 +111,7 @@ VALUE_WINDOW = Table(
             nullable=True,
             max_value=1,
         ),
+        flag("few_repeat", "Whether nearly all customers bought once, so that no worth is claimed", nullable=True),
         text("untested_because", "Why there is no test; NULL if there is one", nullable=True),
     ),
     rules=(

@@ -77,6 +77,7 @@ def value_rows(outcomes: Outcomes, settings: Settings) -> "tuple[pd.DataFrame, p
     window: dict[str, object] = {
         "cutoff": outcomes.cutoff,
         "window_days": settings.value.window_days,
+        "few_repeat": outcomes.few_repeat,
         "untested_because": outcomes.untested_because,
     }
     if customers is None:
@@ -117,7 +118,7 @@ def fit_segmentations(customers: "pd.DataFrame", groups: IntArray, settings: Set
     forced = selection.algorithm is not None or selection.k is not None
     ks = [k for k in range(models.k_min, models.k_max + 1) if forced or selection.k_min <= k <= selection.k_max]
     spend = customers["monetary"].to_numpy(dtype=np.float64)
-    fit = partial(_fit, coreset, ks, models.seed, models.n_init)
+    fit = partial(fit_algorithm, coreset, ks, models.seed, models.n_init)
     candidates = [
         Segmentation(model.algorithm, model.k, renumber_by_spend(model.cell_labels[cell_of_customer], spend))
         for fitted in parallel_map(fit, models.algorithms)
@@ -131,7 +132,7 @@ def fit_segmentations(customers: "pd.DataFrame", groups: IntArray, settings: Set
     return [*candidates, Segmentation(BASELINE, k, renumber_by_spend(grid, spend)), Segmentation(RANDOM, k, chance)]
 
 
-def _fit(coreset: Coreset, ks: Sequence[int], seed: int, n_init: int, algorithm: str) -> list[ClusterModel]:
+def fit_algorithm(coreset: Coreset, ks: Sequence[int], seed: int, n_init: int, algorithm: str) -> list[ClusterModel]:
     """Fits one algorithm; a module-level function, so that it can be sent to another process."""
     return ALGORITHMS[algorithm].fit_range(coreset, ks, seed=seed, n_init=n_init)
 

@@ -33,12 +33,12 @@ class Shop:
         """Puts in force a model with centres `few` and `many`, whose border is half-way between them."""
         transforms = pd.DataFrame(
             {"position": [0], "feature": ["frequency"], "fill": [1.0], "transform": ["identity"], "lambda": [np.nan],
-             "center": [0.0], "scale": [1.0], "weight": [1.0]}
+             "low": [np.nan], "high": [np.nan], "center": [0.0], "scale": [1.0], "weight": [1.0]}
         )  # fmt: skip
         coreset = Coreset.without_spread(np.array([[few], [many]], dtype=float), np.ones(2), exact=False)
         segments = pd.DataFrame({"cluster": [NO_CLUSTER, 0, 1], "segment_id": [0, *ids]})
         segments["segment_name"] = [f"segment {number}" for number in segments["segment_id"]]
-        segments = segments.assign(grid_name="At Risk", name_reason="", stability=1.0, share=0.5)
+        segments = segments.assign(grid_name="At Risk", name_reason="", deserved_share=1.0, stability=1.0, share=0.5)
         champion = Champion(
             model_id=model_id,
             fitted_as_of=night,

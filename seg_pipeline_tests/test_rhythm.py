@@ -92,7 +92,7 @@ def test_the_limits_are_settings(tmp_path):
     assert [row[2] for row in rhythm_of(tmp_path, lines, "rhythm.new_days=34").values()] == [
         "active", "overdue", "lost",
     ]  # fmt: skip
-    with pytest.raises(UsageError, match="overdue_ratio=1 is below active_ratio=1.5"):
+    with pytest.raises(UsageError, match=r"overdue_ratio=1 is below active_ratio=1\.5"):
         load_settings(["rhythm.overdue_ratio=1"], environment={})
 
 

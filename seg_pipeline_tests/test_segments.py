@@ -11,11 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seg_pipeline.segments
-from seg_pipeline.champions.names import name_segments
 from seg_pipeline.champions.new_segments import PROFILES_SQL
 from seg_pipeline.errors import UsageError
 from seg_pipeline.features.night import FEATURES_QUERY
-from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, GRID_CELLS, RFM_FEATURES
 from seg_pipeline.models.tables import CHAMPIONS
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.segments.assignment import NAMED_PROFILES_SQL
@@ -26,88 +25,6 @@ from seg_pipeline.warehouse import Relation, Warehouse
 
 AS_OF = datetime.date(2024, 3, 1)
 SQL = Path(seg_pipeline.segments.__file__).parent
-
-
-def profiles(*scores):
-    """Profiles with mean scores (R, F, M), numbered from 1."""
-    table = pd.DataFrame(scores, columns=["mean_r_score", "mean_f_score", "mean_m_score"])
-    table.insert(0, "segment_id", range(1, len(table) + 1))
-    table["median_recency_days"], table["median_frequency"] = 10.0, 2.0
-    table["median_days_between_orders"] = np.nan
-    return table
-
-
-def test_a_segment_is_named_by_the_cell_its_mean_scores_lie_in_and_says_so():
-    names = name_segments(profiles((4.6, 4.7, 4.0), (1.4, 1.2, 1.0)))
-
-    assert names["segment_name"].to_list() == ["Champions", "Hibernating"]
-    assert names["name_reason"].iloc[0] == (
-        "The mean scores R 4.6 and F 4.7 lie in cell 5 x 5 of the R x F grid: Champions."
-        " Its customers have a median of 2 orders and 10 days since the last one."
-    )
-
-
-def test_a_segment_that_has_lost_its_own_rhythm_counts_as_lapsed_whatever_its_score():
-    table = profiles((3.2, 4.4, 3.0), (3.2, 4.4, 3.0))
-    table["median_recency_days"] = [301.0, 300.0]
-    table["median_days_between_orders"] = 100.0
-
-    names = name_segments(table)
-
-    assert names["segment_name"].to_list() == ["At Risk", "Loyal Customers"]
-    assert "with R lowered to 2 because these customers used to buy every 100 days" in names["name_reason"].iloc[0]
-
-
-def test_every_pair_of_mean_scores_has_exactly_one_name():
-    scores = [(r, f, 1.0) for r in np.arange(1, 5.01, 0.25) for f in np.arange(1, 5.01, 0.25)]
-
-    assert set(name_segments(profiles(*scores))["grid_name"]) == set(GRID_CELLS)
-
-
-def test_segments_of_one_cell_are_distinguished_by_the_score_that_differs_most():
-    names = name_segments(profiles((1.2, 1.1, 4.0), (1.3, 1.4, 1.5), (5.0, 5.0, 5.0)))
-
-    assert names["segment_name"].to_list() == ["Hibernating, high spend", "Hibernating, low spend", "Champions"]
-    assert "Among the 2 segments of that name, its spend is low (mean score 1.5)." in names["name_reason"].iloc[1]
-
-
-def test_no_two_names_are_alike_however_many_segments_share_a_cell():
-    names = name_segments(profiles(*[(1.0, 1.0, 1.0)] * 7))
-
-    assert names["segment_name"].is_unique
-
-
-def test_the_segment_of_noise_says_so_and_is_not_distinguished_from_the_others_of_its_cell():
-    table = profiles((3.2, 3.1, 3.0), (2.9, 3.0, 2.0), (3.0, 3.0, 2.5)).assign(cluster=[2, 1, 0])
-
-    names = name_segments(table, noise=0)
-
-    assert names["segment_name"].to_list() == [
-        "Need Attention, high spend",
-        "Need Attention, low spend",
-        "Need Attention, unclustered",
-    ]
-    assert set(names["grid_name"]) == {"Need Attention"}
-    reasons = names["name_reason"].to_list()
-    assert reasons[2].endswith(" Its customers are unclustered: they lie in no dense cluster.")
-    assert "Among the 2 segments of that name, its spend is high" in reasons[0] and "unclustered" not in reasons[0]
-
-
-def test_a_segment_that_shares_its_cell_with_noise_alone_keeps_the_name_of_the_cell():
-    table = profiles((3.0, 3.0, 3.0), (3.0, 3.0, 2.0)).assign(cluster=[1, 0])
-
-    assert name_segments(table, noise=0)["segment_name"].to_list() == ["Need Attention", "Need Attention, unclustered"]
-
-
-def test_the_segment_without_purchases_keeps_its_own_name():
-    table = profiles((1.0, 1.0, 1.0))
-    table.loc[1] = [0, np.nan, np.nan, np.nan, np.nan, 0.0, np.nan]
-
-    assert name_segments(table)["segment_name"].to_list() == ["Hibernating", "No purchases"]
-
-
-def test_every_name_of_the_grid_has_its_actions():
-    assert set(read_actions(None)) == {*GRID_CELLS, "No purchases"}
 
 
 MINE = """
@@ -387,7 +304,8 @@ def test_the_share_who_bought_lately_counts_customers_whose_last_purchase_is_at_
             "(SELECT unnest(['a', 'b', 'c', 'd']) AS customer_id, unnest([0, 0, 0, -1]) AS cluster, 1.0 AS confidence)"
         )
         numbered = Relation("(SELECT unnest([0, -1]) AS cluster, unnest([1, 0]) AS segment_id)")
-        found = connection.execute(PROFILES_SQL, {"as_of": AS_OF, "labelled": labelled, "numbered": numbered}).df()
+        relations = {"labelled": labelled, "numbered": numbered, "rhythm": CUSTOMER_RHYTHM}
+        found = connection.execute(PROFILES_SQL, {"as_of": AS_OF, **relations}).df()
 
     np.testing.assert_array_equal(found["active_share"], [0.0, 2 / 3])
 
@@ -405,7 +323,7 @@ def test_the_queries_of_features_and_profiles_give_every_column_of_their_tables(
         labelled = Relation(f"(SELECT '' AS customer_id, 0 AS cluster, 1.0 AS confidence {empty}")
         segments = Relation(f"(SELECT unnest(segments, max_depth := 2) FROM {CHAMPIONS.name} {empty}")
         with connection.temporary(
-            PROFILES_SQL, {"as_of": AS_OF, "labelled": labelled, "numbered": segments}
+            PROFILES_SQL, {"as_of": AS_OF, "labelled": labelled, "numbered": segments, "rhythm": CUSTOMER_RHYTHM}
         ) as profiled:
             profiles = columns_of(
                 NAMED_PROFILES_SQL, profiled=profiled, numbered=segments, fitted_as_of=AS_OF, reference_as_of=AS_OF

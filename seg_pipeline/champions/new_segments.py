@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from seg_pipeline.champions.names import NO_PURCHASES_REASON, name_segments
+from seg_pipeline.champions.names import NO_PURCHASES_REASON, contradictions_query, evidence_query, name_segments
 from seg_pipeline.champions.rules import segment_rules
-from seg_pipeline.features.tables import NO_PURCHASES, NO_PURCHASES_ID
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, NO_PURCHASES, NO_PURCHASES_ID
 from seg_pipeline.features.transforms import invert_transforms
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.coreset import FloatArray
@@ -72,11 +72,16 @@ def _named(
 
     clusters = pd.DataFrame({"cluster": [NO_CLUSTER, *ids], "segment_id": [NO_PURCHASES_ID, *ids.values()]})
     with connection.temporary(clusters) as numbered:
-        profiles = connection.execute(PROFILES_SQL, {"as_of": as_of, "labelled": labelled, "numbered": numbered}).df()
+        relations = {"as_of": as_of, "labelled": labelled, "numbered": numbered, "rhythm": CUSTOMER_RHYTHM}
+        with connection.temporary(PROFILES_SQL, relations) as profiled:
+            profiles, contradicted = (
+                connection.execute(query, {"profiled": profiled}).df()
+                for query in ("SELECT * FROM {profiled} ORDER BY segment_id", contradictions_query())
+            )
+        evidence = connection.execute(evidence_query(), relations).df()
     names = name_segments(
-        profiles,
+        profiles.merge(contradicted, on="segment_id").merge(evidence, on="segment_id", how="left"),
         before=None if incumbent is None else incumbent.segments,
-        by_rhythm=not scorer.algorithm.cluster_names,
         noise=scorer.model.noise,
     )
     buyers = profiles["customers"].where(profiles["segment_id"] > 0)

@@ -1,11 +1,18 @@
--- One row per segment of the night, without names. `labelled` has the cluster of each customer, and `numbered` has the
--- segment of each cluster.
+-- One row per segment of the night, without names. `labelled` has the cluster of each customer, `numbered` the segment
+-- of each cluster, and `rhythm` is customer_rhythm.
 WITH
 members AS (
-    SELECT features.*, numbered.segment_id, labelled.cluster, labelled.confidence
+    SELECT
+        features.*,
+        numbered.segment_id,
+        labelled.cluster,
+        labelled.confidence,
+        rhythm.lifecycle
     FROM features.rfm_features AS features
     JOIN {labelled} AS labelled USING (customer_id)
     JOIN {numbered} AS numbered USING (cluster)
+    -- Nights of older versions have no rhythm.
+    LEFT JOIN {rhythm} AS rhythm ON rhythm.as_of = features.as_of AND rhythm.customer_id = features.customer_id
     WHERE features.as_of = $as_of
 ),
 -- The upper quartile of spend among the segment's own customers.
@@ -24,6 +31,10 @@ SELECT
     CASE WHEN members.segment_id = 0 THEN 0
         ELSE sum(greatest(reachable.monetary - members.monetary, 0)) END AS headroom,
     count(*) FILTER (recency_days <= 90) / count(*) AS active_share,
+    count(*) FILTER (lifecycle = 'new') / count(*) AS new_share,
+    count(*) FILTER (lifecycle IN ('overdue', 'lapsed', 'lost')) / count(*) AS late_share,
+    count(*) FILTER (lifecycle IN ('lapsed', 'lost')) / count(*) AS gone_share,
+    count(*) FILTER (frequency = 1) / count(*) AS once_share,
     -- Scores are whole numbers, so their sums are exact in any order of the rows, unlike avg().
     sum(r_score) / count(r_score) AS mean_r_score,
     sum(f_score) / count(f_score) AS mean_f_score,

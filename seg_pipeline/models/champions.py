@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # The settings that decide which order lines count.
 COUNTING = ("returns", "duplicates", "zero_prices", "excluded_products", "cancellations", "plausible_dates")
-# The numbers of a transform that may be NULL; models of older versions do not have all of them.
+# The numbers of a transform that may be NULL.
 NULLABLE = frozenset({"lambda", "low", "high"})
 # The settings that shape a model: if one of them changes, the champion no longer fits the settings.
 SHAPING = (*COUNTING, "features", "models", "selection")
@@ -46,8 +46,9 @@ class Champion:
         settings_digest: Digest of the settings that shaped it.
         why: Why it became the champion.
         scorer: The model, ready to label customers.
-        segments: A row per cluster: cluster, segment_id, segment_name, grid_name, name_reason, stability, share (of the
-            buyers of reference_as_of), and the segment's rule in words with its figures. Clusters may share a segment.
+        segments: A row per cluster: cluster, segment_id, segment_name, grid_name, name_reason, deserved_share,
+            stability, share (of the buyers of reference_as_of), and the segment's rule in words with its figures.
+            Clusters may share a segment.
         training: A row per modelling feature: feature, cuts (the deciles on reference_as_of) and shares (of the buyers
             in the bins between them).
         reference_as_of: Night that drift is measured from: that of the fit, or of the last challenge it survived.
@@ -237,6 +238,8 @@ def _champion_of(row: "pd.Series") -> Champion:
 
     coreset = Coreset.without_spread(array_of(row["cell_points"]), array_of(row["cell_customers"]), exact=False)
     transforms, segments, training = (pd.DataFrame(list(row[name])) for name in ("transforms", "segments", "training"))
+    # The fields that models of older versions do not have.
+    missing = {name: float("nan") for name in NULLABLE - set(transforms)}
     return Champion(
         model_id=row["model_id"],
         fitted_as_of=row["fitted_as_of"].date(),
@@ -244,8 +247,9 @@ def _champion_of(row: "pd.Series") -> Champion:
         pinned=bool(row["pinned"]),
         settings_digest=row["settings_digest"],
         why=row["why"],
-        scorer=Scorer(model_of(row), transforms.astype(dict.fromkeys(NULLABLE & set(transforms), float)), coreset),
-        segments=segments,
+        scorer=Scorer(model_of(row), transforms.assign(**missing).astype(dict.fromkeys(NULLABLE, float)), coreset),
+        # Champions of older versions do not say how many deserve a name.
+        segments=segments.assign(deserved_share=segments.get("deserved_share", float("nan"))),
         training=training,
         # Rows of older versions have none.
         reference_as_of=(row["fitted_as_of"] if pd.isna(row["reference_as_of"]) else row["reference_as_of"]).date(),

@@ -204,7 +204,8 @@ CHAMPIONS = Table(
         Column(
             "segments",
             "STRUCT(cluster INTEGER, segment_id INTEGER, segment_name VARCHAR, grid_name VARCHAR, name_reason VARCHAR,"
-            " stability DOUBLE, share DOUBLE, rule VARCHAR, rule_precision DOUBLE, rule_recall DOUBLE)[]",
+            " deserved_share DOUBLE, stability DOUBLE, share DOUBLE, rule VARCHAR, rule_precision DOUBLE, rule_recall"
+            " DOUBLE)[]",
             "Segment of each cluster: its id, its name, its share of the buyers on the night that drift is measured"
             " from, and its rule in words",
         ),

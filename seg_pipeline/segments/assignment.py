@@ -4,6 +4,7 @@ import datetime
 from pathlib import Path
 
 from seg_pipeline.champions.new_segments import PROFILES_SQL
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.scoring import label_customers
 from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES
@@ -28,7 +29,9 @@ def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date)
         warehouse.get_connection() as connection,
         label_customers(connection, champion.scorer, as_of) as labelled,
         connection.temporary(champion.segments) as numbered,
-        connection.temporary(PROFILES_SQL, {"as_of": as_of, "labelled": labelled, "numbered": numbered}) as profiled,
+        connection.temporary(
+            PROFILES_SQL, {"as_of": as_of, "labelled": labelled, "numbered": numbered, "rhythm": CUSTOMER_RHYTHM}
+        ) as profiled,
         connection.transaction(),
     ):
         connection.replace_night(

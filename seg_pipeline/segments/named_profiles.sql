@@ -14,6 +14,7 @@ JOIN (
         segment_name,
         grid_name,
         name_reason,
+        deserved_share,
         stability,
         share AS fitted_share,
         rule,

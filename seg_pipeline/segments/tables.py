@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
+from seg_pipeline.champions.names import NAMES, contradicted_names
 from seg_pipeline.champions.tables import SEGMENT_ID, SEGMENT_NAME
-from seg_pipeline.features.tables import GRID_CELLS, NO_PURCHASES
+from seg_pipeline.features.tables import NO_PURCHASES
 from seg_pipeline.models.drift import stability_index_term
 from seg_pipeline.models.tables import OVERDUE
 from seg_pipeline.tables import AS_OF, CUSTOMER_ID, Column, Rule, Table, count, day, money, number, share, text
@@ -74,8 +75,9 @@ SEGMENT_PROFILES = Table(
         SEGMENT_NAME,
         text(
             "grid_name",
-            "R x F grid segment that the name is based on",
-            values=(*GRID_CELLS, NO_PURCHASES),
+            "The name without words of level, or, for a segment in words of its own, the name that fits it best; its"
+            " actions apply",
+            values=(*(one.name for one in NAMES), NO_PURCHASES),
         ),
         Column("cluster", "INTEGER", "Number of its cluster in the model, from 0; -1 for segment 0"),
         count("customers", "Customers in the segment", min_value=1),
@@ -89,6 +91,10 @@ SEGMENT_PROFILES = Table(
             min_value=0,
         ),
         share("active_share", "Share of its customers who bought in the last 90 days"),
+        share("new_share", "Share of its customers who are new, see customer_rhythm", nullable=True),
+        share("late_share", "Share of its customers who are overdue, lapsed or lost", nullable=True),
+        share("gone_share", "Share of its customers who are lapsed or lost", nullable=True),
+        share("once_share", "Share of its customers with one order", nullable=True),
         number("mean_r_score", "Mean recency score, 1 to 5", nullable=True, min_value=1, max_value=5),
         number("mean_f_score", "Mean frequency score, 1 to 5", nullable=True, min_value=1, max_value=5),
         number("mean_m_score", "Mean monetary score, 1 to 5", nullable=True, min_value=1, max_value=5),
@@ -101,6 +107,11 @@ SEGMENT_PROFILES = Table(
             nullable=True,
         ),
         text("name_reason", "Why it has this name"),
+        share(
+            "deserved_share",
+            "Share of its customers who deserved the name when it was given, or of whom the words are true",
+            nullable=True,
+        ),
         text(
             "rule",
             "The segment as a short rule, which approximates the model; NULL if no rule is short enough",
@@ -153,6 +164,14 @@ SEGMENT_PROFILES = Table(
             "The segments' shares of the buyers have not drifted beyond drift.psi_warning (population stability index)."
             " It warns as features_as_when_fitted of feature_drift does, if no refit came.",
             f"SELECT psi FROM ({SHARE_DRIFT}) WHERE psi > :drift.psi_warning AND {OVERDUE}",
+            "warning",
+        ),
+        Rule(
+            "names_as_measured",
+            "Nothing that was measured tonight contradicts the name of a segment: for example, that hardly any of the"
+            " Champions bought in the last 90 days. Names are given again when a new model takes over.",
+            "SELECT segment_name, active_share, late_share, gone_share, new_share, once_share, median_recency_days,"
+            f" median_monetary FROM {{batch}} WHERE {contradicted_names()}",
             "warning",
         ),
         Rule(

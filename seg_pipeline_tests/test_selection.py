@@ -284,9 +284,31 @@ def test_sensitivity_says_how_few_customers_are_behind_a_gate_that_refuses_most_
     assert [one.scenario for one in of.values() if one.note] == ["smallest_share = 0"]
 
 
-@pytest.mark.parametrize(("jaccard", "groups"), [(0.75, True), (0.74, False), (NAN, None)])
-def test_the_data_have_groups_if_the_least_stable_cluster_is_stable(jaccard, groups):
-    assert has_groups(jaccard) is groups
+@pytest.mark.parametrize(
+    ("jaccard", "valley", "groups"),
+    [(0.75, 0.85, True), (0.74, 0.5, False), (0.9, 0.86, False), (NAN, 0.5, None), (0.9, NAN, None)],
+)
+def test_the_data_have_groups_if_all_clusters_are_stable_and_valleys_lie_between_them(jaccard, valley, groups):
+    assert has_groups(jaccard, valley) is groups
+
+
+def test_if_the_data_have_groups_there_are_as_many_segments():
+    three, four, other_four, five = (
+        candidate(algorithm, k, silhouette, 0.6, 0.9, jaccard=(0.9,) * k, valley=0.6, classification_criterion=-fit)
+        for algorithm, k, silhouette, fit in
+        (("kmeans", 3, 0.5, 1.0), ("kmeans", 4, 0.3, 3.0), ("hierarchical", 4, 0.31, 2.0), ("kmeans", 5, 0.2, 2.0))
+    )  # fmt: skip
+
+    verdicts = outcome([three, four, other_four, five, GRID])
+
+    assert chosen(verdicts) == [("hierarchical", 4)]
+    assert verdicts["hierarchical", 4].reason == (
+        "The data have 4 groups, and it has as many segments. Its score of 0.873 is the best of 2 eligible candidates."
+    )
+    assert verdicts["kmeans", 3].reason == "The data have 4 groups, and it has 3 segments."
+    assert verdicts["kmeans", 4].reason == "Its score is 0.007 below that of hierarchical with 4 segments."
+    # Without valleys, a continuum was divided, and the score decides.
+    assert chosen(outcome([three, replace(four, valley=0.9), other_four, five, GRID])) == [("kmeans", 3)]
 
 
 def curve(inertias):
@@ -318,6 +340,8 @@ def test_the_report_has_one_row_per_candidate_in_order_with_one_chosen():
             "stability_error": [None, 0.01, 0.01],
             "value_share": None,
             "value_error": None,
+            "valley": 0.9,
+            "classification_criterion": 1.0,
             "above_grid": pd.array([None, None, None], dtype="boolean"),
             "sizes": [[50, 50], [40, 30, 30], [50, 50]],
             "revenues": [None, None, [5.0, 7.0]],

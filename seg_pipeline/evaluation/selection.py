@@ -26,6 +26,8 @@ TERMS = {
     "stability": "stability_weight",
     "value_share": "value_weight",
 }
+# The other figures of a candidate.
+MEASURES = ("inertia", "bic", "stability_error", "value_error", "valley", "classification_criterion")
 # The settings of the gates, each with a value that lets every candidate pass.
 GATES: Mapping[str, float] = {
     "smallest_customers": 1,
@@ -33,9 +35,11 @@ GATES: Mapping[str, float] = {
     "largest_share": 1.0,
     "smallest_stability": -1.0,
 }
-# If every cluster of a model has at least this stability (Jaccard), the data have groups; if not, they are a continuum
-# that was divided (Hennig 2007).
+# The data have groups if every cluster of a model has at least this stability (Jaccard; Hennig 2007), and if the
+# valleys between its clusters are at most that high. If not, they are a continuum that was divided. With many
+# customers, a cut through a cloud is as repeatable as a border between groups, so stability alone does not tell.
 GROUPS_FROM = 0.75
+HIGHEST_VALLEY = 0.85
 # Algorithm and number of segments.
 CandidateKey = tuple[str, int]
 
@@ -73,6 +77,8 @@ class Candidate:
         stability: Mean adjusted Rand index with refits on bootstrap samples.
         stability_error: Standard error of the stability.
         jaccard: Stability of each cluster; empty if it was not measured.
+        valley: How high the valleys between its clusters are, 1 if there are none.
+        classification_criterion: How badly it describes the customers as groups of one shape; lower is better.
         value_share: Explained share of next-period revenue over what can be reached, in the window that chooses.
         value_error: Standard error of value_share.
         above_grid: Whether it was worth more than the R x F grid there, beyond chance.
@@ -88,6 +94,8 @@ class Candidate:
     stability: float = math.nan
     stability_error: float = math.nan
     jaccard: tuple[float, ...] = ()
+    valley: float = math.nan
+    classification_criterion: float = math.nan
     value_share: float = math.nan
     value_error: float = math.nan
     above_grid: bool = False
@@ -104,6 +112,11 @@ class Candidate:
     def is_baseline(self) -> bool:
         """Whether it is the baseline, which is never ranked, and chosen only by force or as the last resort."""
         return ALGORITHMS[self.algorithm].is_baseline
+
+    @property
+    def shows_groups(self) -> bool:
+        """Whether it shows that the data have groups."""
+        return has_groups(min(self.jaccard, default=math.nan), self.valley) is True
 
     def refusal(self, selection: SelectionSettings) -> str | None:
         """Returns the first gate that it fails, in a sentence; None if it passes all."""
@@ -205,24 +218,36 @@ def choice_rule(selection: SelectionSettings) -> str:
         " value (the share of the next period's revenue that it would have explained, over the share that can be"
         " explained at all), weighted"
         f" {' : '.join(f'{getattr(selection, setting):g}' for setting in TERMS.values())}; a figure that was not"
-        " measured for any candidate does not count, and a candidate that lacks one of the others has no score. 3. The"
+        " measured for any candidate does not count, and a candidate that lacks one of the others has no score. 3. If"
+        " the data have groups, their number is that of the segments: the candidate that describes the customers best"
+        " as groups of one shape (by the classification likelihood) shows groups if every segment comes out again in"
+        f" bootstrap refits (Jaccard of at least {GROUPS_FROM:g}) and valleys lie between the segments (at most"
+        f" {HIGHEST_VALLEY:.0%} of the lower peak); then only candidates with as many segments are left. 4. The"
         f" candidates whose score is at most {_errors(selection)} below the best are taken to be equally good. Among"
         " these, one whose value lies above that of the public R x F grid beyond chance goes before one whose value"
         " does not; then the one with the champion's algorithm and number of segments is chosen. If there is none, the"
-        " one with the fewest segments is chosen, and among those the one with the highest score. 4."
-        " selection.algorithm and selection.k force the choice. 5. If no candidate is eligible, the public R x F grid"
+        " one with the fewest segments is chosen, and among those the one with the highest score. 5."
+        " selection.algorithm and selection.k force the choice. 6. If no candidate is eligible, the public R x F grid"
         f" is used, with a warning, or all buyers are one segment if the grid's have fewer than"
         f" {selection.smallest_customers} customers on average."
     )
 
 
-def has_groups(jaccard: float) -> bool | None:
-    """Returns whether the data have groups, by the stability of the least stable cluster of the chosen model.
+def has_groups(jaccard: float, valley: float) -> bool | None:
+    """Returns whether the data have groups, by what a model of them shows.
 
-    If they have none, they are a continuum that was divided: also useful, but its borders could lie elsewhere. None if
-    stability was not measured.
+    If they have none, they are a continuum that was divided: also useful, but its borders could lie elsewhere.
+
+    Args:
+        jaccard: Stability of its least stable cluster.
+        valley: How high the valleys between its clusters are.
+
+    Returns:
+        Whether there are groups; None if one of both was not measured.
     """
-    return None if math.isnan(jaccard) else jaccard >= GROUPS_FROM
+    if math.isnan(jaccard) or math.isnan(valley):
+        return None
+    return jaccard >= GROUPS_FROM and valley <= HIGHEST_VALLEY
 
 
 def evaluate_candidates(
@@ -264,10 +289,7 @@ def candidates_of(table: "pd.DataFrame") -> list[Candidate]:
                 sizes=Sizes(sizes, numbers(row["revenues"])),
                 jaccard=() if jaccard is None else tuple(jaccard.tolist()),
                 above_grid=bool(pd.notna(row["above_grid"]) and row["above_grid"]),
-                **{
-                    name: math.nan if row[name] is None else float(row[name])
-                    for name in (*TERMS, "inertia", "bic", "stability_error", "value_error")
-                },
+                **{name: math.nan if row[name] is None else float(row[name]) for name in (*TERMS, *MEASURES)},
             )
         )
     return candidates
@@ -367,6 +389,8 @@ class _Choice:
             in_full or (ranked if self._forced_by else []),
             key=lambda one: (-_or_zero(self.score.of(one)), one.k, order.index(one.algorithm)),
         )
+        # The number of groups in the data; None if they have none.
+        self.groups: int | None = None
         self._close, self._preferred = self._equally_good()
         self.winner = self._preferred[0] if self._preferred else self._last_resort(candidates)
 
@@ -374,12 +398,22 @@ class _Choice:
         """Returns the candidates within the tolerance, and those to choose from, the first of which wins."""
         if not self.ranking:
             return [], []
-        best = self.ranking[0]
+        compared = self._with_as_many_segments_as_groups() or self.ranking
+        best = compared[0]
         least = self.score.of(best) - self._selection.tolerance_errors * self.score.error_of(best)
-        close = [one for one in self.ranking if not self.score.of(one) < least]
+        close = [one for one in compared if not self.score.of(one) < least]
         preferred = [one for one in close if one.above_grid] or close
         # The sort keeps the ranking among equally many segments.
         return close, sorted(preferred, key=lambda one: (one.key != self._champion_key, one.k))
+
+    def _with_as_many_segments_as_groups(self) -> list[Candidate]:
+        """Returns the ranked candidates with as many segments as the data have groups; none if they have none."""
+        measured = [one for one in self.ranking if not math.isnan(one.classification_criterion)]
+        if not measured or self._forced_by:
+            return []
+        fitting_best = min(measured, key=lambda one: one.classification_criterion)
+        self.groups = fitting_best.k if fitting_best.shows_groups else None
+        return [one for one in self.ranking if one.k == self.groups]
 
     def _last_resort(self, candidates: Sequence[Candidate]) -> Candidate:
         """Returns the grid, or all buyers as one segment if they are too few for as many segments as the grid has."""
@@ -405,6 +439,8 @@ class _Choice:
                 else "It was not measured in full, so it has no score."
             )
         behind = self.score.of(self.winner) - self.score.of(candidate)
+        if self.groups not in (None, candidate.k):
+            return f"The data have {self.groups} groups, and it has {candidate.k} segments."
         if not any(candidate is one for one in self._close) or behind > 0 or math.isnan(behind):
             return f"Its score is {behind:.3f} below that of {self.winner.name}."
         if self.winner.above_grid and not candidate.above_grid:
@@ -449,10 +485,12 @@ class _Choice:
             if high < selection.k_min
             else ""
         )
-        best = self.ranking[0]
-        score = f"Its score of {self.score.of(chosen):.3f} is"
+        compared = [one for one in self.ranking if self.groups in (None, one.k)]
+        best = compared[0]
+        groups = f"The data have {self.groups} groups, and it has as many segments. " if self.groups else ""
+        score = f"{groups}Its score of {self.score.of(chosen):.3f} is"
         if chosen is best:
-            return f"{score} the best of {len(self.ranking)} eligible candidate{'s'[: len(self.ranking) - 1]}.{few}"
+            return f"{score} the best of {len(compared)} eligible candidate{'s'[: len(compared) - 1]}.{few}"
         causes = []
         if chosen.above_grid and not all(one.above_grid for one in self._close):
             causes.append("its value lies above that of the R x F grid beyond chance")

@@ -12,6 +12,7 @@ from seg_pipeline.models.gap import Gap, gap_statistic
 from seg_pipeline.models.gates import failed_gate, servable, sizes_of
 from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline.models.model import Algorithm, ClusterModel
+from seg_pipeline.models.separation import classification_criterion, valley_of
 from seg_pipeline.models.stability import Stability, stability_of
 from seg_pipeline.models.store import model_columns
 from seg_pipeline.models.tables import CANDIDATE_COLUMNS
@@ -76,6 +77,7 @@ def candidate_rows(
     rows: list[dict[str, Any]] = []
     for model, metrics, stability, gap in zip(models, metrics_of(coreset, models), stabilities, gaps, strict=True):
         sizes = sizes_of(coreset, model)
+        labels = np.unique(model.cell_labels, return_inverse=True)[1]
         refusal = failed_gate(sizes, stability.bootstrap if stability else float("nan"), selection)
         rows.append(
             {
@@ -86,6 +88,8 @@ def candidate_rows(
                 "stability": stability.bootstrap if stability else None,
                 "stability_error": stability.error if stability else None,
                 "smallest_jaccard": float(np.nanmin(stability.jaccard)) if stability else None,
+                "valley": valley_of(coreset, labels),
+                "classification_criterion": classification_criterion(coreset, labels),
                 "seed_stability": stability.seeds if stability else None,
                 "jaccard": stability.jaccard.tolist() if stability else None,
                 "sizes": sizes.customers.astype(np.int64).tolist(),

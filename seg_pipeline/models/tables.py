@@ -86,6 +86,20 @@ METRICS = (
         max_value=1,
     ),
     number(
+        "valley",
+        "Density at the lowest point between two clusters over that of the lower peak, mean over the clusters' worst"
+        " pairs; 1 means that one cloud was divided",
+        nullable=True,
+        min_value=0,
+        max_value=1,
+    ),
+    number(
+        "classification_criterion",
+        "-2 log classification likelihood of Gaussian clusters with a shared covariance, with its penalty; lower is"
+        " better",
+        nullable=True,
+    ),
+    number(
         "seed_stability",
         "Mean adjusted Rand index with refits that use other seeds",
         nullable=True,

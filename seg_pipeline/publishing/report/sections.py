@@ -22,7 +22,7 @@ from seg_pipeline.plotting.candidates import algorithm_comparison, elbow_curves,
 from seg_pipeline.plotting.days import day_trends
 from seg_pipeline.plotting.segments import cluster_map, feature_profiles, migration_flow, sizes_and_revenue
 from seg_pipeline.prepared.tables import REASONS
-from seg_pipeline.publishing.report.contents import LEGEND, Report, first, of_candidate, records
+from seg_pipeline.publishing.report.contents import LEGEND, Report, Row, first, of_candidate, records
 from seg_pipeline.publishing.report.words import PATTERN, present
 
 Context = dict[str, Any]
@@ -69,12 +69,17 @@ def certainty(report: Report) -> Context:
     return {
         "least_stable": min((segment["stability"] for segment in measured), default=None),
         "unstable": [segment for segment in measured if segment["stability"] < GROUPS_FROM],
-        "groups": has_groups(min((segment["stability"] for segment in measured), default=math.nan)),
+        "groups": has_groups(*(_number(chosen, name) for name in ("smallest_jaccard", "valley"))) if chosen else None,
         "value": report.value,
         "targeted": TARGETED_SHARE,
         "agreeing": agreeing,
         "sizes": images.svg(sizes_and_revenue(report.profiles, notation=report.notation), "sizes"),
     }
+
+
+def _number(row: Row, name: str) -> float:
+    """Returns a figure of a row; NaN if it is missing, as it is in nights of older versions."""
+    return float(row[name]) if pd.notna(row.get(name)) else math.nan
 
 
 def segment_by_segment(report: Report) -> Context:

@@ -19,7 +19,14 @@ from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
 from seg_pipeline.models.tables import CHAMPIONS
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.segments.assignment import NAMED_PROFILES_SQL
-from seg_pipeline.segments.strategies import plan_strategies, read_actions
+from seg_pipeline.segments.measurement import Measurement, measure
+from seg_pipeline.segments.strategies import (
+    BUDGET_COLUMNS,
+    FEWER_THAN_EXPECTED,
+    MORE_THAN_EXPECTED,
+    plan_strategies,
+    read_actions,
+)
 from seg_pipeline.segments.tables import SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import StrategySettings
 from seg_pipeline.warehouse import Relation, Warehouse
@@ -162,7 +169,18 @@ def test_a_file_of_actions_that_is_not_there_is_one_line(tmp_path):
         read_actions(tmp_path / "none.toml")
 
 
-def plan(revenue, headroom, grid_names="Champions", customers=1000, active_share=0.5, **settings):
+UNMEASURED = Measurement(pd.DataFrame(columns=["segment_id"]), "Too young.")
+
+
+def plan(
+    revenue,
+    headroom,
+    grid_names="Champions",
+    customers=1000,
+    active_share=0.5,
+    measurement=UNMEASURED,
+    **settings,
+):
     table = pd.DataFrame(
         {
             "segment_id": range(1, len(revenue) + 1),
@@ -175,7 +193,7 @@ def plan(revenue, headroom, grid_names="Champions", customers=1000, active_share
         }
     )
     table.loc[table["grid_name"] == "No purchases", "segment_id"] = 0
-    return plan_strategies(table, StrategySettings(**{"budget": 1000, **settings}))
+    return plan_strategies(table, StrategySettings(**{"budget": 1000, **settings}), measurement)
 
 
 def amounts(column):
@@ -218,8 +236,8 @@ def test_what_a_segment_cannot_spend_on_contacts_goes_to_the_others_by_their_cla
     assert found["contacts"].to_list() == [200, 1200, 600]
     np.testing.assert_allclose(found["reached_share"], [1.0, 1.0, 1.0])
     assert [text.partition(" points")[2] for text in found["arithmetic"]] == [
-        ", which covers the cost of all its contacts: 100 customers x 2 contacts x 0.5 = 100.00.",
-        ", which covers the cost of all its contacts: 600 customers x 2 contacts x 0.5 = 600.00.",
+        ", which covers the cost of all its contacts: 100 customers x 2 contacts in 90 days x 0.5 = 100.00.",
+        ", which covers the cost of all its contacts: 600 customers x 2 contacts in 90 days x 0.5 = 600.00.",
         " x 30.0000 per point (300.00 left after the fully funded segments / 10.00 points of the others) = 300.00.",
     ]
 
@@ -236,6 +254,7 @@ def test_a_budget_that_pays_fewer_contacts_than_customers_says_whom_it_reaches()
     found = plan([50.0, 50.0], [0.0, 0.0], customers=[4000, 1000])
 
     assert found["contacts"].to_list() == [1000, 1000]
+    assert found["contacts_per_customer"].to_list() == [0.25, 1.0]
     np.testing.assert_allclose(found["reached_share"], [0.25, 1.0])
 
 
@@ -303,7 +322,9 @@ def test_a_cap_with_fractions_of_a_cent_is_rounded_up_and_says_so():
 
     assert found["budget"].to_list() == [Decimal("0.02")]
     assert found["contacts"].to_list() == [3]
-    assert "3 customers x 1 contacts x 0.0037 = 0.02, rounded up to whole cents." in found["arithmetic"].iloc[0]
+    assert (
+        "3 customers x 1 contacts in 90 days x 0.0037 = 0.02, rounded up to whole cents." in found["arithmetic"].iloc[0]
+    )
 
 
 def test_a_segment_without_contacts_gets_no_holdout():
@@ -314,6 +335,82 @@ def test_a_segment_without_contacts_gets_no_holdout():
     assert found["base_rate"].isna().to_list() == found["smallest_effect"].isna().to_list() == [False, True, True]
     # Free contacts are not counted, and are made.
     assert plan([1.0], [0.0], customers=100_000, contact_cost=0)["holdout_customers"].notna().all()
+
+
+def test_without_a_budget_nothing_is_split_and_every_segment_with_effort_still_gets_a_holdout(tmp_path):
+    found = plan([1.0, 2.0], [0.0, 0.0], ["Champions", "No purchases"], customers=100_000, budget=None)
+
+    assert found[list(BUDGET_COLUMNS)].isna().all(axis=None)
+    assert found["holdout_customers"].isna().to_list() == [False, True]
+    assert failed_rules(tmp_path, found, customers=100_000) == []
+
+
+def measured_customers(*segments):
+    """Customers of segments 1, 2 and so on, given how many they are, how many bought, and the revenue of each buyer."""
+    return pd.concat(
+        [
+            pd.DataFrame({"segment_id": i, "orders": [1] * bought + [0] * (customers - bought)}).assign(
+                revenue=lambda table, amount=amount: table["orders"] * amount
+            )
+            for i, (customers, bought, amount) in enumerate(segments, start=1)
+        ],
+        ignore_index=True,
+    )
+
+
+def test_a_measured_segment_has_the_wilson_interval_of_its_share_and_a_bootstrap_interval_of_its_revenue():
+    found = measure(measured_customers((200, 50, 10.0), (20, 0, 0.0)), bootstraps=200, seed=1).round(4)
+
+    assert found.iloc[:, :7].to_dict("list") == {
+        "segment_id": [1, 2],
+        "measured_customers": [200, 20],
+        "repurchase_rate": [0.25, 0.0],
+        # Wilson's intervals as statsmodels' proportion_confint(method="wilson") gives them.
+        "repurchase_rate_low": [0.1951, 0.0],
+        "repurchase_rate_high": [0.3143, 0.1611],
+        "shop_repurchase_rate": [0.2273, 0.2273],
+        "measured_revenue": [2.5, 0.0],
+    }
+    # The standard error of 200 customers of whom a quarter spend 10 is 0.306.
+    low, high = found.loc[0, ["measured_revenue_low", "measured_revenue_high"]]
+    assert 1.7 < low < 2.1 and 2.9 < high < 3.3
+    # From 20 customers there is no interval of the revenue.
+    assert found.loc[1, ["measured_revenue_low", "measured_revenue_high"]].isna().all()
+
+
+def measurement_of(*segments):
+    measured = measure(measured_customers(*segments), bootstraps=0, seed=1)
+    return Measurement(measured.assign(measured_from=AS_OF), None)
+
+
+def test_actions_that_the_measured_repurchase_rate_contradicts_are_reported():
+    everyone = [(1000, 900, 1.0), (1000, 500, 1.0), (1000, 100, 1.0)]
+    names = ["Hibernating", "New Customers", "Champions"]
+
+    found = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of(*everyone))
+    agreeing = plan([1.0] * 3, [0.0] * 3, names[::-1], measurement=measurement_of(*everyone))
+    few = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of((10, 6, 1.0), (1000, 500, 1.0), (10, 4, 1.0)))
+
+    assert found["disagreement"].to_list() == [MORE_THAN_EXPECTED, None, FEWER_THAN_EXPECTED]
+    assert agreeing["disagreement"].to_list() == [None, None, None]
+    # An interval that reaches the rate of all contradicts nothing.
+    assert few["disagreement"].to_list() == [None, None, None]
+
+
+def test_a_segment_that_was_not_measured_says_why(tmp_path):
+    names = ["Champions", "No purchases", "Promising"]
+
+    young = plan([1.0] * 3, [0.0] * 3, names)
+    gap = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of((100, 50, 1.0)))
+
+    never = "Customers who have bought nothing cannot buy again."
+    assert young["unmeasured_because"].to_list() == ["Too young.", never, "Too young."]
+    assert gap["unmeasured_because"].to_list() == [
+        None, never, "No customer was in this segment at the beginning of the window.",
+    ]  # fmt: skip
+    assert failed_rules(tmp_path, young) == failed_rules(tmp_path, gap) == []
+    broken = gap.assign(unmeasured_because=None)
+    assert failed_rules(tmp_path, broken) == ["measured_or_explained"]
 
 
 def test_money_of_a_strategy_is_decimal_in_its_table(tmp_path):
@@ -358,6 +455,7 @@ def test_a_split_that_loses_budget_overspends_or_holds_out_too_many_breaks_a_rul
     free = found.assign(budget_share=[0.7, 0.2], spendable=np.nan)
     assert failed_rules(tmp_path, free) == ["budget_is_split"]
     assert failed_rules(tmp_path, found.assign(spendable=[700.0, 200.0])) == ["budget_can_be_spent"]
+    assert failed_rules(tmp_path, found.assign(arithmetic=[None, "x"])) == ["budget_is_whole_or_absent"]
     assert failed_rules(tmp_path, found.assign(holdout_customers=[500, 501])) == ["holdouts_leave_half"]
 
 

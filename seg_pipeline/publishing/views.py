@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.segments.measurement import COLUMNS as MEASURED_COLUMNS
 from seg_pipeline.segments.tables import (
     SEGMENT_ASSIGNMENTS,
     SEGMENT_MIGRATION,
@@ -65,7 +66,8 @@ CUSTOMERS = View(
 
 SEGMENT_OVERVIEW = View(
     "segment_overview",
-    "One row per segment: who they are, what they are worth, what to do for them and what it may cost.",
+    "One row per segment: who they are, what they are worth, what to do for them, what such customers went on to do,"
+    " and the budget if there is one.",
     (
         *columns_of(SEGMENT_PROFILES, "as_of", "segment_id", "segment_name", "customers", "share", "revenue"),
         ViewColumn(
@@ -76,7 +78,9 @@ SEGMENT_OVERVIEW = View(
         *columns_of(SEGMENT_PROFILES, "revenue_share", "active_share", "headroom"),
         *columns_of(SEGMENT_PROFILES, "median_recency_days", "median_frequency", "median_monetary"),
         *columns_of(SEGMENT_PROFILES, "mean_confidence", "stability", "name_reason", "rule"),
-        *columns_of(SEGMENT_STRATEGIES, *ACTIONS, "budget", "budget_share", "contacts", "holdout_customers"),
+        *columns_of(SEGMENT_STRATEGIES, *ACTIONS, *MEASURED_COLUMNS, "unmeasured_because", "disagreement"),
+        *columns_of(SEGMENT_STRATEGIES, "budget", "budget_share", "contacts", "contacts_per_customer"),
+        *columns_of(SEGMENT_STRATEGIES, "holdout_customers"),
     ),
     "segment_profiles JOIN segment_strategies USING (as_of, segment_id)",
 )

@@ -6,6 +6,7 @@ from seg_pipeline.champions.tables import SEGMENT_ID, SEGMENT_NAME
 from seg_pipeline.features.tables import GRID_CELLS, NO_PURCHASES
 from seg_pipeline.models.drift import stability_index_term
 from seg_pipeline.models.tables import OVERDUE
+from seg_pipeline.segments.measurement import SMALLEST_SAMPLE
 from seg_pipeline.tables import AS_OF, CUSTOMER_ID, Column, Rule, Table, count, day, money, number, share, text
 
 RULES = Path(__file__).parent / "rules"
@@ -85,7 +86,8 @@ SEGMENT_PROFILES = Table(
         Column(
             "headroom",
             "DECIMAL(38, 4)",
-            "Revenue gained if every customer below the segment's upper quartile of monetary reached it",
+            "Revenue gained if every customer below the segment's upper quartile of monetary spent as much as it; a"
+            " sum, not a forecast",
             min_value=0,
         ),
         share("active_share", "Share of its customers who bought in the last 90 days"),
@@ -259,7 +261,8 @@ SEGMENT_MOVES = Table(
 
 SEGMENT_STRATEGIES = Table(
     "segments.segment_strategies",
-    "One row per segment and night: what marketing, sales and service should do, and the segment's part of the budget.",
+    "One row per segment and night: what marketing, sales and service should do, what customers of the segment did in"
+    " the window before the night, and the segment's part of the budget, if there is a budget.",
     nightly=True,
     key=("segment_id",),
     columns=(
@@ -270,36 +273,82 @@ SEGMENT_STRATEGIES = Table(
         text("marketing", "Action for marketing"),
         text("sales", "Action for sales"),
         text("service", "Action for service"),
-        number("headroom", "Revenue within reach, see segment_profiles", min_value=0),
+        day(
+            "measured_from",
+            "First day of the window that was measured, which ends with the night; NULL if there is no measurement",
+            nullable=True,
+        ),
+        count(
+            "measured_customers",
+            "Customers whom the night's model puts in the segment by their orders before the window; NULL if not"
+            " measured",
+            nullable=True,
+        ),
+        share("repurchase_rate", "Share of them who bought in the window", nullable=True),
+        share("repurchase_rate_low", "Lower bound of its 95 % interval (Wilson)", nullable=True),
+        share("repurchase_rate_high", "Upper bound of that interval", nullable=True),
+        share("shop_repurchase_rate", "The same share of all customers who were measured", nullable=True),
+        number("measured_revenue", "Their mean revenue in the window, in the shop's currency", nullable=True),
+        number(
+            "measured_revenue_low",
+            f"Lower bound of its 95 % interval (bootstrap); NULL with fewer than {SMALLEST_SAMPLE} customers",
+            nullable=True,
+        ),
+        number("measured_revenue_high", "Upper bound of that interval", nullable=True),
+        text("unmeasured_because", "Why the segment was not measured, in a sentence; NULL if it was", nullable=True),
+        text(
+            "disagreement",
+            "In which way the actions and the measurement contradict each other, in a sentence; NULL if they do not",
+            nullable=True,
+        ),
+        number(
+            "headroom",
+            "Revenue gained if every customer below the upper quartile spent as much as it, see segment_profiles",
+            min_value=0,
+        ),
         Column(
             "contact_cost",
             "DECIMAL(38, 4)",
-            "Cost of one contact with one customer, which depends on the effort of the actions",
+            "Cost of one contact with one customer, which depends on the effort of the actions; this and the columns to"
+            " arithmetic are NULL without strategies.budget",
+            nullable=True,
             min_value=0,
         ),
         Column(
             "spendable",
             "DECIMAL(38, 2)",
-            "Most that contacts with its customers can cost, in whole cents; 0 if it has no claim, NULL if contacts are"
-            " free",
+            "Most that contacts with its customers in strategies.period_days can cost, in whole cents; 0 if it has no"
+            " claim, NULL if contacts are free",
             nullable=True,
             min_value=0,
         ),
-        share("budget_share", "Share of the budget, before it is rounded to whole cents"),
+        share("budget_share", "Share of the budget, before it is rounded to whole cents", nullable=True),
         Column(
             "budget",
             "DECIMAL(38, 2)",
-            "Budget in the shop's currency, in whole cents, which add up to the whole budget unless every segment has"
-            " all it can spend",
+            "Budget for strategies.period_days in the shop's currency, in whole cents, which add up to the whole budget"
+            " unless every segment has all it can spend",
+            nullable=True,
             min_value=0,
         ),
-        count("contacts", "Contacts that its budget pays for; NULL if contacts are free", nullable=True),
+        count(
+            "contacts",
+            "Contacts with all its customers in strategies.period_days that its budget pays for; NULL if contacts are"
+            " free",
+            nullable=True,
+        ),
+        number(
+            "contacts_per_customer",
+            "Contacts per customer in strategies.period_days, on average; NULL if contacts are free",
+            nullable=True,
+            min_value=0,
+        ),
         share(
             "reached_share",
             "Share of its customers who can be contacted once with its budget; NULL if contacts are free",
             nullable=True,
         ),
-        text("arithmetic", "How its share of the budget was calculated"),
+        text("arithmetic", "How its share of the budget was calculated", nullable=True),
         share(
             "base_rate",
             "Share assumed to buy in the next 90 days without a contact: the value nearest to 0.5 between active_share"
@@ -309,7 +358,7 @@ SEGMENT_STRATEGIES = Table(
         count(
             "holdout_customers",
             "Customers to leave out at random to measure a rise of strategies.effect; NULL if half of all are too few,"
-            " or if the segment gets no contacts",
+            " if the actions take no effort, or if there is a budget that pays for no contact",
             nullable=True,
             min_value=1,
         ),
@@ -331,6 +380,19 @@ SEGMENT_STRATEGIES = Table(
             "budget_can_be_spent",
             "No segment has more budget than contacts with all its customers can cost.",
             "SELECT segment_id, budget, spendable FROM {batch} WHERE budget > spendable",
+        ),
+        Rule(
+            "budget_is_whole_or_absent",
+            "Either every segment has a budget with its arithmetic, or none has.",
+            "SELECT count(*) AS segments, count(budget) AS budgets, count(arithmetic) AS explained FROM {batch}"
+            " HAVING count(budget) NOT IN (0, count(*)) OR count(arithmetic) != count(budget)",
+        ),
+        Rule(
+            "measured_or_explained",
+            "A segment is either measured or says why it is not, and its figures lie within their intervals.",
+            "SELECT segment_id, repurchase_rate, unmeasured_because FROM {batch} WHERE"
+            " (repurchase_rate IS NULL) != (unmeasured_because IS NOT NULL) OR repurchase_rate < repurchase_rate_low"
+            " OR repurchase_rate > repurchase_rate_high",
         ),
         Rule(
             "holdouts_leave_half",

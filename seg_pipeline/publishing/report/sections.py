@@ -7,6 +7,7 @@ function in PARTS.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from seg_pipeline.plotting.candidates import algorithm_comparison, elbow_curves,
 from seg_pipeline.plotting.days import day_trends
 from seg_pipeline.plotting.segments import cluster_map, feature_profiles, migration_flow, sizes_and_revenue
 from seg_pipeline.prepared.tables import REASONS
-from seg_pipeline.publishing.report.contents import LEGEND, Report, first, of_candidate, records
+from seg_pipeline.publishing.report.contents import LEGEND, Report, Row, first, of_candidate, records
 from seg_pipeline.publishing.report.words import PATTERN, STABLE, present
 
 Context = dict[str, Any]
@@ -45,15 +46,21 @@ class Part:
 
 
 def at_a_glance(report: Report) -> Context:
-    """Shows the lead sentence and a table of all segments."""
-    budgets = [float(segment["strategy"]["budget"]) for segment in report.segments if segment["strategy"]]
-    of_buyers = [segment["strategy"] for segment in report.bought if segment["strategy"]]
+    """Shows the lead sentence and a table of all segments; with a budget, their parts of it."""
+    funded = [segment["strategy"] for segment in report.segments if has_budget(segment["strategy"])]
+    of_buyers = [segment["strategy"] for segment in report.bought if has_budget(segment["strategy"])]
     return {
         "revenue": sum(segment["revenue"] for segment in report.segments),
         "top_revenue_segment": next((segment for segment in report.bought if pd.notna(segment["revenue_share"])), None),
         "top_budget_strategy": max(of_buyers, key=lambda strategy: float(strategy["budget"]), default=None),
-        "budget": sum(budgets),
+        "has_budget": bool(funded),
+        "budget": sum(float(strategy["budget"]) for strategy in funded),
     }
+
+
+def has_budget(strategy: Row | None) -> bool:
+    """Returns whether there is a strategy with a part of the budget."""
+    return strategy is not None and present(strategy.get("budget", math.nan))
 
 
 def certainty(report: Report) -> Context:
@@ -74,8 +81,8 @@ def certainty(report: Report) -> Context:
 
 
 def segment_by_segment(report: Report) -> Context:
-    """Shows each segment with its figures, its actions and its budget."""
-    return {}
+    """Shows each segment with its figures, its actions, what was measured, and its part of the budget if any."""
+    return {"has_budget": has_budget}
 
 
 def who_moved(report: Report) -> Context | None:
@@ -148,8 +155,8 @@ def value_test(report: Report) -> Context | None:
 
 
 def budget(report: Report) -> Context | None:
-    """Shows the arithmetic of the budget; left out without strategies."""
-    return {} if len(report.strategies) else None
+    """Shows the arithmetic of the budget; left out without a budget."""
+    return {"has_budget": has_budget} if any(has_budget(segment["strategy"]) for segment in report.segments) else None
 
 
 def lines(report: Report) -> Context:

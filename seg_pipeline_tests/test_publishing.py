@@ -96,9 +96,9 @@ def test_the_views_say_what_their_columns_mean_and_lose_or_double_no_customer(we
             "SELECT customer_id, segment_name, confidence, monetary FROM segment_assignments"
             " JOIN rfm_features USING (customer_id) ORDER BY 1"
         )
-        assert rows("SELECT segment_id, customers, budget FROM segment_overview ORDER BY 1") == rows(
-            "SELECT segment_id, customers, budget FROM segment_profiles JOIN segment_strategies USING (segment_id)"
-            " ORDER BY 1"
+        assert rows("SELECT segment_id, customers, holdout_customers FROM segment_overview ORDER BY 1") == rows(
+            "SELECT segment_id, customers, holdout_customers FROM segment_profiles"
+            " JOIN segment_strategies USING (segment_id) ORDER BY 1"
         )
         assert rows("SELECT sum(customers), bool_or(stayed), bool_or(NOT stayed) FROM migration") == [
             (rows("SELECT sum(customers) FROM segment_migration")[0][0], True, True)

@@ -568,7 +568,7 @@ def card(**strategy: Any) -> str:
     """The text of the first segment's card with other columns of its strategy."""
     report = make_report(1)
     text = Page(without_figures(dataclasses.replace(report, strategies=report.strategies.assign(**strategy)))).text
-    return text.partition("Segment by segment")[2].partition("No purchases")[0]
+    return text.partition("Name 1 segment 1")[2].partition("No purchases")[0]
 
 
 MEASURED: dict[str, Any] = {
@@ -607,9 +607,9 @@ def test_a_card_shows_what_was_measured_with_its_interval() -> None:
     shown = card(**MEASURED)
 
     assert (
-        "Measured: of the 812 customers who would have been in this segment on 11 September 2011, 34.0% bought in the"
-        " 90 days from then on (31.0% to 37.2%), against 28.0% of all customers. They brought £57.40 each on average"
-        " (£45.00 to £70.25)."
+        "Measured: 34.0% (31.0% to 37.2%) of the 812 customers who would have been in this segment on 11 September 2011"
+        " bought within 90 days; of all customers, 28.0% did. On average, each of them brought £57.40 (£45.00 to"
+        " £70.25)."
     ) in shown
     assert "£5,001 more revenue, if every customer below the upper quartile spent as much as it." in shown
     assert "disagree" not in shown

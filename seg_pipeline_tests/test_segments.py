@@ -345,51 +345,22 @@ def test_without_a_budget_nothing_is_split_and_every_segment_with_effort_still_g
     assert failed_rules(tmp_path, found, customers=100_000) == []
 
 
-def measured_customers(*segments):
-    """Customers of segments 1, 2 and so on, given how many they are, how many bought, and the revenue of each buyer."""
-    return pd.concat(
-        [
-            pd.DataFrame({"segment_id": i, "orders": [1] * bought + [0] * (customers - bought)}).assign(
-                revenue=lambda table, amount=amount: table["orders"] * amount
-            )
-            for i, (customers, bought, amount) in enumerate(segments, start=1)
-        ],
-        ignore_index=True,
-    )
-
-
-def test_a_measured_segment_has_the_wilson_interval_of_its_share_and_a_bootstrap_interval_of_its_revenue():
-    found = measure(measured_customers((200, 50, 10.0), (20, 0, 0.0)), bootstraps=200, seed=1).round(4)
-
-    assert found.iloc[:, :7].to_dict("list") == {
-        "segment_id": [1, 2],
-        "measured_customers": [200, 20],
-        "repurchase_rate": [0.25, 0.0],
-        # Wilson's intervals as statsmodels' proportion_confint(method="wilson") gives them.
-        "repurchase_rate_low": [0.1951, 0.0],
-        "repurchase_rate_high": [0.3143, 0.1611],
-        "shop_repurchase_rate": [0.2273, 0.2273],
-        "measured_revenue": [2.5, 0.0],
-    }
-    # The standard error of 200 customers of whom a quarter spend 10 is 0.306.
-    low, high = found.loc[0, ["measured_revenue_low", "measured_revenue_high"]]
-    assert 1.7 < low < 2.1 and 2.9 < high < 3.3
-    # From 20 customers there is no interval of the revenue.
-    assert found.loc[1, ["measured_revenue_low", "measured_revenue_high"]].isna().all()
-
-
 def measurement_of(*segments):
-    measured = measure(measured_customers(*segments), bootstraps=0, seed=1)
-    return Measurement(measured.assign(measured_from=AS_OF), None)
+    """What was measured of segments 1, 2 and so on, given how many customers they had and how many bought."""
+    customers = pd.concat(
+        pd.DataFrame({"segment_id": i, "orders": [1] * bought + [0] * (customers - bought), "revenue": 1.0})
+        for i, (customers, bought) in enumerate(segments, start=1)
+    )
+    return Measurement(measure(customers, bootstraps=0, seed=1).assign(measured_from=AS_OF), None)
 
 
 def test_actions_that_the_measured_repurchase_rate_contradicts_are_reported():
-    everyone = [(1000, 900, 1.0), (1000, 500, 1.0), (1000, 100, 1.0)]
+    everyone = [(1000, 900), (1000, 500), (1000, 100)]
     names = ["Hibernating", "New Customers", "Champions"]
 
     found = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of(*everyone))
     agreeing = plan([1.0] * 3, [0.0] * 3, names[::-1], measurement=measurement_of(*everyone))
-    few = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of((10, 6, 1.0), (1000, 500, 1.0), (10, 4, 1.0)))
+    few = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of((10, 6), (1000, 500), (10, 4)))
 
     assert found["disagreement"].to_list() == [MORE_THAN_EXPECTED, None, FEWER_THAN_EXPECTED]
     assert agreeing["disagreement"].to_list() == [None, None, None]
@@ -401,7 +372,7 @@ def test_a_segment_that_was_not_measured_says_why(tmp_path):
     names = ["Champions", "No purchases", "Promising"]
 
     young = plan([1.0] * 3, [0.0] * 3, names)
-    gap = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of((100, 50, 1.0)))
+    gap = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of((100, 50)))
 
     never = "Customers who have bought nothing cannot buy again."
     assert young["unmeasured_because"].to_list() == ["Too young.", never, "Too young."]

@@ -131,10 +131,11 @@ def _disagreements(expects: "pd.Series", measured: "pd.DataFrame") -> "pd.Series
 
     more = expects.eq("fewer") & (measured["repurchase_rate_low"] > measured["shop_repurchase_rate"])
     fewer = expects.eq("more") & (measured["repurchase_rate_high"] < measured["shop_repurchase_rate"])
-    sentences = pd.Series(None, index=expects.index, dtype=object)
-    sentences[more] = MORE_THAN_EXPECTED
-    sentences[fewer] = FEWER_THAN_EXPECTED
-    return sentences
+    sentences = [
+        MORE_THAN_EXPECTED if too_many else FEWER_THAN_EXPECTED if too_few else None
+        for too_many, too_few in zip(more, fewer, strict=True)
+    ]
+    return pd.Series(sentences, index=expects.index, dtype=object)
 
 
 def _without_budget(profiles: "pd.DataFrame") -> "pd.DataFrame":

@@ -82,7 +82,11 @@ def certainty(report: Report) -> Context:
 
 def segment_by_segment(report: Report) -> Context:
     """Shows each segment with its figures, its actions, what was measured, and its part of the budget if any."""
-    return {"has_budget": has_budget}
+    strategies = [segment["strategy"] for segment in report.segments if segment["strategy"]]
+    return {
+        "has_budget": has_budget,
+        "is_measured": any(present(strategy.get("repurchase_rate", math.nan)) for strategy in strategies),
+    }
 
 
 def who_moved(report: Report) -> Context | None:

@@ -9,8 +9,9 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
+from seg_pipeline.evaluation.night import build_value_test
 from seg_pipeline.evaluation.outcomes import read_outcomes
-from seg_pipeline.evaluation.tables import VALUE_BY_SEGMENT, VALUE_TEST, VALUE_WINDOW
+from seg_pipeline.evaluation.tables import CHOICE_TEST, CHOICE_WINDOW, VALUE_BY_SEGMENT, VALUE_TEST, VALUE_WINDOW
 from seg_pipeline.evaluation.value import (
     Segmentation,
     best_gini,
@@ -19,6 +20,7 @@ from seg_pipeline.evaluation.value import (
     figures,
     figures_of_chance,
     random_segments,
+    reachable_share,
     renumber_by_spend,
     terms_of,
     value_by_segment,
@@ -193,6 +195,13 @@ def test_the_tables_keep_their_rules_and_a_lost_customer_breaks_one(tmp_path):
         ),
         (FEW, (), "There are too few customers: 2 had bought before 2024-04-02, and value.smallest_customers is 100."),
         (
+            [*FEW, ("10", "emil", "2024-02-01", 5.0)],
+            (*SMALL, "value.smallest_repeat_share=0.5"),
+            "Nearly all customers bought once: 33.3% of those who had bought before 2024-04-02 had a second order, and"
+            " value.smallest_repeat_share is 0.5. What such customers will bring cannot be told from what they bought,"
+            " so no worth is claimed.",
+        ),
+        (
             FEW[:2] + FEW[6:],
             SMALL,
             "The customers who had bought before 2024-04-02 brought no revenue in the 90 days from that day on.",
@@ -204,13 +213,21 @@ def test_without_a_test_there_is_a_reason_and_no_figure(tmp_path, lines, overrid
 
     window, test, by_segment = rows = tables_of(warehouse, *overrides)
 
-    assert window.to_dict("records") == [{"cutoff": CUTOFF, "window_days": 90, "untested_because": because}]
+    assert window.to_dict("records") == [
+        {
+            "cutoff": CUTOFF,
+            "window_days": 90,
+            "few_repeat": because.startswith("Nearly all"),
+            "untested_because": because,
+        }
+    ]
     assert len(test) == len(by_segment) == 0
     store(warehouse, rows)
     for table in (VALUE_WINDOW, VALUE_TEST, VALUE_BY_SEGMENT):
         assert all(outcome.passed for outcome in evaluate(warehouse, table, settings(), NIGHT))
     candidates = pd.DataFrame({"algorithm": ["kmeans", "rfm_grid"], "k": [3, 10]})
-    assert with_value(candidates, warehouse.night(VALUE_TEST, NIGHT))["value"].isna().all()
+    found = with_value(candidates, warehouse.night(VALUE_TEST, NIGHT), float("nan"))
+    assert found[["value", "value_share", "value_error", "above_grid"]].isna().all(axis=None)
 
 
 def test_the_first_night_with_enough_history_has_a_test(tmp_path):
@@ -226,14 +243,64 @@ def test_a_candidate_has_the_value_of_its_own_k_and_the_only_one_of_its_algorith
         [("kmeans", 3, 0.2), ("kmeans", 4, 0.3), ("hdbscan", 6, 0.4), ("rfm_grid", 9, 0.1), ("random", 9, 0.0)],
         columns=["algorithm", "k", "explained_share"],
     )
+    tested = tested.assign(
+        explained_share_low=tested["explained_share"] - 0.0196,
+        explained_share_high=tested["explained_share"] + 0.0196,
+        explained_share_over_grid_low=[0.1, 0.1, 0.1, 0.0, 0.0],
+        gini_over_grid_low=[0.1, 0.1, -0.1, 0.0, 0.0],
+    )
     candidates = pd.DataFrame(
         [("kmeans", 2), ("kmeans", 4), ("hdbscan", 5), ("rfm_grid", 10), ("k_medoids", 4)], columns=["algorithm", "k"]
     )
 
-    found = with_value(candidates, tested)
+    found = with_value(candidates, tested, 0.35)
 
     assert found["value"].fillna(-1).to_list() == [-1, 0.3, 0.4, 0.1, -1]
-    assert list(found.columns) == ["algorithm", "k", "value"]
+    # What can be reached at all was an estimate; nothing is worth more than that.
+    assert found["value_share"].fillna(-1).to_list() == pytest.approx([-1, 0.3 / 0.35, 1, 0.1 / 0.35, -1])
+    assert found["value_error"].dropna().to_list() == pytest.approx([0.01 / 0.35] * 3)
+    assert found["above_grid"].to_list() == [pd.NA, True, False, False, pd.NA]
+    assert list(found.columns) == ["algorithm", "k", "value", "value_share", "value_error", "above_grid"]
+    # If the features say nothing about the revenue, there is no share of what can be reached.
+    assert with_value(candidates, tested, -0.1)["value_share"].isna().all()
+
+
+def test_the_yardstick_finds_what_the_features_say_and_nothing_where_they_say_nothing():
+    rng = np.random.default_rng(1)
+    customers = pd.DataFrame({name: rng.normal(size=3000) for name in ("recency_days", "frequency", "monetary")})
+    told = np.expm1(np.maximum(2 * customers["recency_days"] + 5, 0))
+    noise = np.expm1(rng.normal(5, 1, 3000))
+
+    # A smooth function is reached but for the steps of the trees; noise is not reached at all.
+    assert reachable_share(customers.assign(revenue=told), 7) > 0.97
+    assert reachable_share(customers.assign(revenue=noise), 7) < 0.02
+    assert reachable_share(customers.assign(revenue=0.0), 7) == 0.0
+    assert reachable_share(customers.assign(revenue=told), 7) == reachable_share(customers.assign(revenue=told), 7)
+
+
+def test_the_window_that_chooses_ends_where_the_reported_one_begins(tmp_path):
+    warehouse, chosen = warehouse_of(tmp_path, shop_lines()), settings("value.bootstraps=20")
+
+    rows = build_value_test(warehouse, chosen, NIGHT)
+
+    assert rows[CHOICE_WINDOW]["cutoff"].to_list() == [CUTOFF - datetime.timedelta(days=90)]
+    expected = tables_of(warehouse, "value.bootstraps=20", as_of=CUTOFF)
+    pd.testing.assert_frame_equal(rows[CHOICE_WINDOW], expected[0])
+    pd.testing.assert_frame_equal(rows[CHOICE_TEST], expected[1])
+    for table in rows:
+        assert [outcome for outcome in evaluate(warehouse, table, settings(), NIGHT) if not outcome.passed] == []
+
+
+def test_with_one_window_of_history_nothing_else_chooses(tmp_path):
+    recent = [line for line in shop_lines() if line[2] > "2023-12-01"]
+
+    rows = build_value_test(warehouse_of(tmp_path, recent), settings("value.bootstraps=20", *SMALL), NIGHT)
+
+    assert len(rows[VALUE_TEST]) > 0
+    assert (len(rows[CHOICE_TEST]), rows[CHOICE_WINDOW]["untested_because"].iloc[0][:27]) == (
+        0,
+        "The history is too short: a",
+    )
 
 
 def as_they_are(labels, revenue):
@@ -371,7 +438,7 @@ def recomputed(purchases, cutoff, night):
          f == 5, f >= 3], range(9), 9,
     )  # fmt: skip
     matrix = StandardScaler().fit_transform(np.log1p(known[["r", "f", "m"]].to_numpy(dtype=float)))
-    kmeans = KMeans(5, n_init=10, random_state=0).fit_predict(matrix)
+    kmeans = KMeans(5, n_init=10, random_state=0).fit_predict(np.clip(matrix, -3, 3))
 
     def ranked(labels):
         spend = known["m"].groupby(labels).mean().rank(ascending=False) - 1

@@ -16,7 +16,7 @@ from seg_pipeline.champions.contingency import Contingency, count_contingency, i
 from seg_pipeline.champions.identity import assign_segment_ids
 from seg_pipeline.champions.new_segments import segments_of
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
-from seg_pipeline.evaluation.selection import Candidate, weights_of
+from seg_pipeline.evaluation.selection import Score
 from seg_pipeline.evaluation.tables import EVALUATION_REPORT
 from seg_pipeline.features.tables import FEATURE_TRANSFORMS
 from seg_pipeline.features.transforms import invert_transforms
@@ -32,7 +32,7 @@ from seg_pipeline.models.champions import (
     settings_digest,
 )
 from seg_pipeline.models.drift import training_summary
-from seg_pipeline.models.gates import failed_gate
+from seg_pipeline.models.gates import failed_gate, sizes_of
 from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline.models.model import model_from_labels
 from seg_pipeline.models.registry import ALGORITHMS
@@ -47,19 +47,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Performance:
-    """How a model performs on the night's customers; NaN if unknown.
+    """How a model performs on the night's customers; NaN if unknown. Nobody knows yet what they will be worth.
 
     Attributes:
-        score: Score by the rule of the choice, without value.
         silhouette: Mean silhouette, -1 to 1.
         explained_share: Share of the variance that lies between the segments, 0 to 1.
+        stability: Stability when the model was fitted.
         refusal: The gate that it fails, in a sentence; None if it passes all.
     """
 
-    score: float
     silhouette: float
     explained_share: float
+    stability: float
     refusal: str | None
+    stability_error: float = float("nan")
+    value_share: float = float("nan")
+    value_error: float = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +74,16 @@ class Decision:
         reason: Why, in a sentence.
         challenger: Performance of the challenger.
         incumbent: Performance of the champion on the same customers; None if there is no champion.
+        challenger_score: The challenger's score, see `_scores`.
+        incumbent_score: The champion's score; None if there is no champion.
     """
 
     outcome: str
     reason: str
     challenger: Performance
     incumbent: Performance | None
+    challenger_score: float
+    incumbent_score: float | None
 
     @property
     def takes_over(self) -> bool:
@@ -103,8 +110,9 @@ def takeover_rule(settings: Settings) -> str:
     return (
         "The night's model takes over if there is no champion, if the settings that shape a model have changed, if the"
         " champion fails a gate of the selection on the night's customers, or if the model's score on them is at least"
-        f" {settings.champions.margin:g} above the champion's. (The score is that of the choice, without value.) A"
-        " pinned champion stays, and a night changes nothing if a later night is already scored."
+        f" {settings.champions.margin:g} above the champion's. (The score is that of the choice without value, each"
+        " term over the better of both models.) A pinned champion stays, and a night changes nothing if a later night"
+        " is already scored."
     )
 
 
@@ -237,8 +245,8 @@ def _decision_row(
             "incumbent_id": [incumbent.model_id if incumbent else None],
             "decision": [decision.outcome],
             "reason": [decision.reason],
-            "challenger_score": [new.score],
-            "incumbent_score": [old.score if old else None],
+            "challenger_score": [decision.challenger_score],
+            "incumbent_score": [decision.incumbent_score],
             "challenger_silhouette": [new.silhouette],
             "incumbent_silhouette": [old.silhouette if old else None],
             "challenger_explained_share": [new.explained_share],
@@ -252,15 +260,32 @@ def _decision_row(
 
 def _decide(chosen: "pd.Series", incumbent: Champion | None, challenger: Scorer, settings: Settings) -> Decision:
     """Compares both models on the night's customers and decides by `takeover_rule`."""
-    new = _challenger_performance(chosen, settings.selection)
+    new = Performance(
+        float(chosen["silhouette"]), float(chosen["explained_share"]), float(chosen["stability"]), refusal=None
+    )
     old = None if incumbent is None else _incumbent_performance(incumbent, challenger, settings.selection)
-    return Decision(*_outcome_and_reason(incumbent, new, old, settings), new, old)
+    new_score, old_score = _scores(new, old, settings.selection)
+    outcome, reason = _outcome_and_reason(incumbent, old, new_score, old_score, settings)
+    return Decision(outcome, reason, new, old, new_score, None if old is None else old_score)
+
+
+def _scores(new: Performance, old: Performance | None, selection: SelectionSettings) -> tuple[float, float]:
+    """Returns the scores of both models: the rule's, without value, each term over the better of both.
+
+    A stability that was measured for one of them alone does not count.
+    """
+    if old is None:
+        return Score.among([new], selection).of(new), float("nan")
+    if np.isnan(new.stability) or np.isnan(old.stability):
+        new, old = (replace(one, stability=float("nan")) for one in (new, old))
+    score = Score.among([new, old], selection)
+    return score.of(new), score.of(old)
 
 
 def _outcome_and_reason(
-    incumbent: Champion | None, new: Performance, old: Performance | None, settings: Settings
+    incumbent: Champion | None, old: Performance | None, new_score: float, old_score: float, settings: Settings
 ) -> tuple[str, str]:
-    """Applies `takeover_rule` to the challenger's performance (new) and the incumbent's (old)."""
+    """Applies `takeover_rule` to the challenger's score (new_score) and the incumbent's performance and score."""
     if incumbent is None or old is None:
         return "first", "There was no champion."
     if incumbent.pinned:
@@ -270,20 +295,10 @@ def _outcome_and_reason(
     if old.refusal:
         return "replaced", f"The champion {incumbent.model_id} is no longer eligible. {old.refusal}"
     margin = settings.champions.margin
-    comparison = f"at least {margin:g} above the {old.score:.3f} of the champion {incumbent.model_id}"
-    if new.score - old.score >= margin:
-        return "replaced", f"The new model's score of {new.score:.3f} is {comparison}."
-    return "kept", f"The new model's score of {new.score:.3f} is not {comparison}."
-
-
-def _challenger_performance(chosen: "pd.Series", selection: SelectionSettings) -> Performance:
-    """Returns the performance of the chosen candidate, given its row of evaluation_report."""
-    return Performance(
-        score_without_value(chosen["silhouette"], chosen["explained_share"], chosen["stability"], selection),
-        float(chosen["silhouette"]),
-        float(chosen["explained_share"]),
-        None,
-    )
+    comparison = f"at least {margin:g} above the {old_score:.3f} of the champion {incumbent.model_id}"
+    if new_score - old_score >= margin:
+        return "replaced", f"The new model's score of {new_score:.3f} is {comparison}."
+    return "kept", f"The new model's score of {new_score:.3f} is not {comparison}."
 
 
 def _incumbent_performance(incumbent: Champion, challenger: Scorer, selection: SelectionSettings) -> Performance:
@@ -300,25 +315,9 @@ def _incumbent_performance(incumbent: Champion, challenger: Scorer, selection: S
     model = model_from_labels(incumbent.scorer.model.algorithm, coreset, labels)
     [measured] = metrics_of(coreset, [model])
     return Performance(
-        score_without_value(measured.silhouette, measured.explained_share, incumbent.stability, selection),
         measured.silhouette,
         measured.explained_share,
+        incumbent.stability,
         # The baseline is the last resort, so it has no gates to pass.
-        None if incumbent.scorer.algorithm.is_baseline else failed_gate(model.k, measured, None, selection),
+        None if incumbent.scorer.algorithm.is_baseline else failed_gate(sizes_of(coreset, model), nan, selection),
     )
-
-
-def score_without_value(
-    silhouette: float, explained_share: float, stability: float, selection: SelectionSettings
-) -> float:
-    """Returns the score of the choice without value: nobody knows yet what the night's customers will be worth."""
-    return Candidate(
-        algorithm="",
-        k=0,
-        inertia=float("nan"),
-        explained_share=explained_share,
-        silhouette=silhouette,
-        bic=float("nan"),
-        stability=stability,
-        refusal=None,
-    ).score(weights_of(selection))

@@ -26,7 +26,11 @@ CHAMPION_DECISIONS = Table(
             values=("first", "replaced", "kept", "past"),
         ),
         text("reason", "Why"),
-        number("challenger_score", "Selection score without its value term, on the night's customers"),
+        number(
+            "challenger_score",
+            "Selection score without its value term, on the night's customers; each term is over the better of both"
+            " models'",
+        ),
         number("incumbent_score", "The champion's score on the same customers", nullable=True),
         number("challenger_silhouette", "Silhouette on the night's customers", nullable=True),
         number("incumbent_silhouette", "The champion's silhouette on the same customers", nullable=True),

@@ -8,6 +8,8 @@ from seg_pipeline.evaluation.night import build_evaluation, build_value_test
 from seg_pipeline.evaluation.selection import choice_rule
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
+    CHOICE_TEST,
+    CHOICE_WINDOW,
     EVALUATION_REPORT,
     VALUE_BY_SEGMENT,
     VALUE_TEST,
@@ -20,7 +22,7 @@ from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.ui import built, table_of
 from seg_pipeline.wiring import Room, Shop, night_of
 
-COMPARED_COLUMNS = ["algorithm", "k", "score", "silhouette", "stability", "value", "rank", "chosen", "reason"]
+COMPARED_COLUMNS = ["algorithm", "k", "score", "silhouette", "stability", "value_share", "rank", "chosen", "reason"]
 
 
 def assets_of(shop: Shop) -> Room:
@@ -28,13 +30,21 @@ def assets_of(shop: Shop) -> Room:
     room = shop.room("evaluation", nightly=True)
 
     @room.tables(
-        {VALUE_WINDOW: [CLEAN_ORDERS, RFM_FEATURES], VALUE_TEST: [VALUE_WINDOW], VALUE_BY_SEGMENT: [VALUE_TEST]},
+        {
+            VALUE_WINDOW: [CLEAN_ORDERS, RFM_FEATURES],
+            VALUE_TEST: [VALUE_WINDOW],
+            VALUE_BY_SEGMENT: [VALUE_TEST],
+            CHOICE_WINDOW: [CLEAN_ORDERS, RFM_FEATURES],
+            CHOICE_TEST: [CHOICE_WINDOW],
+        },
         kinds={"numpy"},
     )
     def tested_value(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         warehouse, as_of = shop.warehouse(context), night_of(context)
-        rows_of, untested_because = build_value_test(warehouse, shop.settings_of(context), as_of)
+        rows_of = build_value_test(warehouse, shop.settings_of(context), as_of)
+        windows = {VALUE_TEST: VALUE_WINDOW, VALUE_BY_SEGMENT: VALUE_WINDOW, CHOICE_TEST: CHOICE_WINDOW}
         for table, rows in rows_of.items():
+            untested_because = rows_of[windows.get(table, table)]["untested_because"].iloc[0]
             reason = {"untested_because": untested_because} if untested_because else {}
             yield built(
                 warehouse,
@@ -45,7 +55,7 @@ def assets_of(shop: Shop) -> Room:
             )
 
     @room.tables(
-        {EVALUATION_REPORT: [*CANDIDATES.values(), VALUE_TEST], CHOICE_SENSITIVITY: [EVALUATION_REPORT]},
+        {EVALUATION_REPORT: [*CANDIDATES.values(), VALUE_TEST, CHOICE_TEST], CHOICE_SENSITIVITY: [EVALUATION_REPORT]},
         kinds={"python"},
     )
     def evaluated_candidates(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
@@ -69,7 +79,7 @@ def assets_of(shop: Shop) -> Room:
                 "rule": choice_rule(settings.selection),
                 "silhouette": round(float(chosen["silhouette"]), 4),
                 **({"stability": round(float(chosen["stability"]), 4)} if pd.notna(chosen["stability"]) else {}),
-                "score": round(float(chosen["score"]), 4),
+                **({"score": round(float(chosen["score"]), 4)} if pd.notna(chosen["score"]) else {}),
                 "comparison": table_of(report[COMPARED_COLUMNS]),
                 **shop.picture(lambda: elbow_curves(report, legend, k_range=k_range), "Elbow curves"),
                 **shop.picture(lambda: silhouette_curves(report, legend, k_range=k_range), "Silhouette curves"),

@@ -32,12 +32,23 @@ class Outcomes:
             R x F grid (grid_place), then orders and revenue of the window. None if there is no test.
         untested_because: Why there is no test, in a sentence; None if there is one.
         sampled: Whether the customers are a sample.
+        few_repeat: Whether there is no test because nearly all customers bought once.
     """
 
     cutoff: datetime.date
     customers: "pd.DataFrame | None"
     untested_because: str | None
     sampled: bool = False
+    few_repeat: bool = False
+
+
+def choice_night(as_of: datetime.date, settings: Settings) -> datetime.date:
+    """Returns the night on which the window that chooses ends: where the window that is reported begins.
+
+    A window that chose among candidates flatters the one that it chose, so the figures that are reported come from
+    another window.
+    """
+    return as_of - datetime.timedelta(days=settings.value.window_days)
 
 
 def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings) -> Outcomes:
@@ -60,6 +71,14 @@ def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings
             f" {value.smallest_customers}."
         )
         return Outcomes(cutoff, None, reason)
+    repeaters = float((customers["frequency"] > 1).mean())
+    if repeaters < settings.value.smallest_repeat_share:
+        reason = (
+            f"Nearly all customers bought once: {repeaters:.1%} of those who had bought before {cutoff} had a second"
+            f" order, and value.smallest_repeat_share is {settings.value.smallest_repeat_share:g}. What such customers"
+            " will bring cannot be told from what they bought, so no worth is claimed."
+        )
+        return Outcomes(cutoff, None, reason, few_repeat=True)
     if not customers["revenue"].sum() > 0:
         reason = (
             f"The customers who had bought before {cutoff} brought no revenue in the {value.window_days} days from that"

@@ -6,47 +6,91 @@ how much of the variance they explain, how stable they are, and what they would 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
+from seg_pipeline.models.gates import Sizes, failed_gate, servable
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.settings import SelectionSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Of silhouette, explained share, stability and value.
-Weights = tuple[float, float, float, float]
+# The terms of the score: figures of a candidate, each with the setting of its weight.
+TERMS = {
+    "silhouette": "silhouette_weight",
+    "explained_share": "explained_weight",
+    "stability": "stability_weight",
+    "value_share": "value_weight",
+}
+# The settings of the gates, each with a value that lets every candidate pass.
+GATES: Mapping[str, float] = {
+    "smallest_customers": 1,
+    "smallest_share": 0.0,
+    "largest_share": 1.0,
+    "smallest_stability": -1.0,
+}
+# If every cluster of a model has at least this stability (Jaccard), the data have groups; if not, they are a continuum
+# that was divided (Hennig 2007).
+GROUPS_FROM = 0.75
 # Algorithm and number of segments.
 CandidateKey = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+class Measured(Protocol):
+    """What can be scored: the terms of the score and the standard errors of two of them; NaN if not measured."""
+
+    @property
+    def silhouette(self) -> float: ...
+    @property
+    def explained_share(self) -> float: ...
+    @property
+    def stability(self) -> float: ...
+    @property
+    def stability_error(self) -> float: ...
+    @property
+    def value_share(self) -> float: ...
+    @property
+    def value_error(self) -> float: ...
+
+
+# Compared by identity: its arrays have no single answer to whether they are equal.
+@dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
     """The figures of a candidate that the rule uses; NaN if a figure does not apply or was not measured.
 
     Attributes:
         algorithm: Name of the algorithm.
         k: Number of segments.
+        sizes: The sizes of its clusters.
         inertia: Within-cluster sum of squares.
         explained_share: Share of the variance of the features that lies between the segments, 0 to 1.
         silhouette: Mean silhouette, -1 to 1.
         bic: Bayesian information criterion, of a mixture only.
         stability: Mean adjusted Rand index with refits on bootstrap samples.
-        refusal: The gate that it fails, in a sentence; None if it passes all.
-        value: Explained share of next-period revenue in the value test, 0 to 1.
+        stability_error: Standard error of the stability.
+        jaccard: Stability of each cluster; empty if it was not measured.
+        value_share: Explained share of next-period revenue over what can be reached, in the window that chooses.
+        value_error: Standard error of value_share.
+        above_grid: Whether it was worth more than the R x F grid there, beyond chance.
     """
 
     algorithm: str
     k: int
-    inertia: float
-    explained_share: float
-    silhouette: float
-    bic: float
-    stability: float
-    refusal: str | None
-    value: float = math.nan
+    sizes: Sizes
+    inertia: float = math.nan
+    explained_share: float = math.nan
+    silhouette: float = math.nan
+    bic: float = math.nan
+    stability: float = math.nan
+    stability_error: float = math.nan
+    jaccard: tuple[float, ...] = ()
+    value_share: float = math.nan
+    value_error: float = math.nan
+    above_grid: bool = False
 
     @property
     def key(self) -> CandidateKey:
@@ -54,26 +98,65 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        return f"{self.algorithm} with {self.k} segments"
+        return f"{self.algorithm} with {self.k} segment{'s' if self.k > 1 else ''}"
 
     @property
     def is_baseline(self) -> bool:
         """Whether it is the baseline, which is never ranked, and chosen only by force or as the last resort."""
         return ALGORITHMS[self.algorithm].is_baseline
 
-    def score(self, weights: Weights) -> float:
-        """Returns the weighted mean of silhouette, explained share, stability and value.
+    def refusal(self, selection: SelectionSettings) -> str | None:
+        """Returns the first gate that it fails, in a sentence; None if it passes all."""
+        return failed_gate(self.sizes, self.stability, selection)
 
-        A figure that was not measured does not count; one below zero counts as zero.
-        """
-        figures = (self.silhouette, self.explained_share, self.stability, self.value)
-        terms = [
-            (weight, max(figure, 0.0))
-            for weight, figure in zip(weights, figures, strict=True)
-            if not math.isnan(figure)
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The score of a candidate: a weighted mean of terms on comparable scales.
+
+    Silhouette, explained share and stability count as shares of the best that any of the compared candidates has, and
+    value as the share of what can be reached. So 1 is the best in each, and none weighs more for its scale alone.
+
+    Attributes:
+        weights: Weight of each term that counts. A term that none of the compared candidates has does not count.
+        best: What stands for 1 in each of these terms.
+    """
+
+    weights: Mapping[str, float]
+    best: Mapping[str, float]
+
+    @classmethod
+    def among(cls, candidates: Iterable[Measured], selection: SelectionSettings) -> "Score":
+        """Returns the score by which some candidates are compared."""
+        compared = list(candidates)
+        values = {term: [value for one in compared if not math.isnan(value := getattr(one, term))] for term in TERMS}
+        weights = {
+            term: weight for term, setting in TERMS.items() if values[term] and (weight := getattr(selection, setting))
+        }
+        best = {term: 1.0 if term == "value_share" else max(values[term]) for term in weights}
+        return cls(weights, {term: value if value > 0 else 1.0 for term, value in best.items()})
+
+    def of(self, candidate: Measured) -> float:
+        """Returns the score of a candidate, 0 to 1; NaN if one of its terms was not measured."""
+        total = sum(self.weights.values())
+        terms = (
+            weight * min(max(getattr(candidate, term), 0.0) / self.best[term], 1.0)
+            if not math.isnan(getattr(candidate, term))
+            else math.nan
+            for term, weight in self.weights.items()
+        )
+        return sum(terms) / total if total else 0.0
+
+    def error_of(self, candidate: Measured) -> float:
+        """Returns the standard error of a candidate's score, from those of its stability and value."""
+        total = sum(self.weights.values()) or 1.0
+        errors = {"stability": candidate.stability_error, "value_share": candidate.value_error}
+        parts = [
+            self.weights[term] / total * error / self.best[term]
+            for term, error in errors.items()
+            if term in self.weights and not math.isnan(error)
         ]
-        total = sum(weight for weight, _ in terms)
-        return sum(weight * figure for weight, figure in terms) / total if total > 0 else 0.0
+        return math.hypot(*parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +164,21 @@ class Verdict:
     """The result of the rule for one candidate.
 
     Attributes:
+        eligible: Whether it passes the gates.
         is_elbow: Whether it is at the elbow of its algorithm's curve.
         is_best_silhouette: Whether its silhouette is the best of its algorithm.
-        score: Its score.
+        score: Its score; NaN if it was not measured in full.
+        score_error: The standard error of the score; NaN without a score.
         rank: Its place by score, from 1; None if it is not eligible.
         chosen: Whether the segments come from it.
         reason: Why it was or was not chosen, in a sentence.
     """
 
+    eligible: bool
     is_elbow: bool
     is_best_silhouette: bool
     score: float
+    score_error: float
     rank: int | None
     chosen: bool
     reason: str
@@ -99,26 +186,43 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """The winner under changed settings; `scenario` says which setting was changed."""
+    """The winner under changed settings; `scenario` says which was changed, `note` what a gate refuses (or None)."""
 
     scenario: str
     algorithm: str
     k: int
+    note: str | None
 
 
 def choice_rule(selection: SelectionSettings) -> str:
     """Returns the rule in words, with the figures of the settings, for the report."""
     return (
-        f"1. A candidate is eligible if it has {selection.k_min} to {selection.k_max} segments, each with at least"
-        f" {selection.smallest_share:.0%} and at most {selection.largest_share:.0%} of the customers, and if its"
-        f" stability is at least {selection.smallest_stability:g}. 2. Its score is the mean of silhouette, explained"
-        " share, stability and value (the share of the next period's revenue that it would have explained), weighted"
-        f" {' : '.join(f'{weight:g}' for weight in weights_of(selection))}; a figure that was not measured does not"
-        f" count. 3. Among the candidates whose score is at most {selection.tolerance:g} below the best, the one with"
-        " the champion's algorithm and number of segments is chosen. If there is none, the one with the fewest segments"
-        " is chosen, and among those the one with the highest score. 4. selection.algorithm and selection.k force the"
-        " choice. 5. If no candidate is eligible, the public R x F grid is used, with a warning."
+        f"1. A candidate is eligible if it has {selection.k_min} to {selection.k_max} segments (fewer with few buyers),"
+        f" each with at least {selection.smallest_customers} customers and {selection.smallest_share:.0%} of them, or"
+        f" {selection.smallest_revenue_share:.0%} of the revenue, and at most {selection.largest_share:.0%} of the"
+        f" customers, and if its stability is at least {selection.smallest_stability:g}. 2. Its score is the mean of"
+        " silhouette, explained share and stability, each as a share of the best among the eligible candidates, and of"
+        " value (the share of the next period's revenue that it would have explained, over the share that can be"
+        " explained at all), weighted"
+        f" {' : '.join(f'{getattr(selection, setting):g}' for setting in TERMS.values())}; a figure that was not"
+        " measured for any candidate does not count, and a candidate that lacks one of the others has no score. 3. The"
+        f" candidates whose score is at most {_errors(selection)} below the best are taken to be equally good. Among"
+        " these, one whose value lies above that of the public R x F grid beyond chance goes before one whose value"
+        " does not; then the one with the champion's algorithm and number of segments is chosen. If there is none, the"
+        " one with the fewest segments is chosen, and among those the one with the highest score. 4."
+        " selection.algorithm and selection.k force the choice. 5. If no candidate is eligible, the public R x F grid"
+        f" is used, with a warning, or all buyers are one segment if the grid's have fewer than"
+        f" {selection.smallest_customers} customers on average."
     )
+
+
+def has_groups(jaccard: float) -> bool | None:
+    """Returns whether the data have groups, by the stability of the least stable cluster of the chosen model.
+
+    If they have none, they are a continuum that was divided: also useful, but its borders could lie elsewhere. None if
+    stability was not measured.
+    """
+    return None if math.isnan(jaccard) else jaccard >= GROUPS_FROM
 
 
 def evaluate_candidates(
@@ -127,8 +231,8 @@ def evaluate_candidates(
     """Returns the rows of evaluation_report, ordered by algorithm and k.
 
     Args:
-        table: One row per candidate, the grid among them: algorithm, k, the metrics and the value, eligible, and the
-            reason if it is not eligible.
+        table: One row per candidate, the grid among them: algorithm, k, the metrics, the value, and sizes, revenues and
+            jaccard of its clusters.
         selection: The gates, the weights and the forced choice.
         champion_key: Algorithm and number of segments of the champion, if there is one; preferred within the tolerance.
     """
@@ -136,25 +240,37 @@ def evaluate_candidates(
 
     table = table.sort_values(["algorithm", "k"], ignore_index=True)
     verdicts = verdicts_of(candidates_of(table), selection, champion_key)
-    return pd.concat([table.drop(columns="reason"), pd.DataFrame(verdicts).astype({"rank": "Int64"})], axis=1)
+    figures = table.drop(columns=["sizes", "revenues", "jaccard"])
+    return pd.concat([figures, pd.DataFrame(verdicts).astype({"rank": "Int64"})], axis=1)
 
 
 def candidates_of(table: "pd.DataFrame") -> list[Candidate]:
-    """Returns the rows of a table as for `evaluate_candidates`, or of evaluation_report, as candidates."""
-    return [
-        Candidate(
-            algorithm=row["algorithm"],
-            k=row["k"],
-            inertia=row["inertia"],
-            explained_share=row["explained_share"],
-            silhouette=row["silhouette"],
-            bic=row["bic"],
-            stability=row["stability"],
-            refusal=None if row["eligible"] else row["reason"],
-            value=row["value"],
+    """Returns the rows of a table as for `evaluate_candidates` as candidates."""
+    import pandas as pd
+
+    def numbers(value: Any) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+        return np.asarray(value, dtype=np.float64) if isinstance(value, np.ndarray | list) else None
+
+    candidates = []
+    for row in table.to_dict("records"):
+        jaccard = numbers(row["jaccard"])
+        sizes = numbers(row["sizes"])
+        if sizes is None:
+            raise ValueError(f"{row['algorithm']} with {row['k']} segments has no sizes")
+        candidates.append(
+            Candidate(
+                algorithm=row["algorithm"],
+                k=row["k"],
+                sizes=Sizes(sizes, numbers(row["revenues"])),
+                jaccard=() if jaccard is None else tuple(jaccard.tolist()),
+                above_grid=bool(pd.notna(row["above_grid"]) and row["above_grid"]),
+                **{
+                    name: math.nan if row[name] is None else float(row[name])
+                    for name in (*TERMS, "inertia", "bic", "stability_error", "value_error")
+                },
+            )
         )
-        for row in table.to_dict("records")
-    ]
+    return candidates
 
 
 def verdicts_of(
@@ -164,91 +280,216 @@ def verdicts_of(
 
     The grid must be among the candidates, as the last resort.
     """
+    choice = _Choice(candidates, selection, champion_key)
     sweeps: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         if not candidate.is_baseline:
             sweeps.setdefault(candidate.algorithm, []).append(candidate)
     elbows = [elbow(sweep) for sweep in sweeps.values()]
     best_silhouettes = [_best_by_silhouette(sweep) for sweep in sweeps.values()]
-    weights = weights_of(selection)
-    ranking = _ranking(candidates, selection)
-    chosen = _winner(candidates, selection, champion_key)
-
-    def reason(candidate: Candidate) -> str:
-        if candidate == chosen:
-            return _reason_for_choice(chosen, ranking, selection, champion_key)
-        if candidate.is_baseline:
-            return "This is the baseline, the public R x F grid, scored for comparison."
-        if candidate not in ranking:
-            return candidate.refusal or f"It is eligible, but the choice is forced by {_forcing_settings(selection)}."
-        behind = chosen.score(weights) - candidate.score(weights)
-        if behind < 0:
-            why = (
-                "it does not have the champion's algorithm and number of segments"
-                if chosen.key == champion_key
-                else "it has more segments"
+    verdicts = []
+    for candidate in candidates:
+        score = choice.score.of(candidate)
+        verdicts.append(
+            Verdict(
+                eligible=candidate.refusal(selection) is None,
+                is_elbow=any(candidate is one for one in elbows),
+                is_best_silhouette=any(candidate is one for one in best_silhouettes),
+                score=score,
+                score_error=math.nan if math.isnan(score) else choice.score.error_of(candidate),
+                rank=next((rank for rank, one in enumerate(choice.ranking, 1) if one is candidate), None),
+                chosen=candidate is choice.winner,
+                reason=choice.reason(candidate),
             )
-            return f"Its score is {-behind:.3f} above that of {chosen.name}, within the tolerance, but {why}."
-        return f"Its score is {behind:.3f} below that of {chosen.name}."
-
-    return [
-        Verdict(
-            is_elbow=candidate in elbows,
-            is_best_silhouette=candidate in best_silhouettes,
-            score=candidate.score(weights),
-            rank=ranking.index(candidate) + 1 if candidate in ranking else None,
-            chosen=candidate == chosen,
-            reason=reason(candidate),
         )
-        for candidate in candidates
-    ]
+    return verdicts
 
 
 def sensitivity(
-    candidates: Sequence[Candidate], selection: SelectionSettings, champion_key: CandidateKey | None = None
+    candidates: Sequence[Candidate],
+    selection: SelectionSettings,
+    champion_key: CandidateKey | None = None,
+    unclipped: Sequence[Candidate] = (),
 ) -> list[Scenario]:
-    """Returns the winner with the settings as they are, with each weight zero or doubled, and without the tolerance."""
-    scenarios = {"as set": selection}
-    for name in ("silhouette_weight", "explained_weight", "stability_weight", "value_weight"):
+    """Returns the winner as set, and with one thing changed at a time.
+
+    Each weight is zero or doubled, the tolerance is zero or doubled, and each gate is open.
+
+    Args:
+        candidates: The night's candidates.
+        selection: The settings.
+        champion_key: As for `verdicts_of`.
+        unclipped: The candidates of the same customers without features.clip; empty to leave that variant out.
+    """
+    changes: dict[str, dict[str, float]] = {"as set": {}}
+    for name in TERMS.values():
         for weight in (0.0, 2 * getattr(selection, name)):
-            scenarios[f"{name} = {weight:g}"] = selection.model_copy(update={name: weight})
-    scenarios["tolerance = 0"] = selection.model_copy(update={"tolerance": 0.0})
-    winners = {scenario: _winner(candidates, settings, champion_key) for scenario, settings in scenarios.items()}
-    return [Scenario(scenario, winner.algorithm, winner.k) for scenario, winner in winners.items()]
+            changes[f"{name} = {weight:g}"] = {name: weight}
+    for errors in (0.0, 2 * selection.tolerance_errors):
+        changes[f"tolerance_errors = {errors:g}"] = {"tolerance_errors": errors}
+    for name, value in GATES.items():
+        changes[f"{name} = {value:g}"] = {name: value}
+    scenarios = []
+    for scenario, change in changes.items():
+        winner = _Choice(candidates, selection.model_copy(update=change), champion_key).winner
+        gate = next((name for name in GATES if name in change), None)
+        note = gate and _what_a_gate_refuses(gate, candidates, selection)
+        scenarios.append(Scenario(scenario, winner.algorithm, winner.k, note))
+    if unclipped:
+        winner = _Choice(unclipped, selection, champion_key).winner
+        note = "Without limits on odd values; stability and value are those of the fits with limits."
+        scenarios.append(Scenario("features.clip = 0", winner.algorithm, winner.k, note))
+    return scenarios
 
 
-def weights_of(selection: SelectionSettings) -> Weights:
-    """Returns the weights of the score."""
+class _Choice:
+    """The rule applied to some candidates: their ranking, the winner, and the reason for each verdict."""
+
+    def __init__(
+        self, candidates: Sequence[Candidate], selection: SelectionSettings, champion_key: CandidateKey | None
+    ) -> None:
+        fitted = [candidate for candidate in candidates if not candidate.is_baseline]
+        asked_for = [
+            candidate
+            for candidate in fitted
+            if selection.algorithm in (None, candidate.algorithm) and selection.k in (None, candidate.k)
+        ]
+        eligible = [candidate for candidate in asked_for if candidate.refusal(selection) is None]
+        self._selection, self._champion_key = selection, champion_key
+        self._forced_by = _forcing_settings(selection)
+        # If the choice is forced and none of those asked for is eligible, all of them are ranked.
+        ranked = asked_for if self._forced_by and not eligible else eligible
+        self.score = Score.among(ranked or fitted, selection)
+        # Ties go to fewer segments, and then in the order of the registry.
+        order = list(ALGORITHMS)
+        in_full = [candidate for candidate in ranked if not math.isnan(self.score.of(candidate))]
+        self.ranking = sorted(
+            in_full or (ranked if self._forced_by else []),
+            key=lambda one: (-_or_zero(self.score.of(one)), one.k, order.index(one.algorithm)),
+        )
+        self._close, self._preferred = self._equally_good()
+        self.winner = self._preferred[0] if self._preferred else self._last_resort(candidates)
+
+    def _equally_good(self) -> tuple[list[Candidate], list[Candidate]]:
+        """Returns the candidates within the tolerance, and those to choose from, the first of which wins."""
+        if not self.ranking:
+            return [], []
+        best = self.ranking[0]
+        least = self.score.of(best) - self._selection.tolerance_errors * self.score.error_of(best)
+        close = [one for one in self.ranking if not self.score.of(one) < least]
+        preferred = [one for one in close if one.above_grid] or close
+        # The sort keeps the ranking among equally many segments.
+        return close, sorted(preferred, key=lambda one: (one.key != self._champion_key, one.k))
+
+    def _last_resort(self, candidates: Sequence[Candidate]) -> Candidate:
+        """Returns the grid, or all buyers as one segment if they are too few for as many segments as the grid has."""
+        grid = next(candidate for candidate in candidates if candidate.is_baseline)
+        single = sorted(
+            (one for one in candidates if one.k == 1 and not one.is_baseline),
+            key=lambda one: list(ALGORITHMS).index(one.algorithm),
+        )
+        few = grid.k * self._selection.smallest_customers > grid.sizes.customers.sum()
+        return single[0] if single and few and not self._forced_by else grid
+
+    def reason(self, candidate: Candidate) -> str:
+        """Returns why a candidate was or was not chosen, in a sentence."""
+        if candidate is self.winner:
+            return self._reason_for_choice()
+        if candidate.is_baseline:
+            return "This is the baseline, the public R x F grid, for comparison."
+        refusal = candidate.refusal(self._selection)
+        if not any(candidate is one for one in self.ranking):
+            return refusal or (
+                f"It is eligible, but the choice is forced by {self._forced_by}."
+                if self._forced_by
+                else "It was not measured in full, so it has no score."
+            )
+        behind = self.score.of(self.winner) - self.score.of(candidate)
+        if not any(candidate is one for one in self._close) or behind > 0 or math.isnan(behind):
+            return f"Its score is {behind:.3f} below that of {self.winner.name}."
+        if self.winner.above_grid and not candidate.above_grid:
+            why = "its value does not lie above that of the R x F grid beyond chance"
+        elif self.winner.key == self._champion_key:
+            why = "it does not have the champion's algorithm and number of segments"
+        else:
+            why = "it has more segments"
+        return f"Its score is {-behind:.3f} above that of {self.winner.name}, within the tolerance, but {why}."
+
+    def _reason_for_last_resort(self) -> str:
+        chosen, selection = self.winner, self._selection
+        if chosen.is_baseline and selection.algorithm == chosen.algorithm:
+            return "The choice is forced by selection.algorithm."
+        cause = (
+            f"There are too few buyers for {self._forced_by}" if self._forced_by else "No fitted candidate is eligible"
+        )
+        if chosen.is_baseline:
+            return f"{cause}, so the public R x F grid is used."
+        return (
+            f"{cause}, and {chosen.sizes.customers.sum():,.0f} buyers are too few for the segments of the public R x F"
+            f" grid with {selection.smallest_customers} customers each, so all are one segment."
+        )
+
+    def _reason_for_choice(self) -> str:
+        if not self.ranking:
+            return self._reason_for_last_resort()
+        chosen, selection = self.winner, self._selection
+        buyers = f"{chosen.sizes.customers.sum():,.0f} buyers"
+        if self._forced_by:
+            refusal = chosen.refusal(selection)
+            otherwise = f" Otherwise it would be rejected: {refusal}" if refusal else ""
+            return f"The choice is forced by {self._forced_by}.{otherwise}"
+        if chosen.k == 1:
+            return (
+                f"{buyers} are too few for two segments of at least {selection.smallest_customers} customers, so all"
+                " are one segment."
+            )
+        high = servable(selection, chosen.sizes.customers.sum())[1]
+        few = (
+            f" With {buyers}, at most {high} segments can have {selection.smallest_customers} customers each."
+            if high < selection.k_min
+            else ""
+        )
+        best = self.ranking[0]
+        score = f"Its score of {self.score.of(chosen):.3f} is"
+        if chosen is best:
+            return f"{score} the best of {len(self.ranking)} eligible candidate{'s'[: len(self.ranking) - 1]}.{few}"
+        causes = []
+        if chosen.above_grid and not all(one.above_grid for one in self._close):
+            causes.append("its value lies above that of the R x F grid beyond chance")
+        if chosen.key == self._champion_key:
+            causes.append("it has the champion's algorithm and number of segments")
+        elif any(one.k > chosen.k for one in self._preferred):
+            causes.append("it has the fewest segments of the candidates of which that is true")
+        error = selection.tolerance_errors * self.score.error_of(best)
+        return (
+            f"{score} within {_errors(selection)} ({error:.3f}) of the best ({best.name}, {self.score.of(best):.3f}),"
+            f" and {', and '.join(causes)}.{few}"
+        )
+
+
+def _what_a_gate_refuses(gate: str, candidates: Sequence[Candidate], selection: SelectionSettings) -> str | None:
+    """Returns how many candidates a gate alone refuses and how few customers are behind it; None for up to half."""
+    alone = selection.model_copy(update={name: value for name, value in GATES.items() if name != gate})
+    low, high = servable(alone, max((one.sizes.customers.sum() for one in candidates), default=0))
+    compared = [one for one in candidates if not one.is_baseline and low <= one.k <= high]
+    refused = [one for one in compared if one.refusal(alone) is not None]
+    if not refused or 2 * len(refused) <= len(compared):
+        return None
+    behind = max(_share_behind(gate, one, alone) for one in refused)
     return (
-        selection.silhouette_weight,
-        selection.explained_weight,
-        selection.stability_weight,
-        selection.value_weight,
+        f"This gate alone refuses {len(refused)} of {len(compared)} candidates, because of segments with at most"
+        f" {behind:.1%} of the customers."
     )
 
 
-def _ranking(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Candidate]:
-    """Returns the candidates that the rule chooses from, by score, best first; ties go to fewer segments."""
-    weights = weights_of(selection)
-    return sorted(
-        _candidates_to_rank(candidates, selection),
-        key=lambda candidate: (-candidate.score(weights), candidate.k, candidate.algorithm),
-    )
-
-
-def _winner(
-    candidates: Sequence[Candidate], selection: SelectionSettings, champion_key: CandidateKey | None
-) -> Candidate:
-    """Returns the candidate that the rule chooses; the grid if there is nothing to rank."""
-    ranking = _ranking(candidates, selection)
-    if not ranking:
-        return next(candidate for candidate in candidates if candidate.is_baseline)
-    weights = weights_of(selection)
-    least_score = ranking[0].score(weights) - selection.tolerance
-    close = [candidate for candidate in ranking if candidate.score(weights) >= least_score]
-    # Among equally few segments, min returns the first in the ranking, which has the highest score.
-    fewest_segments = min(close, key=lambda candidate: candidate.k)
-    return next((candidate for candidate in close if candidate.key == champion_key), fewest_segments)
+def _share_behind(gate: str, candidate: Candidate, selection: SelectionSettings) -> float:
+    """Returns the share of the customers who are in the segments for which a gate refuses a candidate."""
+    shares = candidate.sizes.shares
+    if gate == "largest_share":
+        return float(shares[shares > selection.largest_share].sum())
+    if gate == "smallest_stability":
+        return float(shares[np.asarray(candidate.jaccard or np.zeros(candidate.k)) < GROUPS_FROM].sum())
+    return float(shares[candidate.sizes.too_small(selection)].sum())
 
 
 def _forcing_settings(selection: SelectionSettings) -> str:
@@ -257,45 +498,14 @@ def _forcing_settings(selection: SelectionSettings) -> str:
     return " and ".join(key for key, value in values.items() if value is not None)
 
 
-def _candidates_to_rank(candidates: Sequence[Candidate], selection: SelectionSettings) -> list[Candidate]:
-    """Returns the eligible candidates; if the choice is forced and none of those asked for is eligible, all of them."""
-    asked_for = [
-        candidate
-        for candidate in candidates
-        if not candidate.is_baseline
-        and selection.algorithm in (None, candidate.algorithm)
-        and selection.k in (None, candidate.k)
-    ]
-    eligible = [candidate for candidate in asked_for if candidate.refusal is None]
-    return asked_for if _forcing_settings(selection) and not eligible else eligible
+def _errors(selection: SelectionSettings) -> str:
+    """Returns the tolerance in words."""
+    errors = selection.tolerance_errors
+    return "one standard error" if errors == 1 else f"{errors:g} standard errors"
 
 
-def _reason_for_choice(
-    chosen: Candidate, ranking: Sequence[Candidate], selection: SelectionSettings, champion_key: CandidateKey | None
-) -> str:
-    """Returns why the candidate was chosen, in a sentence."""
-    forced_by = _forcing_settings(selection)
-    if chosen.is_baseline:
-        if selection.algorithm == chosen.algorithm:
-            return "The choice is forced by selection.algorithm."
-        cause = f"There are too few buyers for {forced_by}" if forced_by else "No fitted candidate is eligible"
-        return f"{cause}, so the public R x F grid is used."
-    if forced_by:
-        refusal = f" Otherwise it would be rejected: {chosen.refusal}" if chosen.refusal else ""
-        return f"The choice is forced by {forced_by}.{refusal}"
-    weights, best = weights_of(selection), ranking[0]
-    score = f"Its score of {chosen.score(weights):.3f} is"
-    if chosen == best:
-        return f"{score} the best of {len(ranking)} eligible candidates."
-    preference = (
-        "the champion's algorithm and number of segments"
-        if chosen.key == champion_key
-        else "the fewest segments of the candidates within that distance"
-    )
-    return (
-        f"{score} within {selection.tolerance:g} of the best ({best.name}, {best.score(weights):.3f}), and it has"
-        f" {preference}."
-    )
+def _or_zero(value: float) -> float:
+    return 0.0 if math.isnan(value) else value
 
 
 def elbow(sweep: Sequence[Candidate]) -> Candidate | None:

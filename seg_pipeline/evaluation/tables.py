@@ -1,5 +1,6 @@
 """Descriptions of the evaluation tables: the choice among the candidates and the value test."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from seg_pipeline.evaluation.value import RANDOM, Figures
@@ -21,11 +22,30 @@ EVALUATION_REPORT = Table(
         *METRICS,
         share(
             "value",
-            "Explained share of next-period revenue when fitted at the value test's cutoff; NULL if there is no test",
+            "Explained share of next-period revenue in the window that chooses (choice_test, or value_test if that is"
+            " empty); NULL if there is no test",
+            nullable=True,
+        ),
+        share("value_share", "Value over what the customers' features can reach there at all", nullable=True),
+        number("value_error", "Standard error of value_share, from the bootstrap", nullable=True, min_value=0),
+        flag(
+            "above_grid",
+            "Whether the 95 % intervals of explained share and Gini over those of the R x F grid lie above zero there",
             nullable=True,
         ),
         flag("eligible", "Whether the candidate passes the gates of the selection settings"),
-        share("score", "Weighted mean of silhouette, explained share, stability and value, as far as they are known"),
+        share(
+            "score",
+            "Weighted mean of silhouette, explained share and stability, each over the best of the eligible candidates,"
+            " and value_share; NULL if the candidate was not measured in full",
+            nullable=True,
+        ),
+        number(
+            "score_error",
+            "Standard error of the score, from the bootstraps of stability and value",
+            nullable=True,
+            min_value=0,
+        ),
         flag("is_elbow", "Whether this is the algorithm's k at the elbow (of inertia; for a mixture, of BIC)"),
         flag("is_best_silhouette", "Whether this is the algorithm's k with the best silhouette"),
         Column(
@@ -52,7 +72,7 @@ EVALUATION_REPORT = Table(
 
 CHOICE_SENSITIVITY = Table(
     "evaluation.choice_sensitivity",
-    "Which candidate would have been chosen on a night if the weights of the rule were different.",
+    "Which candidate would have been chosen on a night if one setting of the rule were different.",
     nightly=True,
     key=("scenario",),
     columns=(
@@ -60,6 +80,11 @@ CHOICE_SENSITIVITY = Table(
         text("scenario", "The setting that is changed, and its value"),
         text("algorithm", "Algorithm of the chosen candidate"),
         Column("k", "INTEGER", "Number of segments of the chosen candidate", min_value=1),
+        text(
+            "note",
+            "For a gate that refuses more than half of the candidates: how many, and how few customers are behind that",
+            nullable=True,
+        ),
     ),
 )
 
@@ -79,6 +104,14 @@ VALUE_WINDOW = Table(
         count("orders", "Purchase orders that they placed in the window", nullable=True),
         money("revenue", "Value of all their lines in the window, net of returns", nullable=True),
         number("best_gini", "Gini index if customers were targeted in the order of their revenue", nullable=True),
+        number(
+            "reachable_share",
+            "Explained share of log revenue that boosted trees reach for single customers, cross-validated, from"
+            " recency, frequency and monetary: the yardstick of value; not above 0 if they say nothing about it",
+            nullable=True,
+            max_value=1,
+        ),
+        flag("few_repeat", "Whether nearly all customers bought once, so that no worth is claimed", nullable=True),
         text("untested_because", "Why there is no test; NULL if there is one", nullable=True),
     ),
     rules=(
@@ -156,6 +189,29 @@ VALUE_TEST = Table(
             "warning",
         ),
     ),
+)
+
+CHOICE_WINDOW = replace(
+    VALUE_WINDOW,
+    name="evaluation.choice_window",
+    description="The window whose value test chooses, which ends where that of value_window begins, so that the figures"
+    " that are reported did not choose; or why there is none, when value_window's own test chooses.",
+    rules=(
+        Rule(
+            "window_before_the_reported_one",
+            "The window ends where that of value_window begins.",
+            "SELECT cutoff, window_days FROM {batch} WHERE cutoff + 2 * window_days != :as_of",
+        ),
+        *VALUE_WINDOW.rules[1:],
+    ),
+)
+
+CHOICE_TEST = replace(
+    VALUE_TEST,
+    name="evaluation.choice_test",
+    description="The same figures as in value_test for the window of choice_window, which the choice is made by. Empty"
+    " if there is no such window.",
+    rules=VALUE_TEST.rules[:1],
 )
 
 VALUE_BY_SEGMENT = Table(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from seg_pipeline.evaluation.outcomes import PROFILE_FEATURES, Outcomes
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.coreset import Coreset, FloatArray, IntArray, summarise
-from seg_pipeline.models.model import ClusterModel
+from seg_pipeline.models.model import ClusterModel, single_threaded
 from seg_pipeline.models.parallel import parallel_map
 from seg_pipeline.models.registry import ALGORITHMS, BASELINE
 from seg_pipeline.settings import Settings
@@ -31,8 +31,12 @@ RANDOM = "random"
 TARGETED_SHARE = 0.2
 # Number of groups of customers that a bootstrap draws from.
 BOOTSTRAP_GROUPS = 500
-# The bounds of a 95 % interval.
+# The most customers that the yardstick is measured on, and how many parts predict each other.
+YARDSTICK_CUSTOMERS = 50_000
+YARDSTICK_FOLDS = 5
+# The bounds of a 95 % interval, and how many standard errors lie between them.
 INTERVAL_QUANTILES = (0.025, 0.975)
+ERRORS_IN_INTERVAL = 2 * 1.96
 
 
 class Segmentation(NamedTuple):
@@ -73,6 +77,7 @@ def value_rows(outcomes: Outcomes, settings: Settings) -> "tuple[pd.DataFrame, p
     window: dict[str, object] = {
         "cutoff": outcomes.cutoff,
         "window_days": settings.value.window_days,
+        "few_repeat": outcomes.few_repeat,
         "untested_because": outcomes.untested_because,
     }
     if customers is None:
@@ -88,6 +93,7 @@ def value_rows(outcomes: Outcomes, settings: Settings) -> "tuple[pd.DataFrame, p
         "orders": int(customers["orders"].sum()),
         "revenue": round(float(revenue.sum()), 4),
         "best_gini": best_gini(revenue),
+        "reachable_share": reachable_share(customers, settings.models.seed),
     }
     return (
         pd.DataFrame([window]),
@@ -112,7 +118,7 @@ def fit_segmentations(customers: "pd.DataFrame", groups: IntArray, settings: Set
     forced = selection.algorithm is not None or selection.k is not None
     ks = [k for k in range(models.k_min, models.k_max + 1) if forced or selection.k_min <= k <= selection.k_max]
     spend = customers["monetary"].to_numpy(dtype=np.float64)
-    fit = partial(_fit, coreset, ks, models.seed, models.n_init)
+    fit = partial(fit_algorithm, coreset, ks, models.seed, models.n_init)
     candidates = [
         Segmentation(model.algorithm, model.k, renumber_by_spend(model.cell_labels[cell_of_customer], spend))
         for fitted in parallel_map(fit, models.algorithms)
@@ -126,7 +132,7 @@ def fit_segmentations(customers: "pd.DataFrame", groups: IntArray, settings: Set
     return [*candidates, Segmentation(BASELINE, k, renumber_by_spend(grid, spend)), Segmentation(RANDOM, k, chance)]
 
 
-def _fit(coreset: Coreset, ks: Sequence[int], seed: int, n_init: int, algorithm: str) -> list[ClusterModel]:
+def fit_algorithm(coreset: Coreset, ks: Sequence[int], seed: int, n_init: int, algorithm: str) -> list[ClusterModel]:
     """Fits one algorithm; a module-level function, so that it can be sent to another process."""
     return ALGORITHMS[algorithm].fit_range(coreset, ks, seed=seed, n_init=n_init)
 
@@ -223,6 +229,39 @@ def best_gini(revenue: FloatArray) -> float:
     descending = -np.sort(-revenue)
     reached = np.cumsum(descending) - descending / 2
     return float(2 * reached.sum() / len(revenue) / descending.sum() - 1)
+
+
+def reachable_share(customers: "pd.DataFrame", seed: int) -> float:
+    """Returns the explained share of log revenue that single customers' features reach: the yardstick of the value.
+
+    Boosted trees (Friedman 2001) predict log(1 + revenue) from recency, frequency and monetary, each fifth of the
+    customers by trees that were grown on the others. At most YARDSTICK_CUSTOMERS are used.
+
+    Args:
+        customers: The customers of `outcomes.Outcomes`.
+        seed: Seed of the sample and of the fifths.
+
+    Returns:
+        1 - squared error / variance; zero or less if the features say nothing about the revenue.
+    """
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.model_selection import KFold
+
+    generator = np.random.default_rng([seed, 3])
+    rows = np.sort(generator.permutation(len(customers))[:YARDSTICK_CUSTOMERS])
+    known = customers[list(PROFILE_FEATURES)].to_numpy(dtype=np.float64)[rows]
+    log_revenue = np.log1p(np.maximum(customers["revenue"].to_numpy(dtype=np.float64)[rows], 0.0))
+    if len(rows) < YARDSTICK_FOLDS or np.ptp(log_revenue) == 0:
+        return 0.0
+    trees = HistGradientBoostingRegressor(
+        max_iter=60, max_leaf_nodes=8, min_samples_leaf=20, early_stopping=False, random_state=seed
+    )
+    predicted = np.empty(len(rows))
+    with single_threaded():
+        for others, fifth in KFold(YARDSTICK_FOLDS, shuffle=True, random_state=seed).split(known):
+            predicted[fifth] = trees.fit(known[others], log_revenue[others]).predict(known[fifth])
+    errors, differences = log_revenue - predicted, log_revenue - log_revenue.mean()
+    return float(1.0 - errors @ errors / (differences @ differences))
 
 
 def value_test(
@@ -336,10 +375,31 @@ def tested_k(candidates: "pd.DataFrame", tested: "pd.DataFrame") -> "pd.Series":
     return k_at_cutoff.where(is_only_one(candidates) & k_at_cutoff.notna(), candidates["k"]).astype("int64")
 
 
-def with_value(candidates: "pd.DataFrame", tested: "pd.DataFrame") -> "pd.DataFrame":
-    """Adds the column `value`, the explained share of next-period revenue; NaN for candidates that were not tested."""
-    explained = tested[["algorithm", "k", "explained_share"]].rename(
-        columns={"k": "tested_k", "explained_share": "value"}
+def with_value(candidates: "pd.DataFrame", tested: "pd.DataFrame", reachable: float) -> "pd.DataFrame":
+    """Adds what the value test says of the candidates: value, value_share, value_error and above_grid.
+
+    All are missing for candidates that were not tested.
+
+    Args:
+        candidates: algorithm and k of the night's candidates, and other columns.
+        tested: The rows of value_test, of the window that chooses.
+        reachable: The explained share that the features reach there (`reachable_share`); value_share and its standard
+            error value_error are missing if that is not above zero.
+    """
+    import pandas as pd
+
+    width = tested["explained_share_high"] - tested["explained_share_low"]
+    yardstick = reachable if reachable > 0 else np.nan
+    figures = pd.DataFrame(
+        {
+            "algorithm": tested["algorithm"],
+            "tested_k": tested["k"],
+            "value": tested["explained_share"],
+            "value_share": (tested["explained_share"] / yardstick).clip(upper=1.0),
+            "value_error": width / ERRORS_IN_INTERVAL / yardstick,
+            "above_grid": (tested["explained_share_over_grid_low"] > 0) & (tested["gini_over_grid_low"] > 0),
+        }
     )
     keyed = candidates.assign(tested_k=tested_k(candidates, tested))
-    return keyed.merge(explained, how="left", on=["algorithm", "tested_k"]).drop(columns="tested_k")
+    joined = keyed.merge(figures, how="left", on=["algorithm", "tested_k"]).drop(columns="tested_k")
+    return joined.astype({"above_grid": "boolean"})

@@ -37,7 +37,7 @@ def fit_transforms(features: "pd.DataFrame", settings: FeatureSettings) -> "pd.D
     """Fits the transforms to the features of a night's buyers (one row each); returns the rows of feature_transforms.
 
     The exponent of Yeo-Johnson is the maximum likelihood estimate (Yeo and Johnson 2000). A feature without spread gets
-    scale 1.
+    scale 1. Values beyond features.clip standard deviations from the mean will count as if they lay there.
     """
     import pandas as pd
 
@@ -51,6 +51,7 @@ def fit_transforms(features: "pd.DataFrame", settings: FeatureSettings) -> "pd.D
         exponent = _yeo_johnson_exponent(filled) if transform == "yeo-johnson" else np.nan
         transformed = _transform(filled, transform, exponent)
         center, scale = _center_and_scale(transformed, settings.scaling)
+        mean, reach = float(transformed.mean()), (settings.clip or np.inf) * float(transformed.std())
         rows.append(
             {
                 "position": position,
@@ -58,6 +59,8 @@ def fit_transforms(features: "pd.DataFrame", settings: FeatureSettings) -> "pd.D
                 "fill": fill,
                 "transform": transform,
                 "lambda": exponent,
+                "low": mean - reach if np.isfinite(reach) else np.nan,
+                "high": mean + reach if np.isfinite(reach) else np.nan,
                 "center": center,
                 "scale": scale,
                 "weight": settings.weight_of(name),
@@ -77,6 +80,8 @@ def apply_transforms(features: "pd.DataFrame", transforms: "pd.DataFrame") -> Fl
     for row in transforms.sort_values("position").to_dict("records"):
         values = features[row["feature"]].to_numpy(dtype=np.float64, na_value=np.nan)
         transformed = _transform(np.where(np.isnan(values), row["fill"], values), row["transform"], row["lambda"])
+        # Without limits they are NaN, which fmin and fmax pass over; the models of older versions have none.
+        transformed = np.fmin(np.fmax(transformed, row.get("low", np.nan)), row.get("high", np.nan))
         columns.append((transformed - row["center"]) / row["scale"] * row["weight"])
     return np.column_stack(columns)
 

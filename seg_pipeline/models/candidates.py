@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from seg_pipeline.features.tables import GRID_CELLS
 from seg_pipeline.models.coreset import Coreset
 from seg_pipeline.models.gap import Gap, gap_statistic
-from seg_pipeline.models.gates import failed_gate
+from seg_pipeline.models.gates import failed_gate, servable, sizes_of
 from seg_pipeline.models.metrics import metrics_of
 from seg_pipeline.models.model import Algorithm, ClusterModel
 from seg_pipeline.models.stability import Stability, stability_of
@@ -32,7 +35,7 @@ def fit_candidates(algorithm: Algorithm, coreset: Coreset, settings: Settings) -
     options = settings.models
     models: list[ClusterModel] = []
     if algorithm.is_baseline or algorithm.name in options.algorithms:
-        ks = range(options.k_min, options.k_max + 1)
+        ks = range(fewest_segments(settings, coreset.weights.sum()), options.k_max + 1)
         models = algorithm.fit_range(coreset, ks, seed=options.seed, n_init=options.n_init)
     stabilities: Sequence[Stability | None] = [None] * len(models)
     gaps: Sequence[Gap | None] = [None] * len(models)
@@ -49,6 +52,17 @@ def fit_candidates(algorithm: Algorithm, coreset: Coreset, settings: Settings) -
     return candidate_rows(coreset, models, stabilities, gaps, settings.selection)
 
 
+def fewest_segments(settings: Settings, customers: float) -> int:
+    """Returns the smallest number of segments to fit.
+
+    It is models.k_min, or less if a team cannot serve that many with so few customers. If the segments of the R x F
+    grid, the last resort, would be too small as well, it is 1: all customers are one segment then.
+    """
+    if customers < settings.selection.smallest_customers * len(GRID_CELLS):
+        return 1
+    return min(settings.models.k_min, servable(settings.selection, customers)[0])
+
+
 def candidate_rows(
     coreset: Coreset,
     models: Sequence[ClusterModel],
@@ -61,7 +75,8 @@ def candidate_rows(
 
     rows: list[dict[str, Any]] = []
     for model, metrics, stability, gap in zip(models, metrics_of(coreset, models), stabilities, gaps, strict=True):
-        refusal = failed_gate(model.k, metrics, stability, selection)
+        sizes = sizes_of(coreset, model)
+        refusal = failed_gate(sizes, stability.bootstrap if stability else float("nan"), selection)
         rows.append(
             {
                 **model_columns(model),
@@ -69,8 +84,12 @@ def candidate_rows(
                 "bic": model.bic,
                 "log_likelihood": model.log_likelihood,
                 "stability": stability.bootstrap if stability else None,
+                "stability_error": stability.error if stability else None,
+                "smallest_jaccard": float(np.nanmin(stability.jaccard)) if stability else None,
                 "seed_stability": stability.seeds if stability else None,
                 "jaccard": stability.jaccard.tolist() if stability else None,
+                "sizes": sizes.customers.astype(np.int64).tolist(),
+                "revenues": None if sizes.revenue is None else sizes.revenue.tolist(),
                 "gap": gap.gap if gap else None,
                 "gap_standard_error": gap.standard_error if gap else None,
                 "lost_share": coreset.lost_share,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # The settings that decide which order lines count.
 COUNTING = ("returns", "duplicates", "zero_prices", "excluded_products", "cancellations", "plausible_dates")
+# The numbers of a transform that may be NULL; models of older versions do not have all of them.
+NULLABLE = frozenset({"lambda", "low", "high"})
 # The settings that shape a model: if one of them changes, the champion no longer fits the settings.
 SHAPING = (*COUNTING, "features", "models", "selection")
 
@@ -242,7 +244,7 @@ def _champion_of(row: "pd.Series") -> Champion:
         pinned=bool(row["pinned"]),
         settings_digest=row["settings_digest"],
         why=row["why"],
-        scorer=Scorer(model_of(row), transforms.astype({"lambda": float}), coreset),
+        scorer=Scorer(model_of(row), transforms.astype(dict.fromkeys(NULLABLE & set(transforms), float)), coreset),
         segments=segments,
         training=training,
         # Rows of older versions have none.

@@ -30,6 +30,7 @@ class Coreset:
         spread: (cells,) Mean squared distance of each cell's customers to their mean, in squared transformed units.
         exact: Whether every distinct row is a cell of its own, so that nothing was lost.
         rfm_segments: (cells,) The commonest R x F grid segment of each cell's customers; None if it is not known.
+        revenue: (cells,) What each cell's customers have spent, net of returns; None if it is not known.
 
     Raises:
         ValueError: The shapes of the arrays do not match, or a weight is not above zero (drop such cells first).
@@ -41,6 +42,7 @@ class Coreset:
     _: KW_ONLY
     exact: bool
     rfm_segments: npt.NDArray[np.str_] | None = None
+    revenue: FloatArray | None = None
 
     def __post_init__(self) -> None:
         if self.points.ndim != 2 or not self.weights.shape == self.spread.shape == self.points.shape[:1]:

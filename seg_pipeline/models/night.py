@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 
 def coreset_of_night(warehouse: Warehouse, as_of: datetime.date, max_cells: int) -> Coreset:
-    """Summarises the buyers of a night as at most `max_cells` cells, each with its commonest R x F grid segment.
+    """Summarises the buyers of a night as at most `max_cells` cells, with the R x F grid segment and revenue of each.
 
     If Python can hold no more than a sample of the buyers, the cells come from the sample and the database counts
     every buyer in them.
     """
     transforms = warehouse.night(FEATURE_TRANSFORMS, as_of)
     place, names = grid_place()
-    buyers = read_buyers(warehouse, as_of, (*transforms["feature"], place), names)
+    buyers = read_buyers(warehouse, as_of, tuple(dict.fromkeys((*transforms["feature"], "monetary", place))), names)
     coreset, cell_of_buyer = summarise(apply_transforms(buyers, transforms), max_cells)
+    revenue = np.bincount(cell_of_buyer, buyers["monetary"].to_numpy(dtype=np.float64)).astype(np.float64)
+    coreset = replace(coreset, revenue=revenue)
     # Buyers (cells, places) in each cell and place of the grid.
     in_places = np.bincount(
         cell_of_buyer * len(GRID_CELLS) + buyers["grid_place"].to_numpy(),
@@ -55,18 +57,18 @@ def recount(
         as_of: The night.
 
     Returns:
-        The cells that have a buyer, with the mean, number and spread of all their buyers, in lexicographic order of
-        their points; and the number of buyers (cells, places) in each cell and place of the R x F grid.
+        The cells that have a buyer, with the mean, number, spread and revenue of all their buyers, in lexicographic
+        order of their points; and the number of buyers (cells, places) in each cell and place of the R x F grid.
     """
     features = [f"x{number}" for number in range(sample.points.shape[1])]
-    sums = [*features, "squares"]
+    sums = [*features, "squares", "revenue"]
     types = {"cell": "INTEGER", "grid_place": "INTEGER", "customers": "BIGINT", **dict.fromkeys(sums, "DOUBLE")}
     # A sum of decimals does not depend on the order in which the parts arrive.
     exact_sums = ", ".join(f"CAST(sum(CAST({name} AS DECIMAL(38, 12))) AS DOUBLE) AS {name}" for name in sums)
     place, names = grid_place()
     with connection.apply_in_batches(
         partial(_sums, sample.points, transforms),
-        f"SELECT {', '.join(transforms['feature'])}, {place} FROM {RFM_FEATURES.name}"
+        f"SELECT {', '.join(dict.fromkeys((*transforms['feature'], 'monetary')))}, {place} FROM {RFM_FEATURES.name}"
         f" WHERE as_of = $as_of AND {IS_BUYER}",
         {"as_of": as_of, **names},
         types,
@@ -86,6 +88,7 @@ def _sums(points: FloatArray, transforms: pd.DataFrame, buyers: pd.DataFrame) ->
     nearest = cKDTree(points).query(rows)[1]
     parts = pd.DataFrame({f"x{number}": column for number, column in enumerate(rows.T)})
     parts["squares"] = (rows**2).sum(axis=1)
+    parts["revenue"] = buyers["monetary"].to_numpy(dtype=np.float64)
     parts["customers"] = 1
     keys = [nearest.astype(np.int32), buyers["grid_place"].to_numpy(dtype=np.int32)]
     return parts.groupby(keys).sum().rename_axis(["cell", "grid_place"]).reset_index()
@@ -102,4 +105,6 @@ def _coreset_of(totals: pd.DataFrame, features: list[str]) -> tuple[Coreset, Int
     places, customers = (totals[name].to_numpy(dtype=np.int64) for name in ("grid_place", "customers"))
     np.add.at(in_places, (rows, places), customers)
     order = np.lexsort(points.T[::-1])
-    return Coreset(points[order], weights[order], spread[order], exact=False), in_places[order]
+    revenue = cells["revenue"].to_numpy()
+    coreset = Coreset(points[order], weights[order], spread[order], exact=False, revenue=revenue[order])
+    return coreset, in_places[order]

@@ -29,6 +29,7 @@ class Stability:
     Attributes:
         bootstrap: Mean adjusted Rand index with refits on bootstrap samples; 1 is the same clustering each time, 0 is
             no better than chance.
+        error: Its standard error: the standard deviation over the samples, over the root of their number.
         seeds: Mean adjusted Rand index of refits with other seeds against the first; 1 if nothing is random.
         jaccard: Stability (k,) of each cluster: the mean, over bootstrap samples, of its best overlap with a cluster of
             the refit. The overlap is customers in both over customers in either (Hennig 2007). From 0.75 on a cluster
@@ -36,6 +37,7 @@ class Stability:
     """
 
     bootstrap: float
+    error: float
     seeds: float
     jaccard: FloatArray
 
@@ -120,8 +122,10 @@ def _agreement(
     if tables:
         best = np.mean([_best_jaccard(table) for table in tables], axis=0)
         jaccard[np.unique(model.cell_labels)] = best
+    agreements = [adjusted_rand(table) for table in tables]
     return Stability(
-        bootstrap=_mean([adjusted_rand(table) for table in tables]),
+        bootstrap=_mean(agreements),
+        error=float(np.std(agreements, ddof=1) / np.sqrt(len(tables))) if len(tables) > 1 else float("nan"),
         seeds=_mean([adjusted_rand(table) for table in seeds]),
         jaccard=jaccard,
     )

@@ -27,6 +27,7 @@ def coreset_rows(coreset: Coreset) -> "pd.DataFrame":
             "spread": coreset.spread,
             "exact": coreset.exact,
             "rfm_segment": coreset.rfm_segments,
+            "revenue": coreset.revenue,
         }
     )
 
@@ -35,12 +36,15 @@ def read_coreset(warehouse: Warehouse, as_of: datetime.date) -> Coreset:
     """Reads the coreset of a night."""
     rows = warehouse.night(CORESET, as_of)
     points = np.vstack(rows["point"].to_list()).astype(np.float64)
+    revenue = rows["revenue"].to_numpy(dtype=np.float64)
     return Coreset(
         points,
         rows["customers"].to_numpy(dtype=np.float64),
         rows["spread"].to_numpy(dtype=np.float64),
         exact=bool(rows["exact"].iloc[0]),
         rfm_segments=rows["rfm_segment"].to_numpy(dtype=np.str_),
+        # Nights of older versions have no revenue.
+        revenue=None if np.isnan(revenue).any() else revenue,
     )
 
 

@@ -27,6 +27,7 @@ CORESET = Table(
         ),
         flag("exact", "Whether every distinct customer has a cell of its own, so that nothing is lost"),
         text("rfm_segment", "Most common R x F grid segment of its customers", values=tuple(GRID_CELLS)),
+        number("revenue", "What its customers have spent, net of returns", nullable=True),
     ),
     rules=(
         Rule(
@@ -75,6 +76,15 @@ METRICS = (
         min_value=-1,
         max_value=1,
     ),
+    number("stability_error", "Standard error of the stability, over the samples", nullable=True, min_value=0),
+    number(
+        "smallest_jaccard",
+        "Stability of the least stable cluster: the mean of its best overlap (Jaccard) with a cluster of a refit; from"
+        " 0.75 in every cluster, the data have groups",
+        nullable=True,
+        min_value=0,
+        max_value=1,
+    ),
     number(
         "seed_stability",
         "Mean adjusted Rand index with refits that use other seeds",
@@ -118,6 +128,8 @@ CANDIDATE_COLUMNS = (
         "For each cluster, the mean of its best overlap (Jaccard) with a cluster of a bootstrap refit",
         nullable=True,
     ),
+    Column("sizes", "BIGINT[]", "Customers in each cluster", nullable=True),
+    Column("revenues", "DOUBLE[]", "What the customers of each cluster have spent, net of returns", nullable=True),
     flag("eligible", "Whether the candidate passes the gates of the selection settings"),
     text("ineligible_because", "First gate that the candidate fails", nullable=True),
     number("log_likelihood", "Mean log-likelihood per customer, for mixtures only", nullable=True),
@@ -185,8 +197,8 @@ CHAMPIONS = Table(
         CELL_LABELS,
         Column(
             "transforms",
-            'STRUCT(position INTEGER, feature VARCHAR, fill DOUBLE, transform VARCHAR, "lambda" DOUBLE, center DOUBLE,'
-            " scale DOUBLE, weight DOUBLE)[]",
+            'STRUCT(position INTEGER, feature VARCHAR, fill DOUBLE, transform VARCHAR, "lambda" DOUBLE, low DOUBLE,'
+            " high DOUBLE, center DOUBLE, scale DOUBLE, weight DOUBLE)[]",
             "Transform of each feature, see feature_transforms",
         ),
         Column(

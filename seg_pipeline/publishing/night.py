@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from seg_pipeline.evaluation.selection import choice_rule
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
+    CHOICE_WINDOW,
     EVALUATION_REPORT,
     VALUE_BY_SEGMENT,
     VALUE_TEST,
@@ -83,6 +84,7 @@ def report_of(warehouse: Warehouse, settings: Settings, champion: Champion, as_o
         rule=choice_rule(settings.selection),
         sensitivity=warehouse.night(CHOICE_SENSITIVITY, fitted),
         value_window=warehouse.night(VALUE_WINDOW, fitted),
+        choice_window=warehouse.night(CHOICE_WINDOW, fitted),
         value_test=warehouse.night(VALUE_TEST, fitted),
         value_by_segment=warehouse.night(VALUE_BY_SEGMENT, fitted),
         fitted_as_of=fitted,

@@ -292,6 +292,13 @@ class FeatureSettings(Section):
         description="Scaling after the transform: standard (by mean and standard deviation), robust (by median and"
         " interquartile range) or none",
     )
+    clip: float = Field(
+        3,
+        ge=0,
+        le=1_000,
+        description="Number of standard deviations from the mean beyond which a transformed value counts as if it lay"
+        " there, so that a few odd customers do not decide the choice; 0 for no limit",
+    )
     weights: Annotated[dict[str, Annotated[float, Field(gt=0, le=1_000)]], BeforeValidator(_mapping)] = Field(
         {}, description="Weight that each feature is multiplied by after scaling; 1 if unset"
     )
@@ -313,6 +320,33 @@ class FeatureSettings(Section):
     def weight_of(self, column: str) -> float:
         """Returns the weight of a feature."""
         return self.weights.get(column, self.weights.get("default", 1.0))
+
+
+class RhythmSettings(Section):
+    """When a customer counts as new, active, overdue, lapsed or lost, by their own rhythm."""
+
+    new_days: int = Field(
+        60, ge=0, le=36_500, description="Days after the only order up to which a customer counts as new"
+    )
+    active_ratio: float = Field(
+        1.5, gt=0, le=1_000, description="Silence over the usual gap up to which a customer counts as active"
+    )
+    overdue_ratio: float = Field(
+        3, gt=0, le=1_000, description="Silence over the usual gap up to which a customer counts as overdue"
+    )
+    lost_share: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="Share of all gaps between orders in the shop that are no longer than the silence from which a"
+        " lapsed customer counts as lost",
+    )
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.overdue_ratio < self.active_ratio:
+            raise ValueError(f"overdue_ratio={self.overdue_ratio:g} is below active_ratio={self.active_ratio:g}")
+        return self
 
 
 class ModelSettings(Section):
@@ -351,8 +385,22 @@ class SelectionSettings(Section):
         0.02,
         ge=0,
         lt=1,
-        description="Smallest share of the customers that a segment may have; a candidate with a smaller one is not "
-        "eligible",
+        description="Smallest share of the customers that a segment may have, unless it is large in revenue; a"
+        " candidate with a smaller one is not eligible",
+    )
+    smallest_customers: int = Field(
+        30,
+        ge=1,
+        le=100_000_000,
+        description="Smallest number of customers that a segment may have; with fewer than twice as many buyers, all"
+        " are one segment",
+    )
+    smallest_revenue_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Share of the revenue from which a segment may have fewer customers than smallest_share and "
+        "smallest_customers ask for",
     )
     largest_share: float = Field(
         0.75,
@@ -380,12 +428,12 @@ class SelectionSettings(Section):
         description="Weight of the explained share of next-period revenue in a candidate's score (see the section "
         "value)",
     )
-    tolerance: float = Field(
-        0.015,
+    tolerance_errors: float = Field(
+        1,
         ge=0,
-        le=10,
-        description="How far below the best score the champion's algorithm and number of segments, or else fewer"
-        " segments, are still preferred",
+        le=100,
+        description="How many standard errors below the best score a candidate may be and still be preferred: one that"
+        " is worth more than the R x F grid, then the champion's algorithm and number of segments, then fewer segments",
     )
     algorithm: str | None = Field(None, description="Algorithm to choose, whatever the scores")
     k: int | None = Field(None, ge=2, le=50, description="Number of segments to choose, whatever the scores")
@@ -409,6 +457,13 @@ class ValueSettings(Section):
         ge=2,
         le=100_000_000,
         description="Smallest number of customers with a purchase before the cutoff; with fewer there is no test",
+    )
+    smallest_repeat_share: float = Field(
+        0.1,
+        ge=0,
+        le=1,
+        description="Smallest share of these customers with a second order; with less, nearly all bought once, and"
+        " there is no test",
     )
 
 
@@ -643,6 +698,7 @@ class Settings(Section):
     spark: SparkSettings = SparkSettings()
     output: OutputSettings = OutputSettings()
     features: FeatureSettings = FeatureSettings()
+    rhythm: RhythmSettings = RhythmSettings()
     models: ModelSettings = ModelSettings()
     selection: SelectionSettings = SelectionSettings()
     value: ValueSettings = ValueSettings()

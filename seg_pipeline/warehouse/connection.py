@@ -340,10 +340,14 @@ class Connection:
             return
         self.duckdb.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({table.ddl})")
         # A warehouse that an older version made keeps its nights; columns that were added since are NULL in them.
-        existing = {name for name, *_ in self.duckdb.execute(f"FROM {table.name} LIMIT 0").description or ()}
+        existing = self.duckdb.execute(f"FROM {table.name} LIMIT 0").description or ()
+        types = {name: kind for name, kind, *_ in existing}
         for column in table.columns:
-            if column.name not in existing:
+            if column.name not in types:
                 self.duckdb.execute(f'ALTER TABLE {table.name} ADD COLUMN "{column.name}" {column.type}')
+            elif column.type.startswith("STRUCT") and types[column.name] != duckdb.type(column.type):
+                # A field that was added since is NULL in older rows as well.
+                self.duckdb.execute(f'ALTER TABLE {table.name} ALTER "{column.name}" TYPE {column.type}')
 
     def _create_temporary(self, relation: Relation, query: str, values: Parameters | None) -> None:
         self.duckdb.execute(f"CREATE TEMP TABLE {relation} AS {query}", values)

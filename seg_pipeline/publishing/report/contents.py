@@ -32,6 +32,8 @@ class ValueSection:
     Attributes:
         window: The row of value_window.
         untested_because: Why there are no figures; None if there are.
+        few_repeat: Whether nearly all customers bought once, so that no worth is claimed.
+        chosen_by: First day of the earlier window that chose; None if the choice was made by these figures themselves.
         sampled: Whether a sample of the customers was tested instead of all.
         choice: The figures of the chosen candidate; None if it was not tested.
         results: The figures of the chosen candidate, the baseline and random customers, in this order.
@@ -40,6 +42,8 @@ class ValueSection:
 
     window: Row
     untested_because: str | None
+    few_repeat: bool
+    chosen_by: date | None
     sampled: bool
     choice: Row | None
     results: list[Row]
@@ -69,6 +73,7 @@ class Report:
         rule: How the choice is made, in words.
         sensitivity: The winner under other settings of the rule.
         value_window: The window of the value test.
+        choice_window: The earlier window that chose.
         value_test: The results of the value test for each candidate.
         value_by_segment: The results of the value test for each segment of each candidate.
         fitted_as_of: The night that the model was fitted on; evaluation, sensitivity and value are of that night.
@@ -93,6 +98,7 @@ class Report:
     rule: str
     sensitivity: pd.DataFrame | None = None
     value_window: pd.DataFrame | None = None
+    choice_window: pd.DataFrame | None = None
     value_test: pd.DataFrame | None = None
     value_by_segment: pd.DataFrame | None = None
     fitted_as_of: date | None = None
@@ -144,6 +150,8 @@ class Report:
             window=window,
             # pandas turns a NULL into NaN, which would count as true.
             untested_because=None if pd.isna(window["untested_because"]) else window["untested_because"],
+            few_repeat=pd.notna(window.get("few_repeat")) and bool(window["few_repeat"]),
+            chosen_by=self._chosen_by,
             # Nights of older versions have no such column; they tested all customers.
             sampled=pd.notna(window.get("sampled")) and bool(window["sampled"]),
             choice=first(tested),
@@ -151,6 +159,17 @@ class Report:
             results=records(pd.concat([tested, references.drop(tested.index, errors="ignore")])),
             segments=records(of_candidate(self.value_by_segment, self.tested_choice)),
         )
+
+    @property
+    def _chosen_by(self) -> date | None:
+        """The first day of the window that chose; None if there is none."""
+        window = None if self.choice_window is None else first(self.choice_window)
+        return window["cutoff"] if window and pd.isna(window["untested_because"]) else None
+
+    @property
+    def compared(self) -> int:
+        """The number of candidates that the choice was made from."""
+        return int(self.evaluation["rank"].notna().sum())
 
 
 def records(table: pd.DataFrame) -> list[Row]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from seg_pipeline.evaluation.selection import GROUPS_FROM, has_groups
 from seg_pipeline.evaluation.value import TARGETED_SHARE
 from seg_pipeline.features.tables import FEATURES
 from seg_pipeline.plotting import images
@@ -22,7 +23,7 @@ from seg_pipeline.plotting.days import day_trends
 from seg_pipeline.plotting.segments import cluster_map, feature_profiles, migration_flow, sizes_and_revenue
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.publishing.report.contents import LEGEND, Report, Row, first, of_candidate, records
-from seg_pipeline.publishing.report.words import PATTERN, STABLE, present
+from seg_pipeline.publishing.report.words import PATTERN, present
 
 Context = dict[str, Any]
 Section = Callable[[Report], Context | None]
@@ -51,6 +52,7 @@ def at_a_glance(report: Report) -> Context:
     of_buyers = [segment["strategy"] for segment in report.bought if has_budget(segment["strategy"])]
     return {
         "revenue": sum(segment["revenue"] for segment in report.segments),
+        "few_repeat": report.value is not None and report.value.few_repeat,
         "top_revenue_segment": next((segment for segment in report.bought if pd.notna(segment["revenue_share"])), None),
         "top_budget_strategy": max(of_buyers, key=lambda strategy: float(strategy["budget"]), default=None),
         "has_budget": bool(funded),
@@ -72,7 +74,8 @@ def certainty(report: Report) -> Context:
         agreeing = len(of_candidate(report.sensitivity, (chosen["algorithm"], chosen["k"])))
     return {
         "least_stable": min((segment["stability"] for segment in measured), default=None),
-        "unstable": [segment for segment in measured if segment["stability"] < STABLE],
+        "unstable": [segment for segment in measured if segment["stability"] < GROUPS_FROM],
+        "groups": has_groups(min((segment["stability"] for segment in measured), default=math.nan)),
         "value": report.value,
         "targeted": TARGETED_SHARE,
         "agreeing": agreeing,
@@ -127,7 +130,10 @@ def sensitivity(report: Report) -> Context | None:
     """Shows which candidate wins if one setting of the rule is changed."""
     if report.sensitivity is None:
         return None
-    return {"winners": len(report.sensitivity.drop_duplicates(["algorithm", "k"]))}
+    variants = report.sensitivity
+    # Nights of older versions have no notes.
+    noted = "note" in variants and bool(variants["note"].notna().any())
+    return {"winners": len(variants.drop_duplicates(["algorithm", "k"])), "noted": noted}
 
 
 def stability(report: Report) -> Context:
@@ -135,7 +141,7 @@ def stability(report: Report) -> Context:
     return {
         "map": images.svg(cluster_map(report.cells, report.axis_labels), "map"),
         "profiles": images.svg(feature_profiles(report.profiles, FEATURES, notation=report.notation), "profiles"),
-        "stable": STABLE,
+        "stable": GROUPS_FROM,
         "pattern": PATTERN,
     }
 

@@ -7,10 +7,11 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from seg_pipeline.evaluation.selection import GROUPS_FROM
 from seg_pipeline.features.tables import FEATURES
 
-# Bounds of Hennig (2007) for a segment's mean Jaccard overlap with refits on bootstrap samples.
-STABLE, PATTERN = 0.75, 0.6
+# From here up to GROUPS_FROM, a segment's mean Jaccard overlap with refits shows a pattern (Hennig 2007).
+PATTERN = 0.6
 
 
 def present(value: Any) -> bool:
@@ -59,7 +60,7 @@ def readable_rule(rule: str) -> str:
 
 def sureness(jaccard: float) -> str:
     """Says what a segment's mean Jaccard overlap with its refits means, by the bounds of Hennig (2007)."""
-    if jaccard >= STABLE:
+    if jaccard >= GROUPS_FROM:
         return "a stable segment"
     return (
         "a pattern whose borders vary"

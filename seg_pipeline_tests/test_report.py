@@ -132,6 +132,8 @@ def make_report(segments: int = 2) -> Report:
             "as_of": None,
             "features.columns": ["recency_days"],
             "strategies.period_days": 90,
+            "rhythm.active_ratio": 1.5,
+            "rhythm.overdue_ratio": 3.0,
             "value.window_days": 90,
         },
         model_id="kmeans-5-abc",
@@ -385,6 +387,10 @@ def full_report() -> Report:
         report,
         migration=migration,
         moves=moves,
+        advice=pd.DataFrame(
+            [(1, "active", "Champions", 700), (1, "lapsed", "Can't Lose", 200)],
+            columns=["segment_id", "lifecycle", "advice", "customers"],
+        ),
         fitted_as_of=AS_OF,
         sensitivity=pd.DataFrame({"scenario": ["as set"], "algorithm": ["kmeans"], "k": [5]}),
         profiles=report.profiles.assign(rule="frequency >= 2", rule_precision=0.9, rule_recall=0.8, stability=0.9),
@@ -421,6 +427,7 @@ def test_all_data_is_escaped_wherever_it_stands(change: Callable[[Report], Repor
     names = {field.name for field in dataclasses.fields(Report)}
     given = {name: poisoned(getattr(harmless, name)) for name in names}
     given["settings"] |= {"strategies.effect": 0.05, "strategies.period_days": 90, "value.window_days": 90}
+    given["settings"] |= {"rhythm.active_ratio": 1.5, "rhythm.overdue_ratio": 3.0}
     html = render(dataclasses.replace(harmless, **given))
     page, expected = Page(html), Page(render(harmless))
 
@@ -576,6 +583,24 @@ MEASURED: dict[str, Any] = {
     "repurchase_rate_low": 0.31, "repurchase_rate_high": 0.372, "shop_repurchase_rate": 0.28,
     "measured_revenue": 57.4, "measured_revenue_low": 45.0, "measured_revenue_high": 70.25,
 }  # fmt: skip
+
+
+def test_a_card_says_who_is_leaving_and_whose_actions_they_get() -> None:
+    report = make_report(1)
+    advice = pd.DataFrame(
+        [(1, "active", "Champions", 700), (1, "lapsed", "Can't Lose", 200), (1, "lost", "Can't Lose", 50),
+         (1, "overdue", "Need Attention", 51), (0, None, "No purchases", 7)],
+        columns=["segment_id", "lifecycle", "advice", "customers"],
+    )  # fmt: skip
+    changed = dataclasses.replace(report, advice=advice, profiles=report.profiles.assign(grid_name="Champions"))
+
+    shown = Page(without_figures(changed)).text.partition("Name 1 segment 1")[2].partition("No purchases")[0]
+
+    assert (
+        "By their own rhythm: 69.9% active, 5.1% overdue, 25.0% leaving. So these actions suit 700 of them; the others"
+        " get those of Can't Lose (250), Need Attention (51). The column advice of the published tables has each"
+        " customer's."
+    ) in shown
 
 
 def test_without_a_budget_no_sentence_speaks_of_one() -> None:

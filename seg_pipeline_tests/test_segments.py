@@ -15,7 +15,7 @@ from seg_pipeline.champions.names import name_segments
 from seg_pipeline.champions.new_segments import PROFILES_SQL
 from seg_pipeline.errors import UsageError
 from seg_pipeline.features.night import FEATURES_QUERY
-from seg_pipeline.features.tables import GRID_CELLS, RFM_FEATURES
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, GRID_CELLS, RFM_FEATURES
 from seg_pipeline.models.tables import CHAMPIONS
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.segments.assignment import NAMED_PROFILES_SQL
@@ -114,7 +114,7 @@ def test_the_segment_without_purchases_keeps_its_own_name():
 
 
 def test_every_name_of_the_grid_has_its_actions():
-    assert set(read_actions(None)) == {*GRID_CELLS, "No purchases"}
+    assert set(read_actions(None)) == {*GRID_CELLS, "Lost", "No purchases"}
 
 
 MINE = """
@@ -463,7 +463,7 @@ def test_the_share_who_bought_lately_counts_customers_whose_last_purchase_is_at_
 
 def test_the_queries_of_features_and_profiles_give_every_column_of_their_tables(empty_warehouse):
     with empty_warehouse.get_connection() as connection:
-        for table in (CLEAN_ORDERS, RFM_FEATURES, CHAMPIONS):
+        for table in (CLEAN_ORDERS, RFM_FEATURES, CUSTOMER_RHYTHM, CHAMPIONS):
             connection.create(table)
 
         def columns_of(query, **parameters):
@@ -477,7 +477,12 @@ def test_the_queries_of_features_and_profiles_give_every_column_of_their_tables(
             PROFILES_SQL, {"as_of": AS_OF, "labelled": labelled, "numbered": segments}
         ) as profiled:
             profiles = columns_of(
-                NAMED_PROFILES_SQL, profiled=profiled, numbered=segments, fitted_as_of=AS_OF, reference_as_of=AS_OF
+                NAMED_PROFILES_SQL,
+                profiled=profiled,
+                labelled=labelled,
+                numbered=segments,
+                fitted_as_of=AS_OF,
+                reference_as_of=AS_OF,
             )
         assert columns_of(FEATURES_QUERY) == {column.name for column in RFM_FEATURES.columns}
         assert profiles == {column.name for column in SEGMENT_PROFILES.columns}

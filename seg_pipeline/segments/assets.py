@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from seg_pipeline.features.tables import FEATURES, RFM_FEATURES
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, FEATURES, RFM_FEATURES
 from seg_pipeline.models.champions import champion_of
 from seg_pipeline.models.tables import CHAMPIONS, FEATURE_DRIFT
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
-from seg_pipeline.segments.assignment import assign_night
+from seg_pipeline.segments.assignment import assign_night, customers_by_advice
 from seg_pipeline.segments.measurement import COLUMNS as MEASURED_COLUMNS
 from seg_pipeline.segments.measurement import measure_segments
 from seg_pipeline.segments.migration import (
@@ -18,8 +18,9 @@ from seg_pipeline.segments.migration import (
     nights_on_record,
     since_earliest_night,
 )
-from seg_pipeline.segments.strategies import BUDGET_COLUMNS, plan_strategies
+from seg_pipeline.segments.strategies import ACTION_COLUMNS, BUDGET_COLUMNS, advice_actions, plan_strategies
 from seg_pipeline.segments.tables import (
+    ADVICE_ACTIONS,
     SEGMENT_ASSIGNMENTS,
     SEGMENT_HISTORY,
     SEGMENT_MIGRATION,
@@ -33,7 +34,6 @@ from seg_pipeline.wiring import Room, Shop, checked_night, night_of
 SIZE_COLUMNS = ["segment_id", "segment_name", "customers", "share", "revenue", "revenue_share"]
 RULE_COLUMNS = ["segment_name", "rule", "rule_precision", "rule_recall"]
 HOLDOUT_COLUMNS = ["base_rate", "holdout_customers", "smallest_effect"]
-ACTION_COLUMNS = ["objective", "marketing", "sales", "service"]
 
 
 def assets_of(shop: Shop) -> Room:
@@ -42,7 +42,7 @@ def assets_of(shop: Shop) -> Room:
 
     @room.tables(
         {
-            SEGMENT_ASSIGNMENTS: [RFM_FEATURES, FEATURE_DRIFT, CHAMPIONS],
+            SEGMENT_ASSIGNMENTS: [RFM_FEATURES, CUSTOMER_RHYTHM, FEATURE_DRIFT, CHAMPIONS],
             SEGMENT_PROFILES: [SEGMENT_ASSIGNMENTS],
         },
         kinds={"python"},
@@ -148,6 +148,13 @@ def assets_of(shop: Shop) -> Room:
                 "actions": table_of(plan[["segment_name", *ACTION_COLUMNS]]),
             },
         )
+
+    @room.asset(ADVICE_ACTIONS, kinds={"python"}, deps=[SEGMENT_ASSIGNMENTS])
+    def advice_actions_of_night(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        warehouse, as_of = shop.warehouse(context), night_of(context)
+        actions = advice_actions(shop.settings_of(context).strategies, customers_by_advice(warehouse, as_of))
+        warehouse.replace_night(ADVICE_ACTIONS, actions, as_of)
+        return built(warehouse, ADVICE_ACTIONS, as_of, {"advice": table_of(actions)})
 
     @room.check(
         RFM_FEATURES.name,

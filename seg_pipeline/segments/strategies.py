@@ -34,6 +34,7 @@ BUDGET_COLUMNS = (
     "reached_share",
     "arithmetic",
 )
+ACTION_COLUMNS = ("objective", "marketing", "sales", "service")
 MORE_THAN_EXPECTED = (
     "The actions expect fewer of these customers to buy again than of all customers, but more of them did."
 )
@@ -74,6 +75,24 @@ def read_actions(file: Path | None) -> dict[str, Action]:
     return actions | overrides
 
 
+def advice_actions(settings: StrategySettings, customers: "pd.Series") -> "pd.DataFrame":
+    """Returns the rows of advice_actions: the actions of every name.
+
+    Args:
+        settings: The shop's own file of actions if it has one.
+        customers: How many customers have each advice, by name; a name without customers may be left out.
+
+    Raises:
+        UsageError: The shop's own file of actions is wrong.
+    """
+    import pandas as pd
+
+    actions = read_actions(settings.actions)
+    rows = [{"advice": name, **action.model_dump(include=set(ACTION_COLUMNS))} for name, action in actions.items()]
+    table = pd.DataFrame(rows)
+    return table.assign(customers=table["advice"].map(customers).fillna(0).astype("int64"))
+
+
 def plan_strategies(profiles: "pd.DataFrame", settings: StrategySettings, measurement: Measurement) -> "pd.DataFrame":
     """Returns the rows of segment_strategies, one per row of profiles.
 
@@ -106,7 +125,7 @@ def plan_strategies(profiles: "pd.DataFrame", settings: StrategySettings, measur
     return pd.concat(
         [
             profiles[["segment_id", "segment_name"]],
-            chosen[["objective", "marketing", "sales", "service"]],
+            chosen[list(ACTION_COLUMNS)],
             measured[[*MEASURED_COLUMNS, "unmeasured_because"]],
             _disagreements(chosen["expects"], measured).rename("disagreement"),
             profiles[["headroom"]].astype(float),

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from seg_pipeline.champions.tables import SEGMENT_ID, SEGMENT_NAME
-from seg_pipeline.features.tables import GRID_CELLS, NO_PURCHASES
+from seg_pipeline.features.tables import GRID_CELLS, LIFECYCLES, NO_PURCHASES
 from seg_pipeline.models.drift import stability_index_term
 from seg_pipeline.models.tables import OVERDUE
 from seg_pipeline.segments.measurement import SMALLEST_SAMPLE
@@ -35,6 +35,17 @@ SEGMENT_ASSIGNMENTS = Table(
         SEGMENT_ID,
         SEGMENT_NAME,
         share("confidence", "How clearly the customer belongs to the segment, from 0 (on the border) to 1"),
+        text(
+            "lifecycle",
+            "Where the customer is in their own rhythm, see customer_rhythm; NULL without a purchase",
+            nullable=True,
+            values=LIFECYCLES,
+        ),
+        text(
+            "advice",
+            "The name whose actions apply to the customer (advice_actions has them): that of the segment, unless the"
+            " customer's own rhythm speaks against it",
+        ),
         text("model_id", "Model that assigned the segment: algorithm, k, night and a digest of its numbers"),
         day(
             "fitted_as_of", "Night that the model was fitted on; later than the night itself if no earlier model exists"
@@ -46,6 +57,22 @@ SEGMENT_ASSIGNMENTS = Table(
             "Every customer of rfm_features is assigned exactly once, and no one else is.",
             "SELECT customer_id FROM (SELECT customer_id FROM features.rfm_features WHERE as_of = :as_of) AS known"
             " FULL JOIN {batch} USING (customer_id) WHERE as_of IS NULL OR known.customer_id IS NULL",
+        ),
+        Rule(
+            "lifecycles_as_rhythm",
+            "The lifecycles are those of customer_rhythm.",
+            "SELECT customer_id, assigned.lifecycle, rhythm.lifecycle AS of_rhythm FROM {batch} AS assigned"
+            " LEFT JOIN features.customer_rhythm AS rhythm USING (customer_id, as_of)"
+            " WHERE assigned.lifecycle IS DISTINCT FROM rhythm.lifecycle",
+        ),
+        Rule(
+            "advice_as_rhythm",
+            "No customer who is leaving by their own rhythm gets the actions for someone who stays, and no active"
+            " customer those for someone who leaves.",
+            "SELECT customer_id, lifecycle, advice FROM {batch}"
+            " WHERE lifecycle IN ('lapsed', 'lost') AND advice IN ('Champions', 'Loyal Customers',"
+            " 'Potential Loyalists', 'New Customers', 'Promising', 'Need Attention')"
+            " OR lifecycle IN ('new', 'active') AND advice IN ('Can''t Lose', 'At Risk', 'Hibernating', 'Lost')",
         ),
         Rule(
             "buyers_have_segments",
@@ -95,6 +122,14 @@ SEGMENT_PROFILES = Table(
         number("mean_f_score", "Mean frequency score, 1 to 5", nullable=True, min_value=1, max_value=5),
         number("mean_m_score", "Mean monetary score, 1 to 5", nullable=True, min_value=1, max_value=5),
         *(number(f"median_{name}", f"Median {name} of its customers", nullable=True) for name in PROFILED),
+        *(
+            share(
+                f"lifecycle_{name}",
+                f"Share of its customers whose lifecycle is {name}, see customer_rhythm; NULL for segment 0",
+                nullable=True,
+            )
+            for name in LIFECYCLES
+        ),
         share("mean_confidence", "Mean confidence of its customers"),
         share(
             "stability",
@@ -172,6 +207,14 @@ SEGMENT_HISTORY = Table(
     nightly=True,
     key=("customer_id",),
     columns=(AS_OF, CUSTOMER_ID, SEGMENT_ID, SEGMENT_NAME),
+)
+
+# What the teams should do.
+ACTIONS = (
+    text("objective", "What to achieve with these customers"),
+    text("marketing", "Action for marketing"),
+    text("sales", "Action for sales"),
+    text("service", "Action for service"),
 )
 
 FROM_SEGMENT_ID = Column(
@@ -259,6 +302,29 @@ SEGMENT_MOVES = Table(
     ),
 )
 
+ADVICE_ACTIONS = Table(
+    "segments.advice_actions",
+    "One row per name and night: what marketing, sales and service should do for the customers with this advice,"
+    " whichever segment they are in.",
+    nightly=True,
+    key=("advice",),
+    columns=(
+        AS_OF,
+        text("advice", "The name whose actions these are"),
+        *ACTIONS,
+        count("customers", "Customers with this advice"),
+    ),
+    rules=(
+        Rule(
+            "all_are_advised",
+            "Every customer has an advice whose actions are here.",
+            "SELECT advised, assigned FROM (SELECT (SELECT sum(customers) FROM {batch}) AS advised, (SELECT count(*)"
+            " FROM segments.segment_assignments WHERE as_of = :as_of) AS assigned)"
+            " WHERE advised IS DISTINCT FROM assigned",
+        ),
+    ),
+)
+
 SEGMENT_STRATEGIES = Table(
     "segments.segment_strategies",
     "One row per segment and night: what marketing, sales and service should do, what customers of the segment did in"
@@ -269,10 +335,7 @@ SEGMENT_STRATEGIES = Table(
         AS_OF,
         SEGMENT_ID,
         SEGMENT_NAME,
-        text("objective", "What to achieve with the segment"),
-        text("marketing", "Action for marketing"),
-        text("sales", "Action for sales"),
-        text("service", "Action for service"),
+        *ACTIONS,
         day(
             "measured_from",
             "First day of the window that was measured, which ends with the night; NULL if there is no measurement",

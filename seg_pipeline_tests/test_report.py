@@ -598,8 +598,7 @@ def test_a_card_says_who_is_leaving_and_whose_actions_they_get() -> None:
 
     assert (
         "By their own rhythm: 69.9% active, 5.1% overdue, 25.0% leaving. So these actions suit 700 of them; the others"
-        " get those of Can't Lose (250), Need Attention (51). The column advice of the published tables has each"
-        " customer's."
+        " get those of Can't Lose (250) and Need Attention (51)."
     ) in shown
 
 

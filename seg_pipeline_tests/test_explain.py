@@ -167,6 +167,21 @@ def test_it_says_where_the_customer_is_in_the_own_rhythm_and_what_to_do(scored_s
     assert "  advice: that of At Risk: Win them back while they still remember the shop" in shown
 
 
+def test_a_night_of_an_older_version_is_explained_without_rhythm_and_advice(scored_shop, held, capsys):
+    warehouse = scored_shop()
+    held.close()
+    with warehouse.get_connection() as connection:
+        for table in (CUSTOMER_RHYTHM, ADVICE_ACTIONS):
+            connection.execute(f"DROP TABLE {table.name}")
+        connection.execute("ALTER TABLE segments.segment_assignments DROP COLUMN advice")
+
+    decision = explained(warehouse, "100").decision
+
+    assert decision.rhythm is None and decision.advice is None
+    assert main(["explain", "100", "--warehouse", warehouse.database]) == 0
+    assert "own rhythm" not in capsys.readouterr().out
+
+
 def test_a_customer_without_a_purchase_has_no_rhythm_and_the_advice_for_that(scored_shop):
     decision = explained(scored_shop(), "R").decision
 

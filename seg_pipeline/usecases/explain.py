@@ -154,7 +154,7 @@ def _decision(warehouse: Warehouse, assigned: "pd.Series", as_of: datetime.date)
         rule_recall=plain(segment["rule_recall"]),
         why=ONLY_RETURNS,
         rhythm=_rhythm(warehouse, row, as_of),
-        advice=_advice(warehouse, assigned["advice"], as_of),
+        advice=_advice(warehouse, assigned.get("advice"), as_of),
     )
     if row["frequency"].iloc[0] == 0:
         return decision
@@ -164,11 +164,11 @@ def _decision(warehouse: Warehouse, assigned: "pd.Series", as_of: datetime.date)
 
 def _rhythm(warehouse: Warehouse, row: "pd.DataFrame", as_of: datetime.date) -> Rhythm | None:
     """Returns where the customer of a row of rfm_features is in their own rhythm; None if that is not stored."""
-    stored = warehouse.night(
-        CUSTOMER_RHYTHM,
-        as_of,
-        where="customer_id = $customer_id",
-        parameters={"customer_id": row["customer_id"].iloc[0]},
+    # A warehouse of an older version has no such table.
+    stored = warehouse.read(
+        "SELECT lifecycle, usual_gap_days, days_overdue_ratio FROM {rhythm} WHERE as_of = $as_of"
+        " AND customer_id = $customer_id",
+        {"rhythm": CUSTOMER_RHYTHM, "as_of": as_of, "customer_id": row["customer_id"].iloc[0]},
     )
     if stored.empty:
         return None
@@ -183,7 +183,10 @@ def _rhythm(warehouse: Warehouse, row: "pd.DataFrame", as_of: datetime.date) -> 
 
 def _advice(warehouse: Warehouse, name: str | None, as_of: datetime.date) -> Advice | None:
     """Returns the actions of an advice; None if they are not stored."""
-    stored = warehouse.night(ADVICE_ACTIONS, as_of, where="advice = $advice", parameters={"advice": name})
+    stored = warehouse.read(
+        f"SELECT {', '.join(ACTION_COLUMNS)} FROM {{actions}} WHERE as_of = $as_of AND advice = $advice",
+        {"actions": ADVICE_ACTIONS, "as_of": as_of, "advice": name},
+    )
     if stored.empty:
         return None
     return Advice(str(name), *(stored.iloc[0][column] for column in ACTION_COLUMNS))

@@ -253,9 +253,11 @@ def test_every_asset_links_its_door_and_the_sql_of_its_name():
     assert all("assets.py" in names for names in links.values())
     assert sorted(name for names in links.values() for name in names - {"assets.py"}) == [
         "clean_orders.sql",
+        "customer_rhythm.sql",
         "day_figures.sql",
         "rejected_orders.sql",
         "rfm_features.sql",
+        "segment_assignments.sql",
         "segment_migration.sql",
         "segment_moves.sql",
         "segment_profiles.sql",

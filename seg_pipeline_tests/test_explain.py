@@ -12,7 +12,7 @@ import pytest
 from seg_pipeline.cli import main
 from seg_pipeline.cli.explain import MEASURE_IN_WORDS
 from seg_pipeline.errors import DataError, UsageError
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, NO_PURCHASES, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms, fit_transforms
 from seg_pipeline.models.candidates import fit_candidates
 from seg_pipeline.models.champions import Champion, append_champion, find_champion
@@ -21,9 +21,12 @@ from seg_pipeline.models.explanation import Measure
 from seg_pipeline.models.model import FitsEachK, NearestCenter, model_from_labels
 from seg_pipeline.models.registry import ALGORITHMS, BASELINE
 from seg_pipeline.models.scoring import NO_CLUSTER, Scorer
-from seg_pipeline.segments.assignment import assign_night
-from seg_pipeline.settings import load_settings
+from seg_pipeline.segments.assignment import assign_night, customers_by_advice
+from seg_pipeline.segments.strategies import advice_actions, read_actions
+from seg_pipeline.segments.tables import ADVICE_ACTIONS
+from seg_pipeline.settings import StrategySettings, load_settings
 from seg_pipeline.usecases.explain import explain
+from seg_pipeline.usecases.explanation import Rhythm
 from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.test_segments import SQL
 
@@ -64,6 +67,13 @@ def scored_shop(clean_lines, held):
         [(path,)] = connection.execute("SELECT path FROM duckdb_databases() WHERE path IS NOT NULL").fetchall()
         with connection.transaction():
             connection.replace_night(RFM_FEATURES, FEATURES_SQL, NIGHT)
+            connection.replace_night(
+                CUSTOMER_RHYTHM,
+                f"SELECT as_of, customer_id, 10.0 AS usual_gap_days, recency_days / 10.0 AS days_overdue_ratio,"
+                f" CASE WHEN recency_days > 30 THEN 'lapsed' ELSE 'active' END AS lifecycle"
+                f" FROM {RFM_FEATURES.name} WHERE frequency > 0",
+                NIGHT,
+            )
         warehouse = Warehouse(database=path)
         buyers = warehouse.night(RFM_FEATURES, NIGHT, where="frequency > 0")
         transforms = fit_transforms(buyers, load_settings([f"features.columns={columns}"], environment={}).features)
@@ -77,6 +87,7 @@ def scored_shop(clean_lines, held):
         segments = pd.DataFrame(rows, columns=["cluster", "segment_id"])
         segments["segment_name"] = [f"segment {one}" for one in segments["segment_id"]]
         segments = segments.assign(grid_name="At Risk", name_reason="", stability=1.0, share=0.1)
+        segments.loc[segments["segment_id"] == 0, "grid_name"] = NO_PURCHASES
         segments = segments.assign(rule="monetary > 1", rule_precision=1.0, rule_recall=1.0)
         training = pd.DataFrame({"feature": transforms["feature"], "cuts": [[1.0]] * len(transforms)})
         training["shares"] = [[0.5, 0.5]] * len(transforms)
@@ -97,6 +108,8 @@ def scored_shop(clean_lines, held):
         with connection.transaction():
             append_champion(connection, champion)
         assign_night(warehouse, champion, NIGHT)
+        actions = advice_actions(StrategySettings(), customers_by_advice(warehouse, NIGHT))
+        connection.replace_night(ADVICE_ACTIONS, actions, NIGHT)
         # The customer is looked up as from a process that has the file open to read alone.
         connection.duckdb.close()
         held.enter_context(warehouse.held(read_only=True))
@@ -133,6 +146,47 @@ def test_computed_and_stored_segments_agree_for_each_algorithm(scored_shop, algo
         if "mixture" in algorithm:
             assert decision.cluster_distances[0].probability == pytest.approx(stored["confidence"])
             assert sum(one.probability for one in decision.cluster_distances) == pytest.approx(1)
+
+
+def test_it_says_where_the_customer_is_in_the_own_rhythm_and_what_to_do(scored_shop, capsys):
+    warehouse = scored_shop()
+    for lifecycle, advice in (("active", "Loyal Customers"), ("lapsed", "At Risk")):
+        customer, silent_days = warehouse.read(
+            "SELECT customer_id, recency_days FROM features.customer_rhythm JOIN features.rfm_features"
+            f" USING (as_of, customer_id) WHERE lifecycle = '{lifecycle}' AND frequency > 1 ORDER BY ALL LIMIT 1"
+        ).iloc[0]
+
+        decision = explained(warehouse, customer).decision
+
+        assert decision.rhythm == Rhythm(lifecycle, silent_days, 10.0, silent_days / 10)
+        assert (decision.advice.name, decision.advice.marketing) == (advice, read_actions(None)[advice].marketing)
+
+    assert main(["explain", customer, "--warehouse", warehouse.database]) == 0
+    shown = capsys.readouterr().out
+    assert f"  lapsed: silent for {silent_days} days, {silent_days / 10:.1f} times the usual gap of 10 days" in shown
+    assert "  advice: that of At Risk: Win them back while they still remember the shop" in shown
+
+
+def test_a_night_of_an_older_version_is_explained_without_rhythm_and_advice(scored_shop, held, capsys):
+    warehouse = scored_shop()
+    held.close()
+    with warehouse.get_connection() as connection:
+        for table in (CUSTOMER_RHYTHM, ADVICE_ACTIONS):
+            connection.execute(f"DROP TABLE {table.name}")
+        connection.execute("ALTER TABLE segments.segment_assignments DROP COLUMN advice")
+
+    decision = explained(warehouse, "100").decision
+
+    assert decision.rhythm is None and decision.advice is None
+    assert main(["explain", "100", "--warehouse", warehouse.database]) == 0
+    assert "own rhythm" not in capsys.readouterr().out
+
+
+def test_a_customer_without_a_purchase_has_no_rhythm_and_the_advice_for_that(scored_shop):
+    decision = explained(scored_shop(), "R").decision
+
+    assert decision.rhythm is None
+    assert decision.advice.objective == read_actions(None)[NO_PURCHASES].objective
 
 
 @pytest.mark.parametrize("algorithm", ["kmeans", "hierarchical", "gaussian_mixture"])

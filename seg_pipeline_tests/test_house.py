@@ -257,6 +257,7 @@ def test_every_asset_links_its_door_and_the_sql_of_its_name():
         "day_figures.sql",
         "rejected_orders.sql",
         "rfm_features.sql",
+        "segment_assignments.sql",
         "segment_migration.sql",
         "segment_moves.sql",
         "segment_profiles.sql",

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, RFM_FEATURES
 from seg_pipeline.models.champions import Champion, append_champion
 from seg_pipeline.models.coreset import Coreset
 from seg_pipeline.models.model import model_from_labels
@@ -62,6 +62,8 @@ class Shop:
         features = pd.DataFrame({"customer_id": [*orders], "frequency": [*orders.values()]})
         features["monetary"] = features["frequency"] * 10
         self.warehouse.replace_night(RFM_FEATURES, features, night)
+        rhythm = features[["customer_id"]].assign(lifecycle="active")
+        self.warehouse.replace_night(CUSTOMER_RHYTHM, rhythm, night)
         assign_night(self.warehouse, self.champion, night)
         return migrate_night(self.warehouse, night)
 

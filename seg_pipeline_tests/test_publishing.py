@@ -96,9 +96,18 @@ def test_the_views_say_what_their_columns_mean_and_lose_or_double_no_customer(we
             "SELECT customer_id, segment_name, confidence, monetary FROM segment_assignments"
             " JOIN rfm_features USING (customer_id) ORDER BY 1"
         )
-        assert rows("SELECT segment_id, customers, budget FROM segment_overview ORDER BY 1") == rows(
-            "SELECT segment_id, customers, budget FROM segment_profiles JOIN segment_strategies USING (segment_id)"
-            " ORDER BY 1"
+        # What to do for a customer is what their own advice says, whichever segment they are in.
+        assert rows("SELECT customer_id, lifecycle, advice, marketing FROM customers ORDER BY 1") == rows(
+            "SELECT customer_id, lifecycle, advice, marketing FROM segment_assignments"
+            " JOIN advice_actions USING (advice) ORDER BY 1"
+        )
+        assert rows("SELECT customer_id, advice, marketing FROM moves WHERE moved_by != 'gone' ORDER BY 1") == rows(
+            "SELECT customer_id, advice, marketing FROM segment_moves JOIN customers USING (customer_id)"
+            " WHERE moved_by != 'model' ORDER BY 1"
+        )
+        assert rows("SELECT segment_id, customers, holdout_customers FROM segment_overview ORDER BY 1") == rows(
+            "SELECT segment_id, customers, holdout_customers FROM segment_profiles"
+            " JOIN segment_strategies USING (segment_id) ORDER BY 1"
         )
         assert rows("SELECT sum(customers), bool_or(stayed), bool_or(NOT stayed) FROM migration") == [
             (rows("SELECT sum(customers) FROM segment_migration")[0][0], True, True)

@@ -126,7 +126,16 @@ def make_report(segments: int = 2) -> Report:
         cells=cells,
         axis_labels=("first axis", "second axis"),
         rows=rows,
-        settings={"selection.k_min": 3, "selection.k_max": 8, "as_of": None, "features.columns": ["recency_days"]},
+        settings={
+            "selection.k_min": 3,
+            "selection.k_max": 8,
+            "as_of": None,
+            "features.columns": ["recency_days"],
+            "strategies.period_days": 90,
+            "rhythm.active_ratio": 1.5,
+            "rhythm.overdue_ratio": 3.0,
+            "value.window_days": 90,
+        },
         model_id="kmeans-5-abc",
         versions={"duckdb": "1.5.6"},
         rule="the rule in words",
@@ -378,11 +387,30 @@ def full_report() -> Report:
         report,
         migration=migration,
         moves=moves,
+        advice=pd.DataFrame(
+            [(1, "active", "Champions", 700), (1, "lapsed", "Can't Lose", 200)],
+            columns=["segment_id", "lifecycle", "advice", "customers"],
+        ),
         fitted_as_of=AS_OF,
         sensitivity=pd.DataFrame({"scenario": ["as set"], "algorithm": ["kmeans"], "k": [5]}),
         profiles=report.profiles.assign(rule="frequency >= 2", rule_precision=0.9, rule_recall=0.8, stability=0.9),
         strategies=report.strategies.assign(
-            contacts=10, contact_cost=0.5, reached_share=0.1, holdout_customers=50, smallest_effect=0.1
+            contacts=10,
+            contacts_per_customer=0.1,
+            contact_cost=0.5,
+            reached_share=0.1,
+            holdout_customers=50,
+            smallest_effect=0.1,
+            measured_from=AS_OF,
+            measured_customers=100,
+            repurchase_rate=0.4,
+            repurchase_rate_low=0.3,
+            repurchase_rate_high=0.5,
+            shop_repurchase_rate=0.2,
+            measured_revenue=12.0,
+            measured_revenue_low=10.0,
+            measured_revenue_high=14.0,
+            disagreement="The plan is wrong.",
         ),
         settings={**report.settings, "strategies.effect": 0.05},
     )
@@ -398,7 +426,8 @@ def test_all_data_is_escaped_wherever_it_stands(change: Callable[[Report], Repor
     harmless = change(full_report())
     names = {field.name for field in dataclasses.fields(Report)}
     given = {name: poisoned(getattr(harmless, name)) for name in names}
-    given["settings"]["strategies.effect"] = 0.05
+    given["settings"] |= {"strategies.effect": 0.05, "strategies.period_days": 90, "value.window_days": 90}
+    given["settings"] |= {"rhythm.active_ratio": 1.5, "rhythm.overdue_ratio": 3.0}
     html = render(dataclasses.replace(harmless, **given))
     page, expected = Page(html), Page(render(harmless))
 
@@ -540,3 +569,84 @@ def test_an_axis_along_which_the_cells_do_not_vary_has_no_variance(slope):
     _, labels = principal_plane(np.column_stack([along, along * slope]), np.ones(5), ["recency", "frequency"])
 
     assert [label.partition("(")[2] for label in labels] == ["100% of variance)", "0% of variance)"]
+
+
+def card(**strategy: Any) -> str:
+    """The text of the first segment's card with other columns of its strategy."""
+    report = make_report(1)
+    text = Page(without_figures(dataclasses.replace(report, strategies=report.strategies.assign(**strategy)))).text
+    return text.partition("Name 1 segment 1")[2].partition("No purchases")[0]
+
+
+MEASURED: dict[str, Any] = {
+    "measured_from": date(2011, 9, 11), "measured_customers": 812, "repurchase_rate": 0.34,
+    "repurchase_rate_low": 0.31, "repurchase_rate_high": 0.372, "shop_repurchase_rate": 0.28,
+    "measured_revenue": 57.4, "measured_revenue_low": 45.0, "measured_revenue_high": 70.25,
+}  # fmt: skip
+
+
+def test_a_card_says_who_is_leaving_and_whose_actions_they_get() -> None:
+    report = make_report(1)
+    advice = pd.DataFrame(
+        [(1, "active", "Champions", 700), (1, "lapsed", "Can't Lose", 200), (1, "lost", "Can't Lose", 50),
+         (1, "overdue", "Need Attention", 51), (0, None, "No purchases", 7)],
+        columns=["segment_id", "lifecycle", "advice", "customers"],
+    )  # fmt: skip
+    changed = dataclasses.replace(report, advice=advice, profiles=report.profiles.assign(grid_name="Champions"))
+
+    shown = Page(without_figures(changed)).text.partition("Name 1 segment 1")[2].partition("No purchases")[0]
+
+    assert (
+        "By their own rhythm: 69.9% active, 5.1% overdue, 25.0% leaving. So these actions suit 700 of them; the others"
+        " get those of Can't Lose (250) and Need Attention (51)."
+    ) in shown
+
+
+def test_without_a_budget_no_sentence_speaks_of_one() -> None:
+    report = make_report()
+    page = without_figures(dataclasses.replace(report, strategies=report.strategies.assign(budget=None)))
+
+    assert "budget" not in page.lower().partition("strategies.")[0]
+
+
+@pytest.mark.parametrize(
+    ("contacts_per_customer", "reached_share", "sentence"),
+    [
+        (12.0, 1.0, "It pays for 12 contacts per customer in 90 days, at £0.50 each."),
+        (1.5, 1.0, "It pays for 1.5 contacts per customer in 90 days, at £0.50 each."),
+        (0.25, 0.25, "It pays for one contact in 90 days with 25.0% of the customers, at £0.50 each."),
+    ],
+)
+def test_contacts_are_stated_per_customer_and_period(
+    contacts_per_customer: float, reached_share: float, sentence: str
+) -> None:
+    shown = card(
+        contacts=100, contacts_per_customer=contacts_per_customer, reached_share=reached_share, contact_cost=0.5
+    )
+
+    assert sentence in shown
+
+
+def test_a_card_shows_what_was_measured_with_its_interval() -> None:
+    shown = card(**MEASURED)
+
+    assert (
+        "Measured: 34.0% (31.0% to 37.2%) of the 812 customers who would have been in this segment on 11 September 2011"
+        " bought within 90 days; of all customers, 28.0% did. On average, each of them brought £57.40 (£45.00 to"
+        " £70.25)."
+    ) in shown
+    assert "£5,001 more revenue, if every customer below the upper quartile spent as much as it." in shown
+    assert "disagree" not in shown
+
+
+def test_a_card_says_that_plan_and_measurement_disagree() -> None:
+    assert "Plan and measurement disagree: The actions expect" in card(
+        **MEASURED, disagreement="The actions expect it."
+    )
+
+
+def test_a_card_without_a_measurement_says_why_and_claims_no_headroom() -> None:
+    shown = card(unmeasured_because="The history is too short.")
+
+    assert "Not measured: The history is too short." in shown
+    assert "more revenue" not in shown

@@ -18,7 +18,14 @@ from seg_pipeline.features.tables import CUSTOMER_RHYTHM, GRID_CELLS, RFM_FEATUR
 from seg_pipeline.models.tables import CHAMPIONS
 from seg_pipeline.prepared.tables import CLEAN_ORDERS
 from seg_pipeline.segments.assignment import NAMED_PROFILES_SQL
-from seg_pipeline.segments.strategies import plan_strategies, read_actions
+from seg_pipeline.segments.measurement import Measurement, measure
+from seg_pipeline.segments.strategies import (
+    BUDGET_COLUMNS,
+    FEWER_THAN_EXPECTED,
+    MORE_THAN_EXPECTED,
+    plan_strategies,
+    read_actions,
+)
 from seg_pipeline.segments.tables import SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import StrategySettings
 from seg_pipeline.warehouse import Relation, Warehouse
@@ -79,7 +86,18 @@ def test_a_file_of_actions_that_is_not_there_is_one_line(tmp_path):
         read_actions(tmp_path / "none.toml")
 
 
-def plan(revenue, headroom, grid_names="Champions", customers=1000, active_share=0.5, **settings):
+UNMEASURED = Measurement(pd.DataFrame(columns=["segment_id"]), "Too young.")
+
+
+def plan(
+    revenue,
+    headroom,
+    grid_names="Champions",
+    customers=1000,
+    active_share=0.5,
+    measurement=UNMEASURED,
+    **settings,
+):
     table = pd.DataFrame(
         {
             "segment_id": range(1, len(revenue) + 1),
@@ -92,7 +110,7 @@ def plan(revenue, headroom, grid_names="Champions", customers=1000, active_share
         }
     )
     table.loc[table["grid_name"] == "No purchases", "segment_id"] = 0
-    return plan_strategies(table, StrategySettings(**{"budget": 1000, **settings}))
+    return plan_strategies(table, StrategySettings(**{"budget": 1000, **settings}), measurement)
 
 
 def amounts(column):
@@ -135,8 +153,8 @@ def test_what_a_segment_cannot_spend_on_contacts_goes_to_the_others_by_their_cla
     assert found["contacts"].to_list() == [200, 1200, 600]
     np.testing.assert_allclose(found["reached_share"], [1.0, 1.0, 1.0])
     assert [text.partition(" points")[2] for text in found["arithmetic"]] == [
-        ", which covers the cost of all its contacts: 100 customers x 2 contacts x 0.5 = 100.00.",
-        ", which covers the cost of all its contacts: 600 customers x 2 contacts x 0.5 = 600.00.",
+        ", which covers the cost of all its contacts: 100 customers x 2 contacts in 90 days x 0.5 = 100.00.",
+        ", which covers the cost of all its contacts: 600 customers x 2 contacts in 90 days x 0.5 = 600.00.",
         " x 30.0000 per point (300.00 left after the fully funded segments / 10.00 points of the others) = 300.00.",
     ]
 
@@ -153,6 +171,7 @@ def test_a_budget_that_pays_fewer_contacts_than_customers_says_whom_it_reaches()
     found = plan([50.0, 50.0], [0.0, 0.0], customers=[4000, 1000])
 
     assert found["contacts"].to_list() == [1000, 1000]
+    assert found["contacts_per_customer"].to_list() == [0.25, 1.0]
     np.testing.assert_allclose(found["reached_share"], [0.25, 1.0])
 
 
@@ -220,7 +239,9 @@ def test_a_cap_with_fractions_of_a_cent_is_rounded_up_and_says_so():
 
     assert found["budget"].to_list() == [Decimal("0.02")]
     assert found["contacts"].to_list() == [3]
-    assert "3 customers x 1 contacts x 0.0037 = 0.02, rounded up to whole cents." in found["arithmetic"].iloc[0]
+    assert (
+        "3 customers x 1 contacts in 90 days x 0.0037 = 0.02, rounded up to whole cents." in found["arithmetic"].iloc[0]
+    )
 
 
 def test_a_segment_without_contacts_gets_no_holdout():
@@ -231,6 +252,53 @@ def test_a_segment_without_contacts_gets_no_holdout():
     assert found["base_rate"].isna().to_list() == found["smallest_effect"].isna().to_list() == [False, True, True]
     # Free contacts are not counted, and are made.
     assert plan([1.0], [0.0], customers=100_000, contact_cost=0)["holdout_customers"].notna().all()
+
+
+def test_without_a_budget_nothing_is_split_and_every_segment_with_effort_still_gets_a_holdout(tmp_path):
+    found = plan([1.0, 2.0], [0.0, 0.0], ["Champions", "No purchases"], customers=100_000, budget=None)
+
+    assert found[list(BUDGET_COLUMNS)].isna().all(axis=None)
+    assert found["holdout_customers"].isna().to_list() == [False, True]
+    assert failed_rules(tmp_path, found, customers=100_000) == []
+
+
+def measurement_of(*segments):
+    """What was measured of segments 1, 2 and so on, given how many customers they had and how many bought."""
+    customers = pd.concat(
+        pd.DataFrame({"segment_id": i, "orders": [1] * bought + [0] * (customers - bought), "revenue": 1.0})
+        for i, (customers, bought) in enumerate(segments, start=1)
+    )
+    return Measurement(measure(customers, bootstraps=0, seed=1).assign(measured_from=AS_OF), None)
+
+
+def test_actions_that_the_measured_repurchase_rate_contradicts_are_reported():
+    everyone = [(1000, 900), (1000, 500), (1000, 100)]
+    names = ["Hibernating", "New Customers", "Champions"]
+
+    found = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of(*everyone))
+    agreeing = plan([1.0] * 3, [0.0] * 3, names[::-1], measurement=measurement_of(*everyone))
+    few = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of((10, 6), (1000, 500), (10, 4)))
+
+    assert found["disagreement"].to_list() == [MORE_THAN_EXPECTED, None, FEWER_THAN_EXPECTED]
+    assert agreeing["disagreement"].to_list() == [None, None, None]
+    # An interval that reaches the rate of all contradicts nothing.
+    assert few["disagreement"].to_list() == [None, None, None]
+
+
+def test_a_segment_that_was_not_measured_says_why(tmp_path):
+    names = ["Champions", "No purchases", "Promising"]
+
+    young = plan([1.0] * 3, [0.0] * 3, names)
+    gap = plan([1.0] * 3, [0.0] * 3, names, measurement=measurement_of((100, 50)))
+
+    never = "Customers who have bought nothing cannot buy again."
+    assert young["unmeasured_because"].to_list() == ["Too young.", never, "Too young."]
+    assert gap["unmeasured_because"].to_list() == [
+        None, never, "No customer was in this segment at the beginning of the window.",
+    ]  # fmt: skip
+    assert failed_rules(tmp_path, young) == failed_rules(tmp_path, gap) == []
+    broken = gap.assign(unmeasured_because=None)
+    assert failed_rules(tmp_path, broken) == ["measured_or_explained"]
 
 
 def test_money_of_a_strategy_is_decimal_in_its_table(tmp_path):
@@ -275,6 +343,7 @@ def test_a_split_that_loses_budget_overspends_or_holds_out_too_many_breaks_a_rul
     free = found.assign(budget_share=[0.7, 0.2], spendable=np.nan)
     assert failed_rules(tmp_path, free) == ["budget_is_split"]
     assert failed_rules(tmp_path, found.assign(spendable=[700.0, 200.0])) == ["budget_can_be_spent"]
+    assert failed_rules(tmp_path, found.assign(arithmetic=[None, "x"])) == ["budget_is_whole_or_absent"]
     assert failed_rules(tmp_path, found.assign(holdout_customers=[500, 501])) == ["holdouts_leave_half"]
 
 
@@ -312,7 +381,7 @@ def test_the_share_who_bought_lately_counts_customers_whose_last_purchase_is_at_
 
 def test_the_queries_of_features_and_profiles_give_every_column_of_their_tables(empty_warehouse):
     with empty_warehouse.get_connection() as connection:
-        for table in (CLEAN_ORDERS, RFM_FEATURES, CHAMPIONS):
+        for table in (CLEAN_ORDERS, RFM_FEATURES, CUSTOMER_RHYTHM, CHAMPIONS):
             connection.create(table)
 
         def columns_of(query, **parameters):
@@ -326,7 +395,12 @@ def test_the_queries_of_features_and_profiles_give_every_column_of_their_tables(
             PROFILES_SQL, {"as_of": AS_OF, "labelled": labelled, "numbered": segments, "rhythm": CUSTOMER_RHYTHM}
         ) as profiled:
             profiles = columns_of(
-                NAMED_PROFILES_SQL, profiled=profiled, numbered=segments, fitted_as_of=AS_OF, reference_as_of=AS_OF
+                NAMED_PROFILES_SQL,
+                profiled=profiled,
+                labelled=labelled,
+                numbered=segments,
+                fitted_as_of=AS_OF,
+                reference_as_of=AS_OF,
             )
         assert columns_of(FEATURES_QUERY) == {column.name for column in RFM_FEATURES.columns}
         assert profiles == {column.name for column in SEGMENT_PROFILES.columns}

@@ -43,10 +43,11 @@ class Name:
 
 
 # Conditions on a segment's profile.
-MOST_ARE_LATE = "late_share > 0.5"
+MOST_ARE_LATE = "(lifecycle_overdue + lifecycle_lapsed + lifecycle_lost > 0.5)"
+MOST_ARE_GONE = "(lifecycle_lapsed + lifecycle_lost > 0.5)"
 MOST_ARE_ACTIVE = "active_share > 0.5"
 MOST_BOUGHT_ONCE = "once_share > 0.5"
-NEW_ONES_LEFT_OUT = "new_share > 0.25"
+NEW_ONES_LEFT_OUT = "lifecycle_new > 0.25"
 NO_BUYERS_LATELY = "active_share < 0.2 OR median_recency_days >= 365 OR median_monetary <= 0"
 IN_THEIR_RHYTHM = f"({MOST_ARE_ACTIVE} AND NOT {MOST_ARE_LATE})"
 
@@ -92,14 +93,14 @@ NAMES = (
         "",
         "lifecycle = 'overdue' AND frequency > 1",
         "they have bought more than once, and their next order is overdue",
-        f"{IN_THEIR_RHYTHM} OR gone_share > 0.5 OR {NEW_ONES_LEFT_OUT}",
+        f"{IN_THEIR_RHYTHM} OR {MOST_ARE_GONE} OR {NEW_ONES_LEFT_OUT}",
     ),
     Name(
         "About to Sleep",
         "",
         "lifecycle = 'overdue'",
         "their next order is overdue",
-        f"{IN_THEIR_RHYTHM} OR gone_share > 0.5 OR {NEW_ONES_LEFT_OUT}",
+        f"{IN_THEIR_RHYTHM} OR {MOST_ARE_GONE} OR {NEW_ONES_LEFT_OUT}",
     ),
     Name(
         "Can't Lose",
@@ -114,7 +115,7 @@ NAMES = (
         "leaving",
         "lifecycle = 'lost'",
         "they have been silent for longer than nearly all customers who ever came back",
-        f"{MOST_ARE_ACTIVE} OR gone_share < 0.5 OR {NEW_ONES_LEFT_OUT}",
+        f"{MOST_ARE_ACTIVE} OR NOT {MOST_ARE_GONE} OR {NEW_ONES_LEFT_OUT}",
         writes_off=True,
     ),
     Name(
@@ -130,7 +131,7 @@ NAMES = (
         "leaving",
         "lifecycle = 'lapsed' AND f_score <= 2",
         "they bought seldom, and have been silent for more than three times their usual gap",
-        f"{MOST_ARE_ACTIVE} OR gone_share < 0.5 OR {NEW_ONES_LEFT_OUT}",
+        f"{MOST_ARE_ACTIVE} OR NOT {MOST_ARE_GONE} OR {NEW_ONES_LEFT_OUT}",
         writes_off=True,
     ),
 )

@@ -31,10 +31,13 @@ SELECT
     CASE WHEN members.segment_id = 0 THEN 0
         ELSE sum(greatest(reachable.monetary - members.monetary, 0)) END AS headroom,
     count(*) FILTER (recency_days <= 90) / count(*) AS active_share,
-    count(*) FILTER (lifecycle = 'new') / count(*) AS new_share,
-    count(*) FILTER (lifecycle IN ('overdue', 'lapsed', 'lost')) / count(*) AS late_share,
-    count(*) FILTER (lifecycle IN ('lapsed', 'lost')) / count(*) AS gone_share,
     count(*) FILTER (frequency = 1) / count(*) AS once_share,
+    -- Customers without a purchase have no rhythm.
+    count(*) FILTER (lifecycle = 'new') / nullif(count(lifecycle), 0) AS lifecycle_new,
+    count(*) FILTER (lifecycle = 'active') / nullif(count(lifecycle), 0) AS lifecycle_active,
+    count(*) FILTER (lifecycle = 'overdue') / nullif(count(lifecycle), 0) AS lifecycle_overdue,
+    count(*) FILTER (lifecycle = 'lapsed') / nullif(count(lifecycle), 0) AS lifecycle_lapsed,
+    count(*) FILTER (lifecycle = 'lost') / nullif(count(lifecycle), 0) AS lifecycle_lost,
     -- Scores are whole numbers, so their sums are exact in any order of the rows, unlike avg().
     sum(r_score) / count(r_score) AS mean_r_score,
     sum(f_score) / count(f_score) AS mean_f_score,

@@ -15,7 +15,7 @@ from seg_pipeline.cli.options import (
 from seg_pipeline.cli.screen import Screen, format_value
 
 if TYPE_CHECKING:
-    from seg_pipeline.usecases.explanation import Decision, Explanation, GridCell, RunnerUp
+    from seg_pipeline.usecases.explanation import Advice, Decision, Explanation, GridCell, Rhythm, RunnerUp
 
 EPILOG = """\
 examples:
@@ -103,6 +103,8 @@ def _decision_document(decision: "Decision") -> dict[str, object]:
         ],
         "runner_up": _runner_up_in_words(decision.runner_up) if decision.runner_up else None,
         "changes": [asdict(change) for change in decision.changes],
+        "rhythm": asdict(decision.rhythm) if decision.rhythm else None,
+        "advice": asdict(decision.advice) if decision.advice else None,
         "rule": decision.rule,
         "rule_precision": decision.rule_precision,
         "rule_recall": decision.rule_recall,
@@ -191,10 +193,27 @@ def _show(screen: Screen, explanation: "Explanation") -> None:
         )
         stays = f"no value of {change.feature} alone would {now}"
         say(f"  {stays if change.to is None else moves}")
-    say("\n7. nights")
+    if decision.advice:
+        say("\n7. the customer's own rhythm, and what to do")
+        _show_advice(screen, decision.rhythm, decision.advice)
+    say("\n8. nights")
     for stay in explanation.history:
         nights = f"{stay.first}" if stay.first == stay.last else f"{stay.first} to {stay.last}, {stay.nights} nights"
         say(f"  {nights}: {stay.segment_name} (segment {stay.segment_id})")
+
+
+def _show_advice(screen: Screen, rhythm: "Rhythm | None", advice: "Advice") -> None:
+    """Shows where the customer is in their own rhythm (None without a purchase), and the actions that apply."""
+    if rhythm:
+        usual = (
+            ""
+            if rhythm.usual_gap_days is None
+            else f", {rhythm.days_overdue_ratio:.1f} times the usual gap of {rhythm.usual_gap_days:.0f} days"
+        )
+        screen.say(f"  {rhythm.lifecycle}: silent for {rhythm.silent_days:,} days{usual}")
+    screen.say(f"  advice: that of {advice.name}: {advice.objective}")
+    for team, action in (("marketing", advice.marketing), ("sales", advice.sales), ("service", advice.service)):
+        screen.say(f"    {team}: {action}")
 
 
 def _count(text: str) -> int:

@@ -22,6 +22,7 @@ from seg_pipeline.publishing.retention import delete_old_nights
 from seg_pipeline.publishing.sets import REPORT_PAGE, publish
 from seg_pipeline.publishing.tables import PUBLISHED_TABLES
 from seg_pipeline.publishing.views import VIEWS
+from seg_pipeline.segments.assignment import advice_by_segment
 from seg_pipeline.segments.migration import move_lists, since_earliest_night
 from seg_pipeline.segments.tables import SEGMENT_MIGRATION, SEGMENT_PROFILES, SEGMENT_STRATEGIES
 from seg_pipeline.settings import Settings, flattened, output_hash_key
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from seg_pipeline.publishing.report import Report
 
 # Settings that shape the numbers; the report leaves out those of the machine.
-SHOWN_SETTINGS = (*SHAPING, "champions", "drift", "report", "strategies", "value")
+SHOWN_SETTINGS = (*SHAPING, "champions", "drift", "report", "rhythm", "strategies", "value")
 SOURCE_IN_WORDS = (
     "SELECT min(source_file) || CASE count(DISTINCT source_file) WHEN 1 THEN ''"
     " ELSE ' to ' || max(source_file) || ' (' || count(DISTINCT source_file) || ' files)' END FROM raw.raw_orders"
@@ -92,6 +93,7 @@ def report_of(warehouse: Warehouse, settings: Settings, champion: Champion, as_o
         day_findings=findings(warehouse, as_of),
         migration=since_earliest_night(warehouse.night(SEGMENT_MIGRATION, as_of)),
         moves=move_lists(warehouse, as_of),
+        advice=advice_by_segment(warehouse, as_of),
     )
 
 

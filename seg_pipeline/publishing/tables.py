@@ -2,6 +2,7 @@
 
 from seg_pipeline.features.tables import CUSTOMER_RHYTHM, RFM_FEATURES
 from seg_pipeline.segments.tables import (
+    ADVICE_ACTIONS,
     SEGMENT_ASSIGNMENTS,
     SEGMENT_MIGRATION,
     SEGMENT_MOVES,
@@ -16,6 +17,7 @@ PUBLISHED_TABLES = (
     SEGMENT_STRATEGIES,
     SEGMENT_MIGRATION,
     SEGMENT_MOVES,
+    ADVICE_ACTIONS,
     RFM_FEATURES,
     CUSTOMER_RHYTHM,
 )

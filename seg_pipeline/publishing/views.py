@@ -6,8 +6,11 @@ The column of a published table keeps its description; only computed columns are
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, LIFECYCLES, RFM_FEATURES
+from seg_pipeline.segments.measurement import COLUMNS as MEASURED_COLUMNS
+from seg_pipeline.segments.strategies import ACTION_COLUMNS
 from seg_pipeline.segments.tables import (
+    ADVICE_ACTIONS,
     SEGMENT_ASSIGNMENTS,
     SEGMENT_MIGRATION,
     SEGMENT_MOVES,
@@ -47,25 +50,30 @@ def columns_of(table: Table, *names: str) -> Iterable[ViewColumn]:
     return (ViewColumn(name, descriptions[name], f"{table.short_name}.{name}") for name in names)
 
 
-ACTIONS = ("objective", "marketing", "sales", "service")
-
 CUSTOMERS = View(
     "customers",
-    "One row per customer: the segment, how sure that is, what to do for them, and how they buy.",
+    "One row per customer: the segment, how sure that is, how they buy, where they are in their own rhythm, and"
+    " what to do for them.",
     (
         *columns_of(SEGMENT_ASSIGNMENTS, "as_of", "customer_id", "segment_id", "segment_name", "confidence"),
         *columns_of(RFM_FEATURES, "monetary", "frequency", "recency_days", "first_order_on", "last_order_on"),
         *columns_of(RFM_FEATURES, "avg_order_value", "days_between_orders", "return_rate"),
         *columns_of(RFM_FEATURES, "r_score", "f_score", "m_score", "rfm_segment"),
-        *columns_of(SEGMENT_STRATEGIES, *ACTIONS),
+        *columns_of(SEGMENT_ASSIGNMENTS, "lifecycle"),
+        *columns_of(CUSTOMER_RHYTHM, "usual_gap_days", "days_overdue_ratio"),
+        *columns_of(SEGMENT_ASSIGNMENTS, "advice"),
+        *columns_of(ADVICE_ACTIONS, *ACTION_COLUMNS),
     ),
     "segment_assignments JOIN rfm_features USING (as_of, customer_id)"
-    " JOIN segment_strategies USING (as_of, segment_id)",
+    " JOIN advice_actions USING (as_of, advice)"
+    # Customers without a purchase have no rhythm.
+    " LEFT JOIN customer_rhythm USING (as_of, customer_id)",
 )
 
 SEGMENT_OVERVIEW = View(
     "segment_overview",
-    "One row per segment: who they are, what they are worth, what to do for them and what it may cost.",
+    "One row per segment: who they are, what they are worth, what to do for them, what such customers went on to do,"
+    " and the budget if there is one.",
     (
         *columns_of(SEGMENT_PROFILES, "as_of", "segment_id", "segment_name", "customers", "share", "revenue"),
         ViewColumn(
@@ -75,8 +83,11 @@ SEGMENT_OVERVIEW = View(
         ),
         *columns_of(SEGMENT_PROFILES, "revenue_share", "active_share", "headroom"),
         *columns_of(SEGMENT_PROFILES, "median_recency_days", "median_frequency", "median_monetary"),
+        *columns_of(SEGMENT_PROFILES, *(f"lifecycle_{name}" for name in LIFECYCLES)),
         *columns_of(SEGMENT_PROFILES, "mean_confidence", "stability", "name_reason", "rule"),
-        *columns_of(SEGMENT_STRATEGIES, *ACTIONS, "budget", "budget_share", "contacts", "holdout_customers"),
+        *columns_of(SEGMENT_STRATEGIES, *ACTION_COLUMNS, *MEASURED_COLUMNS, "unmeasured_because", "disagreement"),
+        *columns_of(SEGMENT_STRATEGIES, "budget", "budget_share", "contacts", "contacts_per_customer"),
+        *columns_of(SEGMENT_STRATEGIES, "holdout_customers"),
     ),
     "segment_profiles JOIN segment_strategies USING (as_of, segment_id)",
 )
@@ -108,9 +119,12 @@ MOVES = View(
     (
         *columns_of(SEGMENT_MOVES, "as_of", "customer_id", "from_as_of", "from_segment_id", "from_segment_name"),
         *columns_of(SEGMENT_MOVES, "segment_id", "segment_name", "moved_by", "monetary"),
-        *columns_of(SEGMENT_STRATEGIES, *ACTIONS),
+        *columns_of(SEGMENT_ASSIGNMENTS, "lifecycle", "advice"),
+        *columns_of(ADVICE_ACTIONS, *ACTION_COLUMNS),
     ),
-    "segment_moves LEFT JOIN segment_strategies USING (as_of, segment_id) WHERE moved_by != 'model'",
+    # Those who are gone have no advice.
+    "segment_moves LEFT JOIN segment_assignments USING (as_of, customer_id)"
+    " LEFT JOIN advice_actions USING (as_of, advice) WHERE moved_by != 'model'",
 )
 
 VIEWS = (CUSTOMERS, SEGMENT_OVERVIEW, MIGRATION, MOVES)

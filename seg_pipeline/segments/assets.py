@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from seg_pipeline.features.tables import FEATURES, RFM_FEATURES
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, FEATURES, RFM_FEATURES
 from seg_pipeline.models.champions import champion_of
 from seg_pipeline.models.tables import CHAMPIONS, FEATURE_DRIFT
-from seg_pipeline.segments.assignment import assign_night
+from seg_pipeline.prepared.tables import CLEAN_ORDERS
+from seg_pipeline.segments.assignment import assign_night, customers_by_advice
+from seg_pipeline.segments.measurement import COLUMNS as MEASURED_COLUMNS
+from seg_pipeline.segments.measurement import measure_segments
 from seg_pipeline.segments.migration import (
     lost_customers,
     migrate_night,
@@ -15,8 +18,9 @@ from seg_pipeline.segments.migration import (
     nights_on_record,
     since_earliest_night,
 )
-from seg_pipeline.segments.strategies import plan_strategies
+from seg_pipeline.segments.strategies import ACTION_COLUMNS, BUDGET_COLUMNS, advice_actions, plan_strategies
 from seg_pipeline.segments.tables import (
+    ADVICE_ACTIONS,
     SEGMENT_ASSIGNMENTS,
     SEGMENT_HISTORY,
     SEGMENT_MIGRATION,
@@ -29,9 +33,7 @@ from seg_pipeline.wiring import Room, Shop, checked_night, night_of
 
 SIZE_COLUMNS = ["segment_id", "segment_name", "customers", "share", "revenue", "revenue_share"]
 RULE_COLUMNS = ["segment_name", "rule", "rule_precision", "rule_recall"]
-BUDGET_COLUMNS = ["contact_cost", "spendable", "budget_share", "budget", "contacts", "reached_share", "arithmetic"]
 HOLDOUT_COLUMNS = ["base_rate", "holdout_customers", "smallest_effect"]
-ACTION_COLUMNS = ["objective", "marketing", "sales", "service"]
 
 
 def assets_of(shop: Shop) -> Room:
@@ -40,7 +42,7 @@ def assets_of(shop: Shop) -> Room:
 
     @room.tables(
         {
-            SEGMENT_ASSIGNMENTS: [RFM_FEATURES, FEATURE_DRIFT, CHAMPIONS],
+            SEGMENT_ASSIGNMENTS: [RFM_FEATURES, CUSTOMER_RHYTHM, FEATURE_DRIFT, CHAMPIONS],
             SEGMENT_PROFILES: [SEGMENT_ASSIGNMENTS],
         },
         kinds={"python"},
@@ -122,21 +124,37 @@ def assets_of(shop: Shop) -> Room:
             key=shop.key(SEGMENT_MOVES),
         )
 
-    @room.asset(SEGMENT_STRATEGIES, kinds={"python"}, deps=[SEGMENT_PROFILES])
+    @room.asset(SEGMENT_STRATEGIES, kinds={"python"}, deps=[CLEAN_ORDERS, CHAMPIONS, SEGMENT_PROFILES])
     def segment_strategies(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         warehouse, as_of = shop.warehouse(context), night_of(context)
-        plan = plan_strategies(warehouse.night(SEGMENT_PROFILES, as_of), shop.settings_of(context).strategies)
+        settings = shop.settings_of(context)
+        measurement = measure_segments(warehouse, champion_of(warehouse, as_of), as_of, settings)
+        plan = plan_strategies(warehouse.night(SEGMENT_PROFILES, as_of), settings.strategies, measurement)
         warehouse.replace_night(SEGMENT_STRATEGIES, plan, as_of)
         return built(
             warehouse,
             SEGMENT_STRATEGIES,
             as_of,
             {
-                "budget": table_of(plan[["segment_name", *BUDGET_COLUMNS]]),
+                "measured": table_of(
+                    plan[["segment_name", *MEASURED_COLUMNS[1:], "unmeasured_because", "disagreement"]]
+                ),
+                **(
+                    {}
+                    if settings.strategies.budget is None
+                    else {"budget": table_of(plan[["segment_name", *BUDGET_COLUMNS]])}
+                ),
                 "holdout": table_of(plan[["segment_name", *HOLDOUT_COLUMNS]]),
                 "actions": table_of(plan[["segment_name", *ACTION_COLUMNS]]),
             },
         )
+
+    @room.asset(ADVICE_ACTIONS, kinds={"python"}, deps=[SEGMENT_ASSIGNMENTS])
+    def advice_actions_of_night(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        warehouse, as_of = shop.warehouse(context), night_of(context)
+        actions = advice_actions(shop.settings_of(context).strategies, customers_by_advice(warehouse, as_of))
+        warehouse.replace_night(ADVICE_ACTIONS, actions, as_of)
+        return built(warehouse, ADVICE_ACTIONS, as_of, {"advice": table_of(actions)})
 
     @room.check(
         RFM_FEATURES.name,

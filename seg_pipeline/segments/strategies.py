@@ -1,11 +1,11 @@
-"""The plan for each segment: its actions, its part of the budget, and how many customers to leave out as a holdout."""
+"""The plan for each segment: its actions, what was measured, its part of the budget, and the size of a holdout."""
 
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,8 @@ from pydantic import Field, ValidationError
 from seg_pipeline.errors import UsageError, did_you_mean
 from seg_pipeline.models.coreset import FloatArray
 from seg_pipeline.segments.holdout import TwoProportionTest
+from seg_pipeline.segments.measurement import COLUMNS as MEASURED_COLUMNS
+from seg_pipeline.segments.measurement import Measurement
 from seg_pipeline.settings import Section, StrategySettings, read_toml
 
 if TYPE_CHECKING:
@@ -21,14 +23,33 @@ if TYPE_CHECKING:
 
 ACTIONS = Path(__file__).with_name("strategies.toml")
 CENTS = 100
+# The columns of segment_strategies that have no value without a budget.
+BUDGET_COLUMNS = (
+    "contact_cost",
+    "spendable",
+    "budget_share",
+    "budget",
+    "contacts",
+    "contacts_per_customer",
+    "reached_share",
+    "arithmetic",
+)
+ACTION_COLUMNS = ("objective", "marketing", "sales", "service")
+MORE_THAN_EXPECTED = (
+    "The actions expect fewer of these customers to buy again than of all customers, but more of them did."
+)
+FEWER_THAN_EXPECTED = (
+    "The actions expect more of these customers to buy again than of all customers, but fewer of them did."
+)
 
 BoolArray = npt.NDArray[np.bool_]
 
 
 class Action(Section):
-    """The actions for the segments of one cell of the R x F grid; strategies.toml says what `effort` means."""
+    """The actions for the segments of one name; strategies.toml says what `effort` and `expects` mean."""
 
     effort: float = Field(ge=0, le=1e6, allow_inf_nan=False)
+    expects: Literal["more", "fewer"] | None = None
     objective: str = Field(min_length=1)
     marketing: str = Field(min_length=1)
     sales: str = Field(min_length=1)
@@ -54,18 +75,40 @@ def read_actions(file: Path | None) -> dict[str, Action]:
     return actions | overrides
 
 
-def plan_strategies(profiles: "pd.DataFrame", settings: StrategySettings) -> "pd.DataFrame":
+def advice_actions(settings: StrategySettings, customers: "pd.Series") -> "pd.DataFrame":
+    """Returns the rows of advice_actions: the actions of every name.
+
+    Args:
+        settings: The shop's own file of actions if it has one.
+        customers: How many customers have each advice, by name; a name without customers may be left out.
+
+    Raises:
+        UsageError: The shop's own file of actions is wrong.
+    """
+    import pandas as pd
+
+    actions = read_actions(settings.actions)
+    rows = [{"advice": name, **action.model_dump(include=set(ACTION_COLUMNS))} for name, action in actions.items()]
+    table = pd.DataFrame(rows)
+    return table.assign(customers=table["advice"].map(customers).fillna(0).astype("int64"))
+
+
+def plan_strategies(profiles: "pd.DataFrame", settings: StrategySettings, measurement: Measurement) -> "pd.DataFrame":
     """Returns the rows of segment_strategies, one per row of profiles.
+
+    Without strategies.budget nothing is split: the columns from contact_cost to arithmetic are missing, and every
+    segment whose actions take effort counts as contacted.
 
     A segment's claim on the budget is (1 - w) times its share of revenue plus w times its share of headroom, with w
     strategies.headroom_weight, times the effort that its actions take. Negative revenue counts as zero. The budget is
     split by claims, but no segment gets more than its contacts can cost: one contact costs strategies.contact_cost
-    times the effort, and each customer is contacted at most strategies.contacts times. Budgets are whole cents that add
-    up to the whole budget, unless every segment has all it can spend.
+    times the effort, and each customer is contacted at most strategies.contacts times in strategies.period_days.
+    Budgets are whole cents that add up to the whole budget, unless every segment has all it can spend.
 
     Args:
         profiles: segment_id, segment_name, grid_name, customers, revenue, headroom and active_share of each segment.
         settings: The budget, the costs, the holdout's test, and the shop's own file of actions if it has one.
+        measurement: What customers of the segments did in the window before the night.
 
     Raises:
         UsageError: The shop's own file of actions is wrong.
@@ -75,19 +118,51 @@ def plan_strategies(profiles: "pd.DataFrame", settings: StrategySettings) -> "pd
     actions = read_actions(settings.actions)
     chosen = pd.DataFrame([dict(actions[name]) for name in profiles["grid_name"]], index=profiles.index)
     effort = chosen["effort"].to_numpy(dtype=np.float64)
-    budgets = _budgets(profiles, effort, settings)
-    # Contacts that cost nothing are not counted.
+    budgets = _without_budget(profiles) if settings.budget is None else _budgets(profiles, effort, settings)
+    # Contacts that cost nothing are not counted; nor are any without a budget.
     contacted = (effort > 0) & (budgets["contacts"].isna() | (budgets["contacts"] > 0)).to_numpy(dtype=bool)
+    measured = measurement.beside(profiles["segment_id"])
     return pd.concat(
         [
             profiles[["segment_id", "segment_name"]],
-            chosen[["objective", "marketing", "sales", "service"]],
+            chosen[list(ACTION_COLUMNS)],
+            measured[[*MEASURED_COLUMNS, "unmeasured_because"]],
+            _disagreements(chosen["expects"], measured).rename("disagreement"),
             profiles[["headroom"]].astype(float),
             budgets,
             _holdouts(profiles, contacted & profiles["active_share"].notna().to_numpy(), settings),
         ],
         axis="columns",
     )
+
+
+def _disagreements(expects: "pd.Series", measured: "pd.DataFrame") -> "pd.Series":
+    """Returns in which way each segment's actions and its measurement contradict each other; None if they do not.
+
+    They do if the actions expect fewer of the customers to buy again than of all, but the whole interval of their
+    measured repurchase rate lies above the rate of all; or if the actions expect more, and it lies below.
+
+    Args:
+        expects: What the actions of each segment expect, see strategies.toml.
+        measured: What was measured of each segment.
+    """
+    import pandas as pd
+
+    more = expects.eq("fewer") & (measured["repurchase_rate_low"] > measured["shop_repurchase_rate"])
+    fewer = expects.eq("more") & (measured["repurchase_rate_high"] < measured["shop_repurchase_rate"])
+    sentences = [
+        MORE_THAN_EXPECTED if too_many else FEWER_THAN_EXPECTED if too_few else None
+        for too_many, too_few in zip(more, fewer, strict=True)
+    ]
+    return pd.Series(sentences, index=expects.index, dtype=object)
+
+
+def _without_budget(profiles: "pd.DataFrame") -> "pd.DataFrame":
+    """Returns the columns from contact_cost to arithmetic of segment_strategies without a value."""
+    import pandas as pd
+
+    empty = pd.DataFrame(index=profiles.index, columns=list(BUDGET_COLUMNS), dtype=object)
+    return empty.astype({"budget_share": float, "contacts": "Int64"})
 
 
 def _budgets(profiles: "pd.DataFrame", effort: FloatArray, settings: StrategySettings) -> "pd.DataFrame":
@@ -106,7 +181,7 @@ def _budgets(profiles: "pd.DataFrame", effort: FloatArray, settings: StrategySet
     all_contacts = [CENTS * most * cost for most, cost in zip(most_contacts, one_contact, strict=True)]
     # Rounded up to whole cents, so that a full budget pays for every contact.
     caps = [(ceil(cost) if cost else None) if one else 0 for one, cost in zip(claim, all_contacts, strict=True)]
-    whole = floor(CENTS * _exact(settings.budget) + Fraction(1, 2))
+    whole = floor(CENTS * _exact(settings.budget or 0) + Fraction(1, 2))
     share, cents, is_capped = _split_by_claim(whole, [_exact(one) for one in claim], caps)
     budget, capped = [_money(one) for one in cents], np.array(is_capped)
     contacts = [
@@ -135,7 +210,8 @@ def _budgets(profiles: "pd.DataFrame", effort: FloatArray, settings: StrategySet
             unspent = "" if points else f" {left:,.2f} of the whole budget remains unspent."
             return (
                 f"{points_of_segment}, which covers the cost of all its contacts: {customers[i]:,} customers x"
-                f" {settings.contacts} contacts x {float(one_contact[i]):.10g} = {budget[i]:,.2f}{rounded}.{unspent}"
+                f" {settings.contacts} contacts in {settings.period_days} days x {float(one_contact[i]):.10g} ="
+                f" {budget[i]:,.2f}{rounded}.{unspent}"
             )
         per_point = (
             f"{left:,.2f} left after the fully funded segments / {points:.2f} points of the others"
@@ -151,6 +227,7 @@ def _budgets(profiles: "pd.DataFrame", effort: FloatArray, settings: StrategySet
             "budget_share": share,
             "budget": budget,
             "contacts": pd.array(np.where(free, np.nan, contacts), dtype="Int64"),
+            "contacts_per_customer": np.where(free, np.nan, contacts / customers),
             "reached_share": np.where(free, np.nan, np.minimum(contacts / customers, 1.0)),
             "arithmetic": [arithmetic(i) for i in range(len(profiles))],
         },
@@ -248,6 +325,7 @@ def _shares(values: "pd.Series") -> FloatArray:
 def _actions_in(file: Path) -> dict[str, Action]:
     """Reads a file of actions; raises UsageError on the first wrong key."""
     actions = {}
+    required = [name for name, field in Action.model_fields.items() if field.is_required()]
     for name, entry in read_toml(file).items():
         try:
             actions[name] = Action.model_validate(entry)
@@ -257,7 +335,7 @@ def _actions_in(file: Path) -> dict[str, Action]:
             problems = {
                 "missing": "is missing",
                 "extra_forbidden": f"no such key{did_you_mean(key.removeprefix(f'{name}.'), Action.model_fields)}",
-                "model_type": f"must be a table with the keys {', '.join(Action.model_fields)} (got {entry!r})",
+                "model_type": f"must be a table with the keys {', '.join(required)} (got {entry!r})",
             }
             problem = problems.get(first["type"], f"{first['msg']} (got {first['input']!r})")
             raise UsageError(f"{file}: {key}: {problem}") from None

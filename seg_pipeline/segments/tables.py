@@ -4,9 +4,10 @@ from pathlib import Path
 
 from seg_pipeline.champions.names import NAMES, contradicted_names
 from seg_pipeline.champions.tables import SEGMENT_ID, SEGMENT_NAME
-from seg_pipeline.features.tables import NO_PURCHASES
+from seg_pipeline.features.tables import LIFECYCLES, NO_PURCHASES
 from seg_pipeline.models.drift import stability_index_term
 from seg_pipeline.models.tables import OVERDUE
+from seg_pipeline.segments.measurement import SMALLEST_SAMPLE
 from seg_pipeline.tables import AS_OF, CUSTOMER_ID, Column, Rule, Table, count, day, money, number, share, text
 
 RULES = Path(__file__).parent / "rules"
@@ -35,6 +36,17 @@ SEGMENT_ASSIGNMENTS = Table(
         SEGMENT_ID,
         SEGMENT_NAME,
         share("confidence", "How clearly the customer belongs to the segment, from 0 (on the border) to 1"),
+        text(
+            "lifecycle",
+            "Where the customer is in their own rhythm, see customer_rhythm; NULL without a purchase",
+            nullable=True,
+            values=LIFECYCLES,
+        ),
+        text(
+            "advice",
+            "The name whose actions apply to the customer (advice_actions has them): that of the segment, unless the"
+            " customer's own rhythm speaks against it",
+        ),
         text("model_id", "Model that assigned the segment: algorithm, k, night and a digest of its numbers"),
         day(
             "fitted_as_of", "Night that the model was fitted on; later than the night itself if no earlier model exists"
@@ -46,6 +58,22 @@ SEGMENT_ASSIGNMENTS = Table(
             "Every customer of rfm_features is assigned exactly once, and no one else is.",
             "SELECT customer_id FROM (SELECT customer_id FROM features.rfm_features WHERE as_of = :as_of) AS known"
             " FULL JOIN {batch} USING (customer_id) WHERE as_of IS NULL OR known.customer_id IS NULL",
+        ),
+        Rule(
+            "lifecycles_as_rhythm",
+            "The lifecycles are those of customer_rhythm.",
+            "SELECT customer_id, assigned.lifecycle, rhythm.lifecycle AS of_rhythm FROM {batch} AS assigned"
+            " LEFT JOIN features.customer_rhythm AS rhythm USING (customer_id, as_of)"
+            " WHERE assigned.lifecycle IS DISTINCT FROM rhythm.lifecycle",
+        ),
+        Rule(
+            "advice_as_rhythm",
+            "No customer who is leaving by their own rhythm gets the actions for someone who stays, and no active"
+            " customer those for someone who leaves.",
+            "SELECT customer_id, lifecycle, advice FROM {batch}"
+            " WHERE lifecycle IN ('lapsed', 'lost') AND advice IN ('Champions', 'Loyal Customers',"
+            " 'Potential Loyalists', 'New Customers', 'Promising', 'Need Attention')"
+            " OR lifecycle IN ('new', 'active') AND advice IN ('Can''t Lose', 'At Risk', 'Hibernating', 'Lost')",
         ),
         Rule(
             "buyers_have_segments",
@@ -87,18 +115,24 @@ SEGMENT_PROFILES = Table(
         Column(
             "headroom",
             "DECIMAL(38, 4)",
-            "Revenue gained if every customer below the segment's upper quartile of monetary reached it",
+            "Revenue gained if every customer below the segment's upper quartile of monetary spent as much as it; a"
+            " sum, not a forecast",
             min_value=0,
         ),
         share("active_share", "Share of its customers who bought in the last 90 days"),
-        share("new_share", "Share of its customers who are new, see customer_rhythm", nullable=True),
-        share("late_share", "Share of its customers who are overdue, lapsed or lost", nullable=True),
-        share("gone_share", "Share of its customers who are lapsed or lost", nullable=True),
         share("once_share", "Share of its customers with one order", nullable=True),
         number("mean_r_score", "Mean recency score, 1 to 5", nullable=True, min_value=1, max_value=5),
         number("mean_f_score", "Mean frequency score, 1 to 5", nullable=True, min_value=1, max_value=5),
         number("mean_m_score", "Mean monetary score, 1 to 5", nullable=True, min_value=1, max_value=5),
         *(number(f"median_{name}", f"Median {name} of its customers", nullable=True) for name in PROFILED),
+        *(
+            share(
+                f"lifecycle_{name}",
+                f"Share of its customers whose lifecycle is {name}, see customer_rhythm; NULL for segment 0",
+                nullable=True,
+            )
+            for name in LIFECYCLES
+        ),
         share("mean_confidence", "Mean confidence of its customers"),
         share(
             "stability",
@@ -170,8 +204,9 @@ SEGMENT_PROFILES = Table(
             "names_as_measured",
             "Nothing that was measured tonight contradicts the name of a segment: for example, that hardly any of the"
             " Champions bought in the last 90 days. Names are given again when a new model takes over.",
-            "SELECT segment_name, active_share, late_share, gone_share, new_share, once_share, median_recency_days,"
-            f" median_monetary FROM {{batch}} WHERE {contradicted_names()}",
+            "SELECT segment_name, active_share, once_share, lifecycle_new, lifecycle_overdue, lifecycle_lapsed,"
+            " lifecycle_lost, median_recency_days, median_monetary"
+            f" FROM {{batch}} WHERE {contradicted_names()}",
             "warning",
         ),
         Rule(
@@ -189,6 +224,14 @@ SEGMENT_HISTORY = Table(
     nightly=True,
     key=("customer_id",),
     columns=(AS_OF, CUSTOMER_ID, SEGMENT_ID, SEGMENT_NAME),
+)
+
+# What the teams should do.
+ACTIONS = (
+    text("objective", "What to achieve with these customers"),
+    text("marketing", "Action for marketing"),
+    text("sales", "Action for sales"),
+    text("service", "Action for service"),
 )
 
 FROM_SEGMENT_ID = Column(
@@ -276,49 +319,116 @@ SEGMENT_MOVES = Table(
     ),
 )
 
+ADVICE_ACTIONS = Table(
+    "segments.advice_actions",
+    "One row per name and night: what marketing, sales and service should do for the customers with this advice,"
+    " whichever segment they are in.",
+    nightly=True,
+    key=("advice",),
+    columns=(
+        AS_OF,
+        text("advice", "The name whose actions these are"),
+        *ACTIONS,
+        count("customers", "Customers with this advice"),
+    ),
+    rules=(
+        Rule(
+            "all_are_advised",
+            "Every customer has an advice whose actions are here.",
+            "SELECT advised, assigned FROM (SELECT (SELECT sum(customers) FROM {batch}) AS advised, (SELECT count(*)"
+            " FROM segments.segment_assignments WHERE as_of = :as_of) AS assigned)"
+            " WHERE advised IS DISTINCT FROM assigned",
+        ),
+    ),
+)
+
 SEGMENT_STRATEGIES = Table(
     "segments.segment_strategies",
-    "One row per segment and night: what marketing, sales and service should do, and the segment's part of the budget.",
+    "One row per segment and night: what marketing, sales and service should do, what customers of the segment did in"
+    " the window before the night, and the segment's part of the budget, if there is a budget.",
     nightly=True,
     key=("segment_id",),
     columns=(
         AS_OF,
         SEGMENT_ID,
         SEGMENT_NAME,
-        text("objective", "What to achieve with the segment"),
-        text("marketing", "Action for marketing"),
-        text("sales", "Action for sales"),
-        text("service", "Action for service"),
-        number("headroom", "Revenue within reach, see segment_profiles", min_value=0),
+        *ACTIONS,
+        day(
+            "measured_from",
+            "First day of the window that was measured, which ends with the night; NULL if there is no measurement",
+            nullable=True,
+        ),
+        count(
+            "measured_customers",
+            "Customers whom the night's model puts in the segment by their orders before the window; NULL if not"
+            " measured",
+            nullable=True,
+        ),
+        share("repurchase_rate", "Share of them who bought in the window", nullable=True),
+        share("repurchase_rate_low", "Lower bound of its 95 % interval (Wilson)", nullable=True),
+        share("repurchase_rate_high", "Upper bound of that interval", nullable=True),
+        share("shop_repurchase_rate", "The same share of all customers who were measured", nullable=True),
+        number("measured_revenue", "Their mean revenue in the window, in the shop's currency", nullable=True),
+        number(
+            "measured_revenue_low",
+            f"Lower bound of its 95 % interval (bootstrap); NULL with fewer than {SMALLEST_SAMPLE} customers",
+            nullable=True,
+        ),
+        number("measured_revenue_high", "Upper bound of that interval", nullable=True),
+        text("unmeasured_because", "Why the segment was not measured, in a sentence; NULL if it was", nullable=True),
+        text(
+            "disagreement",
+            "In which way the actions and the measurement contradict each other, in a sentence; NULL if they do not",
+            nullable=True,
+        ),
+        number(
+            "headroom",
+            "Revenue gained if every customer below the upper quartile spent as much as it, see segment_profiles",
+            min_value=0,
+        ),
         Column(
             "contact_cost",
             "DECIMAL(38, 4)",
-            "Cost of one contact with one customer, which depends on the effort of the actions",
+            "Cost of one contact with one customer, which depends on the effort of the actions; this and the columns to"
+            " arithmetic are NULL without strategies.budget",
+            nullable=True,
             min_value=0,
         ),
         Column(
             "spendable",
             "DECIMAL(38, 2)",
-            "Most that contacts with its customers can cost, in whole cents; 0 if it has no claim, NULL if contacts are"
-            " free",
+            "Most that contacts with its customers in strategies.period_days can cost, in whole cents; 0 if it has no"
+            " claim, NULL if contacts are free",
             nullable=True,
             min_value=0,
         ),
-        share("budget_share", "Share of the budget, before it is rounded to whole cents"),
+        share("budget_share", "Share of the budget, before it is rounded to whole cents", nullable=True),
         Column(
             "budget",
             "DECIMAL(38, 2)",
-            "Budget in the shop's currency, in whole cents, which add up to the whole budget unless every segment has"
-            " all it can spend",
+            "Budget for strategies.period_days in the shop's currency, in whole cents, which add up to the whole budget"
+            " unless every segment has all it can spend",
+            nullable=True,
             min_value=0,
         ),
-        count("contacts", "Contacts that its budget pays for; NULL if contacts are free", nullable=True),
+        count(
+            "contacts",
+            "Contacts with all its customers in strategies.period_days that its budget pays for; NULL if contacts are"
+            " free",
+            nullable=True,
+        ),
+        number(
+            "contacts_per_customer",
+            "Contacts per customer in strategies.period_days, on average; NULL if contacts are free",
+            nullable=True,
+            min_value=0,
+        ),
         share(
             "reached_share",
             "Share of its customers who can be contacted once with its budget; NULL if contacts are free",
             nullable=True,
         ),
-        text("arithmetic", "How its share of the budget was calculated"),
+        text("arithmetic", "How its share of the budget was calculated", nullable=True),
         share(
             "base_rate",
             "Share assumed to buy in the next 90 days without a contact: the value nearest to 0.5 between active_share"
@@ -328,7 +438,7 @@ SEGMENT_STRATEGIES = Table(
         count(
             "holdout_customers",
             "Customers to leave out at random to measure a rise of strategies.effect; NULL if half of all are too few,"
-            " or if the segment gets no contacts",
+            " if the actions take no effort, or if there is a budget that pays for no contact",
             nullable=True,
             min_value=1,
         ),
@@ -350,6 +460,19 @@ SEGMENT_STRATEGIES = Table(
             "budget_can_be_spent",
             "No segment has more budget than contacts with all its customers can cost.",
             "SELECT segment_id, budget, spendable FROM {batch} WHERE budget > spendable",
+        ),
+        Rule(
+            "budget_is_whole_or_absent",
+            "Either every segment has a budget with its arithmetic, or none has.",
+            "SELECT count(*) AS segments, count(budget) AS budgets, count(arithmetic) AS explained FROM {batch}"
+            " HAVING count(budget) NOT IN (0, count(*)) OR count(arithmetic) != count(budget)",
+        ),
+        Rule(
+            "measured_or_explained",
+            "A segment is either measured or says why it is not, and its figures lie within their intervals.",
+            "SELECT segment_id, repurchase_rate, unmeasured_because FROM {batch} WHERE"
+            " (repurchase_rate IS NULL) != (unmeasured_because IS NOT NULL) OR repurchase_rate < repurchase_rate_low"
+            " OR repurchase_rate > repurchase_rate_high",
         ),
         Rule(
             "holdouts_leave_half",

@@ -475,8 +475,14 @@ class StrategySettings(Section):
         description="TOML file of actions for segments, which replace the package's own (segments/strategies.toml) "
         "segment by segment",
     )
-    budget: float = Field(
-        10_000, ge=0, le=1e15, description="Marketing budget to split over the segments, in the shop's currency"
+    budget: float | None = Field(
+        None,
+        ge=0,
+        le=1e15,
+        description="Marketing budget to split over the segments, in the shop's currency; without one nothing is split",
+    )
+    period_days: int = Field(
+        90, ge=1, le=3_650, description="Days that the budget is for, in which contacts with a customer are counted"
     )
     headroom_weight: float = Field(
         0.5,
@@ -488,7 +494,10 @@ class StrategySettings(Section):
         0.5, ge=0, le=1e9, description="Cost of one contact with one customer at effort 1, in the shop's currency"
     )
     contacts: int = Field(
-        12, ge=1, le=10_000, description="Largest number of contacts with one customer that the budget pays for"
+        12,
+        ge=1,
+        le=10_000,
+        description="Largest number of contacts with one customer in strategies.period_days that the budget pays for",
     )
     effect: float = Field(
         0.05,

@@ -10,22 +10,25 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from seg_pipeline.errors import DataError, UsageError
-from seg_pipeline.features.tables import RFM_FEATURES
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, RFM_FEATURES
 from seg_pipeline.features.transforms import apply_transforms
 from seg_pipeline.models.champions import Champion, find_champion
 from seg_pipeline.models.explanation import Comparison
 from seg_pipeline.raw.columns import CUSTOMER_ID, CUSTOMER_TEXT
-from seg_pipeline.segments.tables import SEGMENT_ASSIGNMENTS
+from seg_pipeline.segments.strategies import ACTION_COLUMNS
+from seg_pipeline.segments.tables import ADVICE_ACTIONS, SEGMENT_ASSIGNMENTS
 from seg_pipeline.settings import Settings
 from seg_pipeline.usecases.customer_lines import lines_of
 from seg_pipeline.usecases.existing import existing_warehouse
 from seg_pipeline.usecases.explanation import (
+    Advice,
     ClusterDistance,
     Decision,
     Explanation,
     Feature,
     FeatureTransformation,
     GridCell,
+    Rhythm,
     RunnerUp,
     Stay,
 )
@@ -150,11 +153,43 @@ def _decision(warehouse: Warehouse, assigned: "pd.Series", as_of: datetime.date)
         rule_precision=plain(segment["rule_precision"]),
         rule_recall=plain(segment["rule_recall"]),
         why=ONLY_RETURNS,
+        rhythm=_rhythm(warehouse, row, as_of),
+        advice=_advice(warehouse, assigned.get("advice"), as_of),
     )
     if row["frequency"].iloc[0] == 0:
         return decision
     _check_stored(champion, row, assigned, as_of)
     return _with_reasons(decision, warehouse, champion, row, as_of)
+
+
+def _rhythm(warehouse: Warehouse, row: "pd.DataFrame", as_of: datetime.date) -> Rhythm | None:
+    """Returns where the customer of a row of rfm_features is in their own rhythm; None if that is not stored."""
+    # A warehouse of an older version has no such table.
+    stored = warehouse.read(
+        "SELECT lifecycle, usual_gap_days, days_overdue_ratio FROM {rhythm} WHERE as_of = $as_of"
+        " AND customer_id = $customer_id",
+        {"rhythm": CUSTOMER_RHYTHM, "as_of": as_of, "customer_id": row["customer_id"].iloc[0]},
+    )
+    if stored.empty:
+        return None
+    rhythm = stored.iloc[0]
+    return Rhythm(
+        lifecycle=rhythm["lifecycle"],
+        silent_days=int(row["recency_days"].iloc[0]),
+        usual_gap_days=plain(rhythm["usual_gap_days"]),
+        days_overdue_ratio=plain(rhythm["days_overdue_ratio"]),
+    )
+
+
+def _advice(warehouse: Warehouse, name: str | None, as_of: datetime.date) -> Advice | None:
+    """Returns the actions of an advice; None if they are not stored."""
+    stored = warehouse.read(
+        f"SELECT {', '.join(ACTION_COLUMNS)} FROM {{actions}} WHERE as_of = $as_of AND advice = $advice",
+        {"actions": ADVICE_ACTIONS, "as_of": as_of, "advice": name},
+    )
+    if stored.empty:
+        return None
+    return Advice(str(name), *(stored.iloc[0][column] for column in ACTION_COLUMNS))
 
 
 def _segment_of(champion: Champion, assigned: "pd.Series", as_of: datetime.date) -> "pd.Series":

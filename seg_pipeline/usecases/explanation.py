@@ -112,6 +112,42 @@ class Stay:
 
 
 @dataclass(frozen=True, slots=True)
+class Rhythm:
+    """Where a customer is in their own rhythm, see customer_rhythm.
+
+    Attributes:
+        lifecycle: new, active, overdue, lapsed or lost.
+        silent_days: Days since the last purchase.
+        usual_gap_days: The usual number of days between purchases; None if no customer of the shop has come back.
+        days_overdue_ratio: The silence over the usual gap; None if there is no usual gap.
+    """
+
+    lifecycle: str
+    silent_days: int
+    usual_gap_days: float | None
+    days_overdue_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What the teams should do for a customer, see advice_actions.
+
+    Attributes:
+        name: The name whose actions apply.
+        objective: What to achieve.
+        marketing: Action for marketing.
+        sales: Action for sales.
+        service: Action for service.
+    """
+
+    name: str
+    objective: str
+    marketing: str
+    sales: str
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A customer's segment on a night and everything that led to it.
 
@@ -133,6 +169,9 @@ class Decision:
         cluster_distances: The distances to each cluster, the customer's own first; empty if nothing was compared.
         runner_up: The segment that came second; None if nothing was compared.
         changes: What would move the customer, one feature at a time; empty if they bought nothing.
+        rhythm: Where the customer is in their own rhythm; None if they bought nothing, or if the night is of an older
+            version.
+        advice: What to do for the customer; None if the night is of an older version.
     """
 
     segment_id: int
@@ -151,6 +190,8 @@ class Decision:
     cluster_distances: tuple[ClusterDistance, ...] = ()
     runner_up: RunnerUp | None = None
     changes: tuple[Change, ...] = ()
+    rhythm: Rhythm | None = None
+    advice: Advice | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,14 @@ import dagster as dg
 from seg_pipeline.champions.tables import CHAMPION_DECISIONS, SEGMENT_IDENTITY
 from seg_pipeline.evaluation.tables import (
     CHOICE_SENSITIVITY,
+    CHOICE_TEST,
+    CHOICE_WINDOW,
     EVALUATION_REPORT,
     VALUE_BY_SEGMENT,
     VALUE_TEST,
     VALUE_WINDOW,
 )
-from seg_pipeline.features.tables import FEATURE_TRANSFORMS, GRID_CELLS, RFM_FEATURES
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, FEATURE_TRANSFORMS, GRID_CELLS, RFM_FEATURES
 from seg_pipeline.guest import definitions_of
 from seg_pipeline.models.tables import CANDIDATES, CHAMPIONS, CORESET
 from seg_pipeline.nights import partition_of
@@ -36,7 +38,7 @@ from seg_pipeline.wiring import Shop
 NIGHT = datetime.date(2026, 11, 1)
 FIT = [FEATURE_TRANSFORMS, CORESET, *CANDIDATES.values()]
 COMPARE = [
-    *(VALUE_WINDOW, VALUE_TEST, VALUE_BY_SEGMENT, EVALUATION_REPORT, CHOICE_SENSITIVITY),
+    *(VALUE_WINDOW, VALUE_TEST, VALUE_BY_SEGMENT, CHOICE_WINDOW, CHOICE_TEST, EVALUATION_REPORT, CHOICE_SENSITIVITY),
     *(CHAMPIONS, CHAMPION_DECISIONS, SEGMENT_IDENTITY),
 ]
 SCORE = [SEGMENT_ASSIGNMENTS, SEGMENT_PROFILES]
@@ -62,6 +64,19 @@ SHOP = """
 """
 
 
+# As if everyone usually bought once in two months.
+RHYTHM = """
+    INSERT INTO features.customer_rhythm BY NAME
+    SELECT
+        as_of,
+        customer_id,
+        60.0 AS usual_gap_days,
+        recency_days / 60 AS days_overdue_ratio,
+        CASE WHEN recency_days <= 90 THEN 'active' ELSE 'lapsed' END AS lifecycle
+    FROM features.rfm_features
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -80,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             connection.create(RFM_FEATURES, or_replace=False)
             connection.execute(SHOP, {"night": NIGHT, "customers": given.customers, "names": list(GRID_CELLS)})
+            connection.create(CUSTOMER_RHYTHM, or_replace=False)
+            connection.execute(RHYTHM)
 
         settings = load_settings([f"warehouse.path={database}"], environment={})
 

@@ -81,6 +81,7 @@ class Report:
         days: The figures of the newest order days, a row each.
         day_findings: The newest days and deliveries that are not ok.
         moves: The same moves without those who stayed, by what moved them, from `move_lists`.
+        advice: How many customers each segment has by lifecycle and advice, from `advice_by_segment`.
     """
 
     as_of: date
@@ -106,6 +107,7 @@ class Report:
     days: pd.DataFrame | None = None
     day_findings: pd.DataFrame | None = None
     moves: pd.DataFrame | None = None
+    advice: pd.DataFrame | None = None
 
     @cached_property
     def segments(self) -> list[Row]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -24,6 +25,10 @@ from seg_pipeline.plotting.segments import cluster_map, feature_profiles, migrat
 from seg_pipeline.prepared.tables import REASONS
 from seg_pipeline.publishing.report.contents import LEGEND, Report, Row, first, of_candidate, records
 from seg_pipeline.publishing.report.words import PATTERN, present
+
+# What the page calls customers who are leaving by their own rhythm, and the groups that it shows, in their order.
+LEAVING = {"lapsed": "leaving", "lost": "leaving"}
+IN_RHYTHM = ("new", "active", "overdue", "leaving")
 
 Context = dict[str, Any]
 Section = Callable[[Report], Context | None]
@@ -47,16 +52,22 @@ class Part:
 
 
 def at_a_glance(report: Report) -> Context:
-    """Shows the lead sentence and a table of all segments."""
-    budgets = [float(segment["strategy"]["budget"]) for segment in report.segments if segment["strategy"]]
-    of_buyers = [segment["strategy"] for segment in report.bought if segment["strategy"]]
+    """Shows the lead sentence and a table of all segments; with a budget, their parts of it."""
+    funded = [segment["strategy"] for segment in report.segments if has_budget(segment["strategy"])]
+    of_buyers = [segment["strategy"] for segment in report.bought if has_budget(segment["strategy"])]
     return {
         "revenue": sum(segment["revenue"] for segment in report.segments),
         "few_repeat": report.value is not None and report.value.few_repeat,
         "top_revenue_segment": next((segment for segment in report.bought if pd.notna(segment["revenue_share"])), None),
         "top_budget_strategy": max(of_buyers, key=lambda strategy: float(strategy["budget"]), default=None),
-        "budget": sum(budgets),
+        "has_budget": bool(funded),
+        "budget": sum(float(strategy["budget"]) for strategy in funded),
     }
+
+
+def has_budget(strategy: Row | None) -> bool:
+    """Returns whether there is a strategy with a part of the budget."""
+    return strategy is not None and present(strategy.get("budget", math.nan))
 
 
 def certainty(report: Report) -> Context:
@@ -83,8 +94,36 @@ def _number(row: Row, name: str) -> float:
 
 
 def segment_by_segment(report: Report) -> Context:
-    """Shows each segment with its figures, its actions and its budget."""
-    return {}
+    """Shows each segment with its figures, its actions, what was measured, and its part of the budget if any."""
+    strategies = [segment["strategy"] for segment in report.segments if segment["strategy"]]
+    return {
+        "has_budget": has_budget,
+        "has_rhythm": report.advice is not None and bool(report.advice["lifecycle"].notna().any()),
+        "rhythm_of": partial(_rhythm_of, report.advice),
+        "is_measured": any(present(strategy.get("repurchase_rate", math.nan)) for strategy in strategies),
+    }
+
+
+def _rhythm_of(advice: pd.DataFrame | None, segment: Row) -> Row | None:
+    """Returns where a segment's customers are in their own rhythm, and whose actions apply to them.
+
+    Returns:
+        shares: The share of each group in words; own: how many get the segment's own actions; others: how many get
+        those of another name, by name, the largest first. None if nothing is known.
+    """
+    if advice is None:
+        return None
+    rows = advice[advice["segment_id"].eq(segment["segment_id"]) & advice["lifecycle"].notna()]
+    if rows.empty:
+        return None
+    groups = rows.groupby(rows["lifecycle"].map(lambda lifecycle: LEAVING.get(lifecycle, lifecycle)))["customers"].sum()
+    by_advice = rows.groupby("advice")["customers"].sum().sort_values(ascending=False, kind="stable")
+    own = segment.get("grid_name")
+    return {
+        "shares": [(name, groups[name] / groups.sum()) for name in IN_RHYTHM if name in groups],
+        "own": int(by_advice.get(own, 0)),
+        "others": [(name, int(customers)) for name, customers in by_advice.items() if name != own],
+    }
 
 
 def who_moved(report: Report) -> Context | None:
@@ -160,8 +199,8 @@ def value_test(report: Report) -> Context | None:
 
 
 def budget(report: Report) -> Context | None:
-    """Shows the arithmetic of the budget; left out without strategies."""
-    return {} if len(report.strategies) else None
+    """Shows the arithmetic of the budget; left out without a budget."""
+    return {"has_budget": has_budget} if any(has_budget(segment["strategy"]) for segment in report.segments) else None
 
 
 def lines(report: Report) -> Context:

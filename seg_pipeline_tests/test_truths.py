@@ -17,6 +17,7 @@ from seg_pipeline_tests.bench.truths import (
     k_is,
     kept_together,
     never_named,
+    not_left_out,
     of_their_own,
     planted_customers,
 )
@@ -24,23 +25,35 @@ from seg_pipeline_tests.bench.truths import (
 SEGMENT_NAMES = {1: "Champions", 2: "Hibernating, low spend"}
 
 
-def night(segments, *, k=2, algorithm="kmeans", active=(0.9, 0.1), recency=(5, 300)):
+def night(segments, *, k=2, algorithm="kmeans", active=(0.9, 0.1), recency=(5, 300), names=None):
     """The tables of a night with two segments, from the segment of each customer."""
     assignments = pd.DataFrame({"customer_id": list(segments), "segment_id": list(segments.values())})
-    assignments["segment_name"] = assignments["segment_id"].map(SEGMENT_NAMES)
+    names = {**SEGMENT_NAMES, **(names or {})}
+    assignments["segment_name"] = assignments["segment_id"].map(names)
     sizes = assignments["segment_id"].value_counts().sort_index()
     profiles = pd.DataFrame(
         {
             "segment_id": sizes.index,
-            "segment_name": [SEGMENT_NAMES[one] for one in sizes.index],
+            "segment_name": [names[one] for one in sizes.index],
             "customers": sizes.to_numpy(),
             "revenue": 100.0,
             "active_share": active[: len(sizes)],
             "median_recency_days": recency[: len(sizes)],
+            "median_days_between_orders": 30.0,
+            "mean_r_score": [4.9, 1.5][: len(sizes)],
+            "mean_f_score": [4.9, 1.5][: len(sizes)],
+            "mean_m_score": 3.0,
         }
     )
     report = pd.DataFrame({"algorithm": ["hierarchical", algorithm], "k": [9, k], "chosen": [False, True]})
-    return Night(report, pd.DataFrame(), profiles, assignments, pd.DataFrame())
+    advice = pd.DataFrame(
+        {
+            "segment_id": [1, 2],
+            "objective": ["Keep them", "Spend no more than the cheapest contact"],
+            "marketing": ["Ask for reviews", "Leave them out of paid campaigns"],
+        }
+    )
+    return Night(report, pd.DataFrame(), profiles, assignments, advice)
 
 
 def customers(letter, count):
@@ -137,6 +150,11 @@ def test_names_are_compared_without_what_tells_namesakes_apart():
     assert not never_named("all", [*A, *B], ["Champions"], "the best").holds(night(APART))
 
 
+def test_a_customer_is_left_out_if_the_advice_of_the_segment_says_so():
+    assert not_left_out("A", A).holds(night(APART))
+    assert not not_left_out("B", B).holds(night(APART))
+
+
 def test_a_group_has_a_segment_of_its_own_if_nobody_else_is_in_it_and_nobody_is_missing():
     mixed = {**APART, **dict.fromkeys(A[:10], 2)}
 
@@ -160,6 +178,15 @@ def test_k_is_that_of_the_chosen_candidate():
         (["who is called the best is active"], {"active": (0.1, 0.1)}),
         (["who is called the best is active"], {"recency": (400, 300)}),
         (["who is called gone is silent"], {"active": (0.9, 0.6)}),
+        (
+            ["who is called about to sleep is silent, or late for the own rhythm"],
+            {"active": (0.9, 0.6), "recency": (5, 40), "names": {2: "About to Sleep"}},
+        ),
+        ([], {"active": (0.9, 0.6), "recency": (5, 46), "names": {2: "About to Sleep"}}),
+        (
+            ["the best by orders and spend are called so, if they are recent"],
+            {"names": {1: "Potential Loyalists, high spend"}},
+        ),
     ],
 )
 def test_what_holds_everywhere(wrong, changes):
@@ -168,14 +195,16 @@ def test_what_holds_everywhere(wrong, changes):
     assert [truth.sentence for truth in EVERYWHERE if not truth.holds(this)] == wrong
 
 
-def test_the_table_goes_between_its_markers(tmp_path, monkeypatch):
+def test_a_table_goes_between_its_markers(tmp_path, monkeypatch):
     page = tmp_path / "evidence.md"
-    page.write_text(f"Before\n{evidence.BEGIN}\nold\n{evidence.END}\nafter\n")
+    page.write_text("Before\n<!-- begin shops -->\nold\n<!-- end shops -->\nafter\n")
     monkeypatch.setattr(evidence, "PAGE", page)
 
     evidence.write("new")
 
-    assert page.read_text() == f"Before\n{evidence.BEGIN}\nnew\n{evidence.END}\nafter\n"
+    assert page.read_text() == "Before\n<!-- begin shops -->\n\nnew\n\n<!-- end shops -->\nafter\n"
+    with pytest.raises(ValueError, match="has 0 places for planted"):
+        evidence.write("new", "planted")
 
 
 @pytest.mark.parametrize("k", [3, 7])

@@ -20,7 +20,6 @@ from seg_pipeline.warehouse import Warehouse
 from seg_pipeline_tests.bench.truths import NIGHT, SHOPS, Night, TrueShop
 
 PAGE = Path(__file__).parents[2] / "docs" / "evidence.md"
-BEGIN, END = "<!--shops-->", "<!--/shops-->"
 HEADER = ("shop", "customers", "what is true of it", "chosen", "names", "advice", "right")
 
 
@@ -73,11 +72,13 @@ def table(verdicts: Sequence[Verdict]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in rows)
 
 
-def write(text: str) -> None:
-    """Puts the table between its markers in the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    between = re.compile(f"(?<={BEGIN}\n).*?(?={END})", re.DOTALL)
-    PAGE.write_text(between.sub(lambda _: text + "\n", page), encoding="utf-8")
+def write(text: str, name: str = "shops") -> None:
+    """Puts text between the markers of that name in the page."""
+    between = re.compile(f"(?<=<!-- begin {name} -->\n).*?(?=<!-- end {name} -->)", re.DOTALL)
+    page, places = between.subn(lambda _: f"\n{text}\n\n", PAGE.read_text(encoding="utf-8"))
+    if places != 1:
+        raise ValueError(f"{PAGE} has {places} places for {name}, not one")
+    PAGE.write_text(page, encoding="utf-8")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,11 +99,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{name}: stopped: {error}", flush=True)
             else:
                 print(f"{name}: {'; '.join(verdicts[-1].wrong) or 'right'}", flush=True)
-    print(table(verdicts))
     right = sum(not verdict.wrong for verdict in verdicts)
-    print(f"{right} of {len(given.shops)} shops are right")
+    text = f"{table(verdicts)}\n\n{right} of {len(given.shops)} shops are right."
+    print(text)
     if given.write and not failed:
-        write(table(verdicts))
+        write(text)
     return int(right < len(given.shops))
 
 

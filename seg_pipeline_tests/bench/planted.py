@@ -1,4 +1,4 @@
-"""Whether the rule finds groups that are there, and none where there are none: `... .bench.planted --sets 200`.
+"""Whether groups are found, and only if there are any: `python -m seg_pipeline_tests.bench.planted --sets 200`.
 
 Sets with planted groups, whose nearest neighbours are 3.5 standard deviations apart, and sets without groups, which are
 one broad continuum. Each goes through the candidates, the gates and the rule of a night, without the value test. The
@@ -20,6 +20,7 @@ from seg_pipeline.models.coreset import FloatArray, IntArray, summarise
 from seg_pipeline.models.gates import Sizes
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.settings import Settings
+from seg_pipeline_tests.bench.evidence import PAGE, write
 
 SEED = 20
 NEEDED = 0.55
@@ -147,33 +148,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measures and prints; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sets", type=int, default=200, help="number of sets with groups, and of sets without")
-    sets = range(parser.parse_args(arguments).sets)
+    parser.add_argument("--write", action="store_true", help=f"put the table into docs/{PAGE.name}")
+    given = parser.parse_args(arguments)
+    sets = range(given.sets)
 
-    right: Counter[int] = Counter()
-    of_k: Counter[int] = Counter()
+    right: Counter[str] = Counter()
+    of_kind: Counter[str] = Counter()
     differences: Counter[int] = Counter()
     found = 0
     for planted, chosen in chosen_of(map(with_groups, sets)):
-        of_k[planted.k] += 1
-        right[planted.k] += chosen.k == planted.k
+        kind = f"{planted.k} groups: k is right"
+        of_kind[kind] += 1
+        right[kind] += chosen.k == planted.k
         differences[chosen.k - planted.k] += 1
         found += says_groups(chosen)
-    print(f"{len(sets)} sets with groups {APART} standard deviations apart")
-    print(
-        f"  right k: {right.total() / len(sets):.0%} (needed: {NEEDED:.0%}); said to be groups: {found / len(sets):.0%}"
-    )
-    print("  by k: " + ", ".join(f"{k}: {right[k]} of {of_k[k]}" for k in sorted(of_k)))
-    print("  chosen less true k: " + ", ".join(f"{by:+d}: {differences[by]}" for by in sorted(differences)))
-
-    denied: Counter[str] = Counter()
-    of_kind: Counter[str] = Counter()
+    right_k = right.total() / given.sets
     for planted, chosen in chosen_of(map(without_groups, sets)):
-        of_kind[planted.kind] += 1
-        denied[planted.kind] += not says_groups(chosen)
-    print(f"{len(sets)} sets without groups")
-    print(f"  structure denied: {denied.total() / len(sets):.0%} (needed: {NEEDED:.0%})")
-    print("  by kind: " + ", ".join(f"{kind}: {denied[kind]} of {of_kind[kind]}" for kind in of_kind))
-    return 0 if min(right.total(), denied.total()) >= NEEDED * len(sets) else 1
+        kind = f"no groups, {planted.kind}: structure is denied"
+        of_kind[kind] += 1
+        right[kind] += not says_groups(chosen)
+    denied = right.total() / given.sets - right_k
+    rows = [("sets", "number", "right"), ("---",) * 3]
+    rows += [
+        (kind, f"{of_kind[kind]}", f"{right[kind]} ({right[kind] / of_kind[kind]:.0%})") for kind in sorted(of_kind)
+    ]
+    by = ", ".join(f"{difference:+d} in {differences[difference]}" for difference in sorted(differences))
+    text = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    text += (
+        f"\n\nOf {given.sets} sets with groups, k is right in {right_k:.0%} (chosen less true k: {by}), and they are"
+        f" said to be groups in {found / given.sets:.0%}. Of {given.sets} sets without groups, structure is denied in"
+        f" {denied:.0%}. Needed: {NEEDED:.0%} each."
+    )
+    print(text)
+    if given.write:
+        write(text, "planted")
+    return int(min(right_k, denied) < NEEDED)
 
 
 if __name__ == "__main__":

@@ -139,12 +139,27 @@ def k_is(k: int) -> Truth:
     return Truth(f"k is {k}", lambda night: night.chosen["k"] == k)
 
 
-def never_named(who: str, customers: Collection[str], names: Collection[str], what: str) -> Truth:
+def never_named(
+    who: str, customers: Collection[str], names: Collection[str], what: str, few: float = NEARLY_NOBODY
+) -> Truth:
     """(Nearly) none of some customers are in a segment with one of these names."""
     return Truth(
         f"{who} are in no segment with a name for {what}",
-        lambda night: night.share_named(customers, names) <= NEARLY_NOBODY,
+        lambda night: night.share_named(customers, names) <= few,
     )
+
+
+def not_left_out(who: str, customers: Collection[str]) -> Truth:
+    """(Nearly) none of some customers are in a segment whose advice is to spend nothing on them."""
+
+    def holds(night: Night) -> bool:
+        advice = night.segment_strategies
+        words = (advice["objective"] + " " + advice["marketing"]).str.lower()
+        left_out = advice.loc[words.str.contains("leave them out|no more than the cheapest contact"), "segment_id"]
+        theirs = night.segment_assignments[night.segment_assignments["customer_id"].isin(customers)]
+        return float(theirs["segment_id"].isin(left_out).mean()) <= NEARLY_NOBODY
+
+    return Truth(f"no advice leaves out {who}", holds)
 
 
 def of_their_own(who: str, customers: Collection[str]) -> Truth:
@@ -190,6 +205,18 @@ def best_are_active(night: Night) -> bool:
     return bool(((named["active_share"] >= 0.2) & (named["median_recency_days"] < 365)).all())
 
 
+def best_are_named_so(night: Night) -> bool:
+    buyers = night.buyers
+    best = buyers.loc[(buyers["mean_f_score"] + buyers["mean_m_score"]).idxmax()]
+    return min(best["mean_r_score"], best["mean_f_score"]) < 4.5 or plain(best["segment_name"]) in BEST
+
+
+def sleepy_are_late(night: Night) -> bool:
+    named = night.buyers[night.buyers["segment_name"].map(plain).eq("About to Sleep")]
+    is_late = named["median_recency_days"] > 1.5 * named["median_days_between_orders"]
+    return bool(((named["active_share"] <= 0.5) | is_late).all())
+
+
 def gone_are_silent(night: Night) -> bool:
     named = night.buyers[night.buyers["segment_name"].map(plain).isin(GONE)]
     return bool((named["active_share"] <= 0.5).all())
@@ -204,6 +231,8 @@ EVERYWHERE = (
     Truth("each segment has 30 customers or a tenth of the revenue, or all are one", large_enough),
     Truth("who is called the best is active", best_are_active),
     Truth("who is called gone is silent", gone_are_silent),
+    Truth("who is called about to sleep is silent, or late for the own rhythm", sleepy_are_late),
+    Truth("the best by orders and spend are called so, if they are recent", best_are_named_so),
 )
 
 
@@ -291,7 +320,7 @@ def subscription() -> TrueShop:
 
 
 def grocery() -> TrueShop:
-    """600 customers who come each week; 60 more stopped four months ago."""
+    """540 customers come each week, 80 more did until four months ago, and 60 are new this month."""
     random = _random("grocery")
     weekly, stopped, new = _ids("W", 540), _ids("S", 80), _ids("N", 60)
     return TrueShop(
@@ -307,6 +336,7 @@ def grocery() -> TrueShop:
             never_named("who come each week", weekly, ONE_ORDER, "those who bought once"),
             never_named("who stopped four months ago", stopped, ACTIVE, "active ones"),
             never_named("who came for the first time this month", new, LEAVING, "those who leave"),
+            not_left_out("who came for the first time this month", new),
         ),
     )
 
@@ -329,6 +359,7 @@ def marketplace() -> TrueShop:
             Truth("no worth is claimed", no_worth_claimed),
             never_named("who bought once", once, BEST, "the best"),
             never_named("who bought once this month", recent, GONE, "those who are gone"),
+            not_left_out("who bought once this month", recent),
         ),
     )
 
@@ -393,6 +424,7 @@ def one_time_buyers() -> TrueShop:
             Truth("no worth is claimed", no_worth_claimed),
             never_named("who bought once", [*recent, *old], (*BEST, "Can't Lose"), "the best"),
             never_named("who bought this month", recent, GONE, "those who are gone"),
+            not_left_out("who bought this month", recent),
         ),
     )
 
@@ -432,6 +464,7 @@ def three_weeks_old() -> TrueShop:
         (
             Truth("the report says that there is no value test", value_untested),
             never_named("customers of the last three weeks", customers, LEAVING, "those who leave"),
+            not_left_out("customers of the last three weeks", customers),
             Truth("there are at most 2 segments", lambda night: len(night.buyers) <= 2),
         ),
     )
@@ -518,11 +551,27 @@ def planted(k: int, apart: float) -> TrueShop:
     price = (customers["monetary"] / customers["frequency"]).to_numpy()[who]
     groups = {str(name): part["customer_id"].tolist() for name, part in customers.groupby("group", sort=False)}
     is_far = apart >= FAR
+    share = NEARLY_ALL if is_far else 0.7
+    # Groups overlap if they are near, so some of each are in another segment.
+    few = 1 - share
+    named = [
+        never_named(
+            f"the {name}", groups[name], LEAVING if "recent" in name or name == "regulars" else ACTIVE, what, few
+        )
+        for name, what in (
+            ("regulars", "those who leave"),
+            ("small and recent", "those who leave"),
+            ("big and recent", "those who leave"),
+            ("small and gone", "active ones"),
+            ("good and gone", "active ones"),
+        )
+        if name in groups
+    ]
     return TrueShop(
         f"{k} groups, {'far' if is_far else 'near'}",
         _lines(customers["customer_id"].to_numpy()[who], ago, price),
         groups,
-        (k_is(k), kept_together(groups, NEARLY_ALL if is_far else 0.7)),
+        (k_is(k), kept_together(groups, share), *named),
     )
 
 

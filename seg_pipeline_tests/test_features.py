@@ -107,6 +107,25 @@ def test_one_time_buyers_score_lowest_on_frequency_however_many_they_are(tmp_pat
     assert scores["often"] == 5
 
 
+def test_the_highest_frequency_scores_best_if_most_share_it_and_nothing_else_changes(tmp_path):
+    def scores(*orders_of):
+        lines = [
+            (f"{customer}-{order}", customer, f"2024-01-{order + 1:02}", 1.0)
+            for customer, orders in enumerate(orders_of)
+            for order in range(orders)
+        ]
+        folder = tmp_path / str(orders_of)
+        folder.mkdir()
+        return features_of(folder, lines)["f_score"].to_list()
+
+    # Six of eight are subscribers with twelve payments.
+    assert scores(12, 12, 12, 12, 12, 12, 6, 1) == [5, 5, 5, 5, 5, 5, 1, 1]
+    # Half is not most: all values are cut as before.
+    assert scores(4, 4, 3, 2) == [3, 3, 2, 1]
+    # One purchase always scores 1.
+    assert scores(1, 1, 1, 1) == [1, 1, 1, 1]
+
+
 def test_equal_customers_get_equal_scores(tmp_path):
     lines = [(f"{name}{n}", name, f"2024-01-{n + 1:02}", 3.0) for name in "abcdefghij" for n in range(3)]
 

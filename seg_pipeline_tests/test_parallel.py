@@ -96,3 +96,34 @@ def test_the_workers_end_when_their_parent_is_killed():
     while any(os.path.exists(f"/proc/{worker}") for worker in workers) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not [worker for worker in workers if os.path.exists(f"/proc/{worker}")]
+
+
+CHILDREN_THAT_SEE_CTRL_C = """
+import os, signal, time
+from pathlib import Path
+from seg_pipeline.models.parallel import parallel_map, start_workers
+
+
+def sees_ctrl_c(child):
+    try:
+        status = dict(line.split(":\\t", 1) for line in Path(f"/proc/{child}/status").read_text().splitlines())
+    except FileNotFoundError:
+        return False
+    return not (int(status["SigBlk"], 16) | int(status["SigIgn"], 16)) >> (signal.SIGINT - 1) & 1
+
+
+start_workers()
+children, seeing, looks = Path(f"/proc/self/task/{os.getpid()}/children"), set(), 0
+stop = time.monotonic() + 2
+while time.monotonic() < stop:
+    started = children.read_text().split()
+    looks += len(started)
+    seeing |= {child for child in started if sees_ctrl_c(child)}
+print(looks > 100, len(seeing), parallel_map(abs, [-1, -2]))
+"""
+
+
+def test_no_worker_sees_ctrl_c_not_even_while_it_loads_its_libraries():
+    found = subprocess.run([sys.executable, "-c", CHILDREN_THAT_SEE_CTRL_C], capture_output=True, text=True, timeout=60)
+
+    assert (found.stdout, found.stderr, found.returncode) == ("True 0 [1, 2]\n", "", 0)

@@ -223,8 +223,8 @@ def test_all_are_one_segment_if_those_of_the_grid_would_be_too_small_as_well():
 
     assert chosen(verdicts) == [("kmeans", 1)]
     assert verdicts["kmeans", 1].reason == (
-        "No fitted candidate is eligible, and 100 buyers are too few for the public R x F grid with at least 30"
-        " customers in each segment, so all are one segment."
+        "No fitted candidate is eligible, and 100 buyers are too few for the segments of the public R x F grid with 30"
+        " customers each, so all are one segment."
     )
 
 

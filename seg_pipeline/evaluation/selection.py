@@ -212,7 +212,7 @@ def choice_rule(selection: SelectionSettings) -> str:
         " one with the fewest segments is chosen, and among those the one with the highest score. 4."
         " selection.algorithm and selection.k force the choice. 5. If no candidate is eligible, the public R x F grid"
         f" is used, with a warning, or all buyers are one segment if the grid's have fewer than"
-        f" {selection.smallest_customers} customers."
+        f" {selection.smallest_customers} customers on average."
     )
 
 
@@ -382,13 +382,13 @@ class _Choice:
         return close, sorted(preferred, key=lambda one: (one.key != self._champion_key, one.k))
 
     def _last_resort(self, candidates: Sequence[Candidate]) -> Candidate:
-        """Returns the grid, or all buyers as one segment if the grid's segments are too small."""
+        """Returns the grid, or all buyers as one segment if they are too few for as many segments as the grid has."""
         grid = next(candidate for candidate in candidates if candidate.is_baseline)
         single = sorted(
             (one for one in candidates if one.k == 1 and not one.is_baseline),
             key=lambda one: list(ALGORITHMS).index(one.algorithm),
         )
-        few = grid.sizes.customers.min() < self._selection.smallest_customers
+        few = grid.k * self._selection.smallest_customers > grid.sizes.customers.sum()
         return single[0] if single and few and not self._forced_by else grid
 
     def reason(self, candidate: Candidate) -> str:
@@ -425,8 +425,8 @@ class _Choice:
         if chosen.is_baseline:
             return f"{cause}, so the public R x F grid is used."
         return (
-            f"{cause}, and {chosen.sizes.customers.sum():,.0f} buyers are too few for the public R x F grid with at"
-            f" least {selection.smallest_customers} customers in each segment, so all are one segment."
+            f"{cause}, and {chosen.sizes.customers.sum():,.0f} buyers are too few for the segments of the public R x F"
+            f" grid with {selection.smallest_customers} customers each, so all are one segment."
         )
 
     def _reason_for_choice(self) -> str:

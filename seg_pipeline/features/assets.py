@@ -4,8 +4,8 @@ import dagster as dg
 
 from seg_pipeline import nights
 from seg_pipeline.features.buyers import read_buyers
-from seg_pipeline.features.night import build_features, grid_overview
-from seg_pipeline.features.tables import FEATURE_TRANSFORMS, RFM_FEATURES
+from seg_pipeline.features.night import build_features, build_rhythm, grid_overview
+from seg_pipeline.features.tables import CUSTOMER_RHYTHM, FEATURE_TRANSFORMS, RFM_FEATURES
 from seg_pipeline.features.transforms import fit_transforms
 from seg_pipeline.prepared.day_figures import new_findings
 from seg_pipeline.prepared.day_verdicts import IMPOSSIBLE
@@ -36,6 +36,21 @@ def assets_of(shop: Shop) -> Room:
                 "customers_by_rfm_segment": table_of(grid),
             },
             revenue="monetary",
+        )
+
+    @room.asset(CUSTOMER_RHYTHM, kinds={"sql"}, deps=[CLEAN_ORDERS, RFM_FEATURES])
+    def customer_rhythm(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        warehouse, as_of = shop.warehouse(context), night_of(context)
+        customers = build_rhythm(warehouse, shop.settings_of(context), as_of)
+        return built(
+            warehouse,
+            CUSTOMER_RHYTHM,
+            as_of,
+            {
+                # Dagster draws each number as a trend over the nights.
+                **{row["lifecycle"]: int(row["customers"]) for row in customers.to_dict("records")},
+                "first_rows": preview(warehouse, CUSTOMER_RHYTHM, as_of),
+            },
         )
 
     @room.asset(FEATURE_TRANSFORMS, kinds={"python"}, deps=[RFM_FEATURES])

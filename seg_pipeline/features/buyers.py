@@ -8,6 +8,8 @@ from seg_pipeline.features.tables import GRID_CELLS, IS_BUYER, RFM_FEATURES
 from seg_pipeline.warehouse import Parameters, Warehouse
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
 
@@ -32,6 +34,22 @@ def read_buyers(
             " ORDER BY customer_id",
             {"as_of": as_of, **(parameters or {})},
         ).df()
+
+
+def score_cuts(warehouse: Warehouse, feature: str, as_of: datetime.date) -> "npt.NDArray[np.float64]":
+    """Returns the values (4,) above which a night's score of a feature changes, as rfm_features.sql cuts them.
+
+    If most buyers share the highest frequency, the cuts that equal it lie just below it, so that it scores 5.
+    """
+    import numpy as np
+
+    cuts, middle, most = warehouse.read(
+        f"SELECT quantile_disc({feature}, [0.2, 0.4, 0.6, 0.8]) AS cuts, quantile_disc({feature}, 0.5) AS middle,"
+        f" max({feature}) AS most FROM {RFM_FEATURES.name} WHERE as_of = $as_of AND {IS_BUYER}",
+        {"as_of": as_of},
+    ).iloc[0]
+    found = np.array(cuts, dtype=np.float64)
+    return np.where(found == most, most - 1, found) if feature == "frequency" and middle == most > 1 else found
 
 
 def grid_place() -> tuple[str, Parameters]:

@@ -60,19 +60,25 @@ cuts AS (
     SELECT
         quantile_disc(recency_days, [0.2, 0.4, 0.6, 0.8]) AS recency_days,
         quantile_disc(frequency, [0.2, 0.4, 0.6, 0.8]) AS frequency,
-        quantile_disc(monetary, [0.2, 0.4, 0.6, 0.8]) AS monetary
+        quantile_disc(monetary, [0.2, 0.4, 0.6, 0.8]) AS monetary,
+        -- The largest frequency, if most buyers share it and it is more than one purchase.
+        CASE WHEN quantile_disc(frequency, 0.5) = max(frequency) THEN nullif(max(frequency), 1) END AS usual_frequency
     FROM measured
     WHERE frequency > 0
 ),
 -- A score depends on the value alone, so equal customers get equal scores. The most recent buyers score 5 however many
--- there are; the least frequent and the least valuable score 1 however many there are.
+-- there are; the least frequent and the least valuable score 1 however many there are. If most share the highest
+-- frequency, as subscribers do, that is the best one, and scores 5.
 scored AS (
     SELECT
         measured.*,
         CASE WHEN measured.frequency > 0
             THEN 5 - len(list_filter(cuts.recency_days, lambda cut: cut < measured.recency_days)) END AS r_score,
-        CASE WHEN measured.frequency > 0
-            THEN 1 + len(list_filter(cuts.frequency, lambda cut: cut < measured.frequency)) END AS f_score,
+        CASE
+            WHEN measured.frequency = cuts.usual_frequency THEN 5
+            WHEN measured.frequency > 0
+                THEN 1 + len(list_filter(cuts.frequency, lambda cut: cut < measured.frequency))
+        END AS f_score,
         CASE WHEN measured.frequency > 0
             THEN 1 + len(list_filter(cuts.monetary, lambda cut: cut < measured.monetary)) END AS m_score
     FROM measured, cuts

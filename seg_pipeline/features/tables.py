@@ -141,6 +141,51 @@ RFM_FEATURES = Table(
     ),
 )
 
+LIFECYCLES = ("new", "active", "overdue", "lapsed", "lost")
+
+CUSTOMER_RHYTHM = Table(
+    "features.customer_rhythm",
+    "One row per customer with a purchase and night: how often they usually buy, how long they have been silent by"
+    " that measure, and what that makes of them.",
+    large=True,
+    nightly=True,
+    key=("customer_id",),
+    columns=(
+        AS_OF,
+        CUSTOMER_ID,
+        number(
+            "usual_gap_days",
+            "Median days between the customer's order days, or, as long as there is one, between those of all"
+            " customers; NULL if nobody has two",
+            nullable=True,
+            min_value=1,
+        ),
+        number("days_overdue_ratio", "Days since the last purchase over the usual gap", nullable=True, min_value=0),
+        text(
+            "lifecycle",
+            "The first that applies: new (one order, at most rhythm.new_days old), active (ratio up to"
+            " rhythm.active_ratio), overdue (up to rhythm.overdue_ratio), lost (beyond, and silent for longer than"
+            " rhythm.lost_share of the gaps after which any customer came back), lapsed",
+            values=LIFECYCLES,
+        ),
+    ),
+    rules=(
+        Rule(
+            "buyers_conserved",
+            "Every customer with a purchase has a row, and no one else has.",
+            "SELECT customer_id FROM (SELECT customer_id FROM features.rfm_features WHERE as_of = :as_of AND"
+            f" {IS_BUYER}) AS buyers FULL JOIN {{batch}} USING (customer_id)"
+            " WHERE as_of IS NULL OR buyers.customer_id IS NULL",
+        ),
+        Rule(
+            "all_have_a_gap_or_none",
+            "Either every customer has a usual gap, or nobody has, because no customer has two order days.",
+            "SELECT count(*) AS customers, count(usual_gap_days) AS with_gap FROM {batch}"
+            " HAVING count(usual_gap_days) NOT IN (0, count(*))",
+        ),
+    ),
+)
+
 # The columns that models may use and charts show, by name.
 FEATURES = {column.name: column for column in RFM_FEATURES.columns if column.title}
 

@@ -5,9 +5,11 @@ A fit is many small steps, so threads would lose more to Python's lock than they
 """
 
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import current_process
 from typing import TYPE_CHECKING, TypeVar
@@ -43,7 +45,8 @@ def parallel_map(function: Callable[[Item], Result], items: Iterable[Item]) -> l
     if workers is None or len(items) < 2:
         return [function(item) for item in items]
     try:
-        futures = [workers.submit(function, item) for item in items]
+        with _interrupts_held():
+            futures = [workers.submit(function, item) for item in items]
         here = {place: function(items[place]) for place in reversed(range(len(items))) if futures[place].cancel()}
         return [here[place] if place in here else future.result() for place, future in enumerate(futures)]
     except BrokenProcessPool:
@@ -57,7 +60,8 @@ def start_workers() -> None:
 
     if (workers := _workers()) is not None:
         try:
-            workers.submit(_load_libraries)
+            with _interrupts_held():
+                workers.submit(_load_libraries)
         except BrokenProcessPool:  # they were killed while they waited for work
             _workers.cache_clear()
 
@@ -69,14 +73,31 @@ def _workers() -> "Executor | None":
     if cores < 2 or current_process().daemon:
         return None
     # joblib's own pool neither forks this process, which has the database's threads, nor runs its script again.
+    from multiprocessing import resource_tracker
     from multiprocessing.util import Finalize
 
     from joblib.externals.loky import ProcessPoolExecutor
 
+    # Otherwise it starts together with the first worker, and lets Ctrl-C through again.
+    resource_tracker.ensure_running()
     pool: Executor = ProcessPoolExecutor(cores - 1, initializer=_end_with, initargs=(os.getpid(),))
     # A process started by multiprocessing, such as a Dagster run, waits at its end for the processes it started.
     Finalize(None, pool.shutdown, kwargs={"kill_workers": True}, exitpriority=0)
     return pool
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Holds Ctrl-C back; a process that starts within inherits that, and never sees it.
+
+    A terminal sends Ctrl-C to all processes. One that is still loading its libraries would end with a traceback, and
+    the workers end with this process anyway.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with(parent: int) -> None:

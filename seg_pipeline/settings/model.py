@@ -322,6 +322,33 @@ class FeatureSettings(Section):
         return self.weights.get(column, self.weights.get("default", 1.0))
 
 
+class RhythmSettings(Section):
+    """When a customer counts as new, active, overdue, lapsed or lost, by their own rhythm."""
+
+    new_days: int = Field(
+        60, ge=0, le=36_500, description="Days after the only order up to which a customer counts as new"
+    )
+    active_ratio: float = Field(
+        1.5, gt=0, le=1_000, description="Silence over the usual gap up to which a customer counts as active"
+    )
+    overdue_ratio: float = Field(
+        3, gt=0, le=1_000, description="Silence over the usual gap up to which a customer counts as overdue"
+    )
+    lost_share: float = Field(
+        0.95,
+        gt=0,
+        le=1,
+        description="Share of all gaps between orders in the shop that are no longer than the silence from which a"
+        " lapsed customer counts as lost",
+    )
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if self.overdue_ratio < self.active_ratio:
+            raise ValueError(f"overdue_ratio={self.overdue_ratio:g} is below active_ratio={self.active_ratio:g}")
+        return self
+
+
 class ModelSettings(Section):
     """Which algorithms are fitted, and for which numbers of clusters."""
 
@@ -662,6 +689,7 @@ class Settings(Section):
     spark: SparkSettings = SparkSettings()
     output: OutputSettings = OutputSettings()
     features: FeatureSettings = FeatureSettings()
+    rhythm: RhythmSettings = RhythmSettings()
     models: ModelSettings = ModelSettings()
     selection: SelectionSettings = SelectionSettings()
     value: ValueSettings = ValueSettings()

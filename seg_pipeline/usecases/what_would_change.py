@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg_pipeline.features.tables import IS_BUYER, RFM_FEATURES
+from seg_pipeline.features.buyers import score_cuts
+from seg_pipeline.features.tables import RFM_FEATURES
 from seg_pipeline.models.champions import Champion
 from seg_pipeline.models.coreset import FloatArray, IntArray
 from seg_pipeline.warehouse import Warehouse
@@ -50,16 +51,7 @@ def changes_of(warehouse: Warehouse, champion: Champion, row: "pd.DataFrame", as
         row: The customer's row of rfm_features.
         as_of: The night.
     """
-
-    def quintiles(feature: str) -> FloatArray:
-        cuts = warehouse.value(
-            f"SELECT quantile_disc({feature}, [0.2, 0.4, 0.6, 0.8]) FROM {RFM_FEATURES.name}"
-            f" WHERE as_of = $as_of AND {IS_BUYER}",
-            {"as_of": as_of},
-        )
-        return np.array(cuts, dtype=np.float64)
-
-    to_try = champion.scorer.changes_to_try(quintiles)
+    to_try = champion.scorer.changes_to_try(lambda feature: score_cuts(warehouse, feature, as_of))
     transforms = champion.scorer.transforms
     fills = dict(zip(transforms["feature"], transforms["fill"], strict=True))
     names = dict(zip(champion.segments["segment_id"], champion.segments["segment_name"], strict=True))

@@ -206,8 +206,7 @@ def best_are_active(night: Night) -> bool:
 
 
 def best_are_named_so(night: Night) -> bool:
-    buyers = night.buyers
-    best = buyers.loc[(buyers["mean_f_score"] + buyers["mean_m_score"]).idxmax()]
+    best = max(night.buyers.to_dict("records"), key=lambda row: row["mean_f_score"] + row["mean_m_score"])
     return min(best["mean_r_score"], best["mean_f_score"]) < 4.5 or plain(best["segment_name"]) in BEST
 
 
@@ -554,18 +553,17 @@ def planted(k: int, apart: float) -> TrueShop:
     share = NEARLY_ALL if is_far else 0.7
     # Groups overlap if they are near, so some of each are in another segment.
     few = 1 - share
+    wrong_names = {
+        "regulars": (LEAVING, "those who leave"),
+        "small and recent": (LEAVING, "those who leave"),
+        "big and recent": (LEAVING, "those who leave"),
+        "small and gone": (ACTIVE, "active ones"),
+        "good and gone": (ACTIVE, "active ones"),
+    }
     named = [
-        never_named(
-            f"the {name}", groups[name], LEAVING if "recent" in name or name == "regulars" else ACTIVE, what, few
-        )
-        for name, what in (
-            ("regulars", "those who leave"),
-            ("small and recent", "those who leave"),
-            ("big and recent", "those who leave"),
-            ("small and gone", "active ones"),
-            ("good and gone", "active ones"),
-        )
-        if name in groups
+        never_named(f"the {group}", groups[group], *wrong, few)
+        for group, wrong in wrong_names.items()
+        if group in groups
     ]
     return TrueShop(
         f"{k} groups, {'far' if is_far else 'near'}",

@@ -150,6 +150,18 @@ def test_names_are_compared_without_what_tells_namesakes_apart():
     assert not never_named("all", [*A, *B], ["Champions"], "the best").holds(night(APART))
 
 
+def test_many_customers_need_a_fitted_model_and_its_segments_need_customers():
+    many = {**dict.fromkeys(customers("A", 280), 1), **dict.fromkeys(customers("B", 20), 2)}
+    fitted, large, *_ = EVERYWHERE
+
+    assert fitted.holds(night(many))
+    assert not fitted.holds(night(many, algorithm="rfm_grid"))
+    assert large.holds(night(many))
+    small = night(many)
+    small.segment_profiles.loc[1, "revenue"] = 5.0
+    assert not large.holds(small)
+
+
 def test_a_customer_is_left_out_if_the_advice_of_the_segment_says_so():
     assert not_left_out("A", A).holds(night(APART))
     assert not not_left_out("B", B).holds(night(APART))
@@ -174,7 +186,7 @@ def test_k_is_that_of_the_chosen_candidate():
     ("wrong", "changes"),
     [
         ([], {}),
-        (["the model is a fitted one"], {"algorithm": "rfm_grid"}),
+        ([], {"algorithm": "rfm_grid"}),
         (["who is called the best is active"], {"active": (0.1, 0.1)}),
         (["who is called the best is active"], {"recency": (400, 300)}),
         (["who is called gone is silent"], {"active": (0.9, 0.6)}),

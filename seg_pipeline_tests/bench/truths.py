@@ -32,6 +32,8 @@ LEAVING = (*GONE, "About to Sleep", "At Risk", "Can't Lose")
 # A group counts as kept out of some segments, or as together in one, if this share of its customers is.
 NEARLY_NOBODY = 0.05
 NEARLY_ALL = 0.9
+# With fewer customers, the grid may be all that is left.
+FEW = 300
 
 # Transformed units: log1p of recency in days, of the number of orders, and of the value of all orders.
 PROTOTYPES: Mapping[str, tuple[float, float, float]] = {
@@ -194,10 +196,19 @@ def one_segment(night: Night) -> bool:
     return len(night.buyers) == 1
 
 
+def is_fitted(night: Night) -> bool:
+    return not ALGORITHMS[str(night.chosen["algorithm"])].is_baseline
+
+
+def fitted_if_many(night: Night) -> bool:
+    return is_fitted(night) or len(night.segment_assignments) < FEW
+
+
 def large_enough(night: Night) -> bool:
     buyers = night.buyers
-    spent = buyers["revenue"].astype(float)
-    return bool(((buyers["customers"] >= 30) | (spent / max(spent.sum(), 1e-9) >= 0.1)).all()) or len(buyers) == 1
+    revenue = buyers["revenue"].astype(float)
+    are_large = (buyers["customers"] >= 30) | (revenue >= 0.1 * revenue.sum())
+    return bool(are_large.all()) or one_segment(night) or not is_fitted(night)
 
 
 def best_are_active(night: Night) -> bool:
@@ -221,13 +232,9 @@ def gone_are_silent(night: Night) -> bool:
     return bool((named["active_share"] <= 0.5).all())
 
 
-def is_fitted(night: Night) -> bool:
-    return not ALGORITHMS[str(night.chosen["algorithm"])].is_baseline
-
-
 EVERYWHERE = (
-    Truth("the model is a fitted one", is_fitted),
-    Truth("each segment has 30 customers or a tenth of the revenue, or all are one", large_enough),
+    Truth("the model is a fitted one, unless there are fewer than 300 customers", fitted_if_many),
+    Truth("segments of a fitted model have 30 customers or a tenth of the revenue, or all are one", large_enough),
     Truth("who is called the best is active", best_are_active),
     Truth("who is called gone is silent", gone_are_silent),
     Truth("who is called about to sleep is silent, or late for the own rhythm", sleepy_are_late),

@@ -8,7 +8,7 @@ PORT ?= 3000
 # Where a container forbids Python its cache of compiled files, every process of a test would compile the package anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help install demo dev test test-unit test-lowest test-spark check format docs bench bench-spark growth fuzz year size crash-test long-life concurrency erase-test bad-days compare lock clean
+.PHONY: help install demo dev test test-unit test-lowest test-spark check format docs bench bench-spark growth fuzz year size crash-test long-life concurrency erase-test bad-days evidence compare lock clean
 help:
 	@echo "make demo   install, make the demo shop, run the main job on it"
 	@echo "make dev    open the Dagster UI on 127.0.0.1:$(PORT)"
@@ -25,6 +25,7 @@ help:
 	@echo "            long tests: damaged input, 365 nights, file size, killed runs, two runs and a reader,"
 	@echo "            400 nights of one process"
 	@echo "make bad-days  faults of single days, clean days and takeovers on real and generated shops"
+	@echo "make evidence  planted groups and shops with a known truth: what is chosen, named and advised"
 	@echo "make compare BASE=PATH  compare the results of another checkout with those of this one"
 	@echo "make lock   pin the requirements files again"
 
@@ -138,6 +139,11 @@ bad-days: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.bench.ageing
 	$(BIN)/python -m seg_pipeline_tests.bench.takeovers
 	$(BIN)/python -m seg_pipeline_tests.bench.bad_days --nights 30
+
+# Planted groups and shops with a known truth; writes the tables of docs/evidence.md. About half an hour.
+evidence: .venv/installed-dev
+	$(BIN)/python -m seg_pipeline_tests.bench.planted --sets 200 --write
+	$(BIN)/python -m seg_pipeline_tests.bench.evidence --write
 
 erase-test: .venv/installed-dev
 	$(BIN)/python -m seg_pipeline_tests.erase

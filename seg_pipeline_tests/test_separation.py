@@ -35,6 +35,10 @@ def test_one_cut_through_a_group_leaves_no_valley_there():
     assert valley_of(apart, labels_of(apart, 3)) > 0.6
 
 
+def test_groups_that_are_very_far_apart_have_an_empty_valley():
+    assert valley_of(groups([(0, 0), (1e6, 0)]), np.repeat([0, 1], 400)) == 0.0
+
+
 @pytest.mark.parametrize("k", [2, 3, 5])
 def test_the_criterion_is_lowest_at_the_number_of_groups(k):
     coreset = groups([(4 * np.cos(angle), 4 * np.sin(angle)) for angle in 2 * np.pi * np.arange(k) / k], seed=k)

@@ -29,7 +29,8 @@ measured AS (
         -- As long as there is one order day, the shop's gaps stand for the customer's own.
         coalesce(customers.usual_gap_days, shop.usual_gap_days) AS usual_gap_days,
         features.recency_days / coalesce(customers.usual_gap_days, shop.usual_gap_days) AS days_overdue_ratio,
-        features.frequency = 1 AND features.tenure_days <= $new_days AS is_new,
+        -- Where no customer has two order days, all who bought lately are new, however often on their day.
+        (features.frequency = 1 OR shop.usual_gap_days IS NULL) AND features.tenure_days <= $new_days AS is_new,
         features.recency_days > shop.longest_gap_days AS is_silent_for_too_long
     FROM customers
     JOIN features.rfm_features AS features USING (customer_id)

@@ -53,7 +53,10 @@ def valley_of(coreset: Coreset, labels: IntArray) -> float:
             middles = (edges[:-1] + edges[1:]) / 2
             density = counts @ np.exp(-0.5 * ((places[None] - middles[:, None]) / width) ** 2)
             left, right = np.maximum.accumulate(density), np.maximum.accumulate(density[::-1])[::-1]
-            ratios[one, other] = ratios[other, one] = (density / np.minimum(left, right)).min()
+            # Between clusters far apart the density may be zero on one side; nothing is left in such a valley.
+            peaks = np.minimum(left, right)
+            left_over = np.divide(density, peaks, out=np.zeros_like(density), where=peaks > 0)
+            ratios[one, other] = ratios[other, one] = left_over.min()
     return float(ratios.max(axis=1).mean())
 
 

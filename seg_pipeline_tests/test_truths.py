@@ -187,14 +187,37 @@ def test_k_is_that_of_the_chosen_candidate():
     [
         ([], {}),
         ([], {"algorithm": "rfm_grid"}),
-        (["who is called the best is active"], {"active": (0.1, 0.1)}),
-        (["who is called the best is active"], {"recency": (400, 300)}),
-        (["who is called gone is silent"], {"active": (0.9, 0.6)}),
         (
-            ["who is called about to sleep is silent, or late for the own rhythm"],
+            [
+                "who is called the best is active",
+                "advice treats no active customers as gone, and none who are gone as active",
+            ],
+            {"active": (0.1, 0.1)},
+        ),
+        ([], {"names": {2: "one order, 2 to 6 months ago"}}),
+        (
+            [
+                "the best by orders and spend are called so, if they are recent",
+                "at most a third of the names are descriptions",
+            ],
+            {"names": {1: "40 orders, the last this month", 2: "one order, 2 to 6 months ago"}},
+        ),
+        (["who is called the best is active"], {"recency": (400, 300)}),
+        (
+            [
+                "who is called gone is silent",
+                "advice treats no active customers as gone, and none who are gone as active",
+            ],
+            {"active": (0.9, 0.6)},
+        ),
+        (
+            [
+                "who is called about to sleep is silent, or late for the own rhythm",
+                "advice treats no active customers as gone, and none who are gone as active",
+            ],
             {"active": (0.9, 0.6), "recency": (5, 40), "names": {2: "About to Sleep"}},
         ),
-        ([], {"active": (0.9, 0.6), "recency": (5, 46), "names": {2: "About to Sleep"}}),
+        ([], {"active": (0.9, 0.5), "recency": (5, 46), "names": {2: "About to Sleep"}}),
         (
             ["the best by orders and spend are called so, if they are recent"],
             {"names": {1: "Potential Loyalists, high spend"}},

@@ -6,14 +6,13 @@ exit status is 1 if k is right in too few of the first, or structure is denied i
 """
 
 import argparse
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from seg_pipeline.evaluation.selection import Candidate, candidates_of, has_groups, verdicts_of
+from seg_pipeline.evaluation.selection import Candidate, candidates_of, verdicts_of
 from seg_pipeline.features.tables import GRID_CELLS
 from seg_pipeline.models.candidates import fit_candidates
 from seg_pipeline.models.coreset import FloatArray, IntArray, summarise
@@ -133,11 +132,6 @@ def choice_among(compared: Sequence[Candidate]) -> Candidate:
     return next(one for one, verdict in zip(compared, verdicts, strict=True) if verdict.chosen)
 
 
-def says_groups(chosen: Candidate) -> bool:
-    """Returns whether the report says that the customers fall into groups."""
-    return chosen.k > 1 and has_groups(min(chosen.jaccard, default=math.nan)) is True
-
-
 def chosen_of(sets: Iterator[Planted]) -> Iterator[tuple[Planted, Candidate]]:
     """Yields each set and the candidate that the rule chooses."""
     for planted in sets:
@@ -161,12 +155,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         of_kind[kind] += 1
         right[kind] += chosen.k == planted.k
         differences[chosen.k - planted.k] += 1
-        found += says_groups(chosen)
+        found += chosen.shows_groups
     right_k = right.total() / given.sets
     for planted, chosen in chosen_of(map(without_groups, sets)):
         kind = f"no groups, {planted.kind}: structure is denied"
         of_kind[kind] += 1
-        right[kind] += not says_groups(chosen)
+        right[kind] += not chosen.shows_groups
     denied = right.total() / given.sets - right_k
     rows = [("sets", "number", "right"), ("---",) * 3]
     rows += [

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from seg_pipeline.features.tables import GRID_CELLS
 from seg_pipeline.models.registry import ALGORITHMS
 from seg_pipeline.warehouse import Warehouse
 
@@ -232,6 +233,21 @@ def gone_are_silent(night: Night) -> bool:
     return bool((named["active_share"] <= 0.5).all())
 
 
+def few_described(night: Night) -> bool:
+    grid = {*GRID_CELLS, "Lost"}
+    described = (~night.buyers["segment_name"].map(plain).isin(grid)).sum()
+    return bool(described <= max(1, len(night.buyers) // 3))
+
+
+def advice_fits_activity(night: Night) -> bool:
+    objectives = night.segment_strategies.set_index("segment_id")["objective"]
+    objective = night.buyers["segment_id"].map(objectives).str.lower()
+    active = night.buyers["active_share"]
+    gives_up = objective.str.contains("win them back|let them go|no more than the cheapest contact")
+    takes_as_active = objective.str.contains("keep them|raise the value|make ordering a habit")
+    return not bool((gives_up & (active > 0.5) | takes_as_active & (active < 0.2)).any())
+
+
 EVERYWHERE = (
     Truth("the model is a fitted one, unless there are fewer than 300 customers", fitted_if_many),
     Truth("segments of a fitted model have 30 customers or a tenth of the revenue, or all are one", large_enough),
@@ -239,6 +255,8 @@ EVERYWHERE = (
     Truth("who is called gone is silent", gone_are_silent),
     Truth("who is called about to sleep is silent, or late for the own rhythm", sleepy_are_late),
     Truth("the best by orders and spend are called so, if they are recent", best_are_named_so),
+    Truth("at most a third of the names are descriptions", few_described),
+    Truth("advice treats no active customers as gone, and none who are gone as active", advice_fits_activity),
 )
 
 

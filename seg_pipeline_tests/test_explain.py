@@ -86,7 +86,7 @@ def scored_shop(clean_lines, held):
         rows = [(NO_CLUSTER, 0), *((cluster, cluster + 1) for cluster in clusters)]
         segments = pd.DataFrame(rows, columns=["cluster", "segment_id"])
         segments["segment_name"] = [f"segment {one}" for one in segments["segment_id"]]
-        segments = segments.assign(grid_name="At Risk", name_reason="", stability=1.0, share=0.1)
+        segments = segments.assign(grid_name="At Risk", name_reason="", deserved_share=1.0, stability=1.0, share=0.1)
         segments.loc[segments["segment_id"] == 0, "grid_name"] = NO_PURCHASES
         segments = segments.assign(rule="monetary > 1", rule_precision=1.0, rule_recall=1.0)
         training = pd.DataFrame({"feature": transforms["feature"], "cuts": [[1.0]] * len(transforms)})

@@ -1,4 +1,4 @@
-"""A shop that grows older: `python -m seg_pipeline_tests.bench.ageing --source FILE --first DATE --last DATE`.
+"""A shop that grows older: `python -m seg_pipeline_tests.bench.ageing`, by default CDNOW's sample for fifteen months.
 
 Runs the pipeline on one night after another, every seven days unless `--every` says otherwise. Prints each night's fit,
 its warnings, and the largest figures of feature_drift; the exit status is 1 if a night was stopped. The customers of
@@ -18,6 +18,7 @@ from seg_pipeline.settings import load_settings
 from seg_pipeline.usecases.execution import Progress
 from seg_pipeline.usecases.run import run
 from seg_pipeline.warehouse import Warehouse
+from seg_pipeline_tests.bench.compare import DATA
 
 SAMPLE = "CDNOW_sample.txt"
 LARGEST = (
@@ -38,10 +39,10 @@ def cdnow_sample(sample: Path, folder: Path) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the nights and prints what happened; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--source", type=Path, required=True)
+    parser.add_argument("--source", type=Path, default=DATA / "cdnow" / SAMPLE)
     parser.add_argument("--preset", default="cdnow")
-    parser.add_argument("--first", type=datetime.date.fromisoformat, required=True)
-    parser.add_argument("--last", type=datetime.date.fromisoformat, required=True)
+    parser.add_argument("--first", type=datetime.date.fromisoformat, default="1997-04-01")
+    parser.add_argument("--last", type=datetime.date.fromisoformat, default="1998-06-30")
     parser.add_argument("--every", type=int, default=7)
     parser.add_argument("--set", action="append", default=[], dest="overrides")
     given = parser.parse_args(arguments)

@@ -208,7 +208,11 @@ def test_k_is_that_of_the_chosen_candidate():
                 "who is called gone is silent",
                 "advice treats no active customers as gone, and none who are gone as active",
             ],
-            {"active": (0.9, 0.6)},
+            {"active": (0.9, 0.6), "recency": (5, 40)},
+        ),
+        (
+            ["who is called gone is silent"],
+            {"active": (0.9, 0.6), "recency": (5, 80)},
         ),
         (
             [
@@ -217,7 +221,7 @@ def test_k_is_that_of_the_chosen_candidate():
             ],
             {"active": (0.9, 0.6), "recency": (5, 40), "names": {2: "About to Sleep"}},
         ),
-        ([], {"active": (0.9, 0.5), "recency": (5, 46), "names": {2: "About to Sleep"}}),
+        ([], {"active": (0.9, 0.6), "recency": (5, 46), "names": {2: "About to Sleep"}}),
         (
             ["the best by orders and spend are called so, if they are recent"],
             {"names": {1: "Potential Loyalists, high spend"}},

@@ -243,9 +243,10 @@ def advice_fits_activity(night: Night) -> bool:
     objectives = night.segment_strategies.set_index("segment_id")["objective"]
     objective = night.buyers["segment_id"].map(objectives).str.lower()
     active = night.buyers["active_share"]
+    is_late = night.buyers["median_recency_days"] > 1.5 * night.buyers["median_days_between_orders"]
     gives_up = objective.str.contains("win them back|let them go|no more than the cheapest contact")
     takes_as_active = objective.str.contains("keep them|raise the value|make ordering a habit")
-    return not bool((gives_up & (active > 0.5) | takes_as_active & (active < 0.2)).any())
+    return not bool((gives_up & (active > 0.5) & ~is_late | takes_as_active & (active < 0.2)).any())
 
 
 EVERYWHERE = (

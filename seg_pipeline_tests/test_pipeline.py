@@ -125,7 +125,7 @@ def test_a_forced_choice_is_made(run_pipeline, shop, tmp_path):
 
 
 def test_without_an_eligible_model_the_grid_is_used_with_a_warning(run_pipeline, shop, tmp_path, capsys):
-    run = run_pipeline(tmp_path, shop, "--set", "models.k_max=5", "--set", "selection.smallest_share=0.49")
+    run = run_pipeline(tmp_path, shop, "--set", "models.k_max=5", "--set", "selection.largest_share=0.1")
 
     assert run.status == 0
     assert "a_fitted_model_chosen" in capsys.readouterr().err

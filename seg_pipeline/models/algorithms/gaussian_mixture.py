@@ -27,8 +27,10 @@ from seg_pipeline.models.model import (
 )
 
 MAX_STARTS = 5
-# The least variance of a component in any direction, as a share of the variance of the features. Counts and other tied
-# values lie on lines; without a floor a component shrinks onto one, and its likelihood grows without bound.
+# The least variance of a component in any direction, where each feature has variance 1. Counts and other tied values
+# lie on lines; without a floor a component shrinks onto one, and its likelihood grows without bound. With .01 more fits
+# fell below scikit-learn's with the same least variance than with .02, and with .05 a narrow group inside a wide one is
+# found less well. It is well above what a default summary of 100,000 customers loses within cells (.001 a feature).
 MIN_VARIANCE = 0.02
 
 CovarianceType = Literal["full", "diag"]
@@ -126,8 +128,9 @@ class WeightedGaussianMixture:
     """Gaussian mixture over weighted points.
 
     It is fitted by EM (Dempster, Laird & Rubin 1977), in which each point counts by its weight. EM starts from the
-    labels of `n_init` KMeans clusterings. Every start gets a short run, and the likeliest is run to convergence
-    (Biernacki, Celeux & Govaert 2003). Parameters are named as in scikit-learn's `GaussianMixture`.
+    labels of `n_init` KMeans clusterings, every second of them ended early. Every start gets a short run, and the
+    likeliest is run to convergence (Biernacki, Celeux & Govaert 2003). Parameters are named as in scikit-learn's
+    `GaussianMixture`.
 
     Args:
         n_components: Number of components, k.
@@ -159,7 +162,7 @@ class WeightedGaussianMixture:
         random_state: int = 0,
         min_variance: float = MIN_VARIANCE,
         tol: float = 1e-5,
-        short_iter: int = 20,
+        short_iter: int = 60,
         max_iter: int = 500,
     ) -> None:
         self.n_components = n_components
@@ -228,7 +231,7 @@ def fit_together(mixtures: Sequence[WeightedGaussianMixture], points: FloatArray
     )
 
     starts = [
-        em.start(kmeans_labels(coreset, k, seed=mixture.random_state + start, n_init=1), k)
+        em.start(_labels_to_start_from(coreset, k, seed=mixture.random_state, start=start), k)
         for mixture in mixtures
         for k in [mixture.n_components]
         for start in range(mixture.n_init)
@@ -242,6 +245,14 @@ def fit_together(mixtures: Sequence[WeightedGaussianMixture], points: FloatArray
         mixture.covariances_ = fitted.covariances[order] * np.outer(scale, scale)
 
 
+def _labels_to_start_from(coreset: Coreset, k: int, *, seed: int, start: int) -> IntArray:
+    """Returns the labels (cells,) of one KMeans clustering; every second one is ended after one iteration.
+
+    Runs to the end are often alike, and then so are the mixtures that begin there.
+    """
+    return kmeans_labels(coreset, k, seed=seed + start, n_init=1, max_iter=1 if start % 2 else 300)
+
+
 class _EM:
     """EM over the same weighted points from several starts.
 
@@ -253,7 +264,9 @@ class _EM:
         tol: Gain in log-likelihood per unit of weight below which a run has converged.
     """
 
-    def __init__(self, points: FloatArray, weights: FloatArray, *, min_variance: float, diagonal: bool, tol: float) -> None:
+    def __init__(
+        self, points: FloatArray, weights: FloatArray, *, min_variance: float, diagonal: bool, tol: float
+    ) -> None:
         self._moments = _moments(points)
         self._total = weights.sum()
         self._shares = weights / self._total

@@ -4,15 +4,18 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.datasets import make_circles, make_moons
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_rand_score
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from seg_pipeline.models.algorithms.gaussian_mixture import (
+    MIN_VARIANCE,
     DiagonalGaussianMixtureAlgorithm,
     GaussianMixtureAlgorithm,
     WeightedGaussianMixture,
+    fit_together,
 )
 from seg_pipeline.models.algorithms.kmeans import KMeansAlgorithm
 from seg_pipeline.models.coreset import Coreset, summarise
@@ -41,18 +44,80 @@ def scikit_learns(k, points, **options):
         return GaussianMixture(k, random_state=0, **options).fit(points)
 
 
-@pytest.mark.parametrize(("name", "published"), [("iris", 0.904), ("wine", 0.825), ("breast_cancer", 0.706)])
-def test_agreement_with_the_true_labels_is_as_published(name, published):
+def standardised(points):
+    return (points - points.mean(axis=0)) / points.std(axis=0)
+
+
+def two_moons(seed):
+    return standardised(make_moons(600, noise=0.08, random_state=seed)[0])
+
+
+def rings(seed):
+    return standardised(make_circles(600, noise=0.06, factor=0.45, random_state=seed)[0])
+
+
+def counts(seed):
+    """log1p of recency, frequency and monetary, all of counts, with nearly half who bought once."""
+    rng = np.random.default_rng(seed)
+    orders = 1 + rng.poisson(1.5 * rng.lognormal(0.0, 1.0, 600) * (rng.random(600) > 0.4))
+    spent = orders * rng.choice([5, 10, 20], 600)
+    return standardised(np.log1p(np.column_stack([1 + rng.poisson(3.0, 600), orders, spent])))
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "diag"])
+@pytest.mark.parametrize("shape", [two_moons, rings, counts])
+def test_likelihood_is_as_good_as_scikit_learns_of_as_many_starts_and_the_same_least_variance(shape, covariance_type):
+    gains = []
+    for seed in range(5):
+        rows = shape(seed)
+        coreset, _ = summarise(rows)
+        options = {"covariance_type": covariance_type, "n_init": 5}
+        mixtures = [WeightedGaussianMixture(k, random_state=seed, **options) for k in (2, 3, 5, 7)]
+        fit_together(mixtures, coreset.points, coreset.weights)
+        theirs = [scikit_learns(ours.n_components, rows, reg_covar=MIN_VARIANCE, **options) for ours in mixtures]
+        gains.append([ours.score(rows) - their.score(rows) for ours, their in zip(mixtures, theirs, strict=True)])
+    # Either may draw an unlucky set of starts, so each k is judged over the seeds.
+    assert np.mean(gains, axis=0).min() >= -0.005, gains
+
+
+def test_on_counts_no_component_is_a_spike():
+    coreset, _ = summarise(counts(0))
+    for algorithm in (MIXTURE, DIAGONAL):
+        for model in algorithm.fit_range(coreset, range(2, 9), seed=0, n_init=5):
+            assert np.linalg.eigvalsh(model.covariances).min() >= 0.02 * (1 - 1e-9)
+
+
+def test_the_least_variance_is_relative_to_each_features_variance():
+    # The third feature is nearly the second, so the only component is as thin as it may be.
+    rows, units = (
+        standardised(counts(1)[:, [0, 1, 1]] + np.array([0.0, 0.0, 1e-3]) * counts(2)),
+        np.array([1, 1e-3, 1e6]),
+    )
+    fits = [WeightedGaussianMixture(1).fit(points) for points in (rows, rows * units)]
+    np.testing.assert_allclose(fits[1].covariances_, fits[0].covariances_ * np.outer(units, units), rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["iris", "wine", "breast_cancer"])
+@pytest.mark.parametrize("min_variance", [1e-6, MIN_VARIANCE])
+def test_on_public_tables_no_likelihood_is_below_scikit_learns(name, min_variance):
     points, truth = labelled_table(name)
-    [model] = MIXTURE.fit_range(unsummarised(points), [len(set(truth))], seed=0, n_init=10)
-    assert adjusted_rand_score(truth, model.cell_labels) == pytest.approx(published, abs=0.01)
+    rows, k = standardised(points), len(set(truth))
+    ours = WeightedGaussianMixture(k, n_init=5, min_variance=min_variance).fit(rows)
+    assert ours.score(rows) >= scikit_learns(k, rows, n_init=5, reg_covar=min_variance).score(rows) - 1e-3
+
+
+@pytest.mark.parametrize("name", ["iris", "wine"])
+def test_most_true_labels_of_flowers_and_wines_are_found(name):
+    points, truth = labelled_table(name)
+    [model] = MIXTURE.fit_range(unsummarised(standardised(points)), [len(set(truth))], seed=0, n_init=10)
+    assert adjusted_rand_score(truth, model.cell_labels) > 0.9
 
 
 def test_on_online_retail_no_likelihood_is_more_than_a_thousandth_below_scikit_learns():
     rfm = online_retail_rfm()
     coreset, _ = summarise(rfm)
     for model in MIXTURE.fit_range(coreset, range(2, 9), seed=0, n_init=10):
-        theirs = scikit_learns(model.k, rfm, n_init=2).score(rfm)
+        theirs = scikit_learns(model.k, rfm, n_init=2, reg_covar=MIN_VARIANCE).score(rfm)
         assert model.log_likelihood >= theirs - 0.001 * abs(theirs), f"k = {model.k}"
 
 
@@ -60,7 +125,7 @@ def test_on_online_retail_no_likelihood_is_more_than_a_thousandth_below_scikit_l
 def test_scikit_learns_em_has_nothing_to_add_to_ours(k):
     rows = with_repeated_rows(overlapping_clouds(150))
     coreset, _ = summarise(rows)
-    ours = WeightedGaussianMixture(k, n_init=3).fit(coreset.points, coreset.weights)
+    ours = WeightedGaussianMixture(k, n_init=3, min_variance=1e-6).fit(coreset.points, coreset.weights)
     theirs = scikit_learns(
         k,
         rows,
@@ -91,7 +156,9 @@ def test_with_the_same_parameters_likelihood_bic_and_posteriors_are_scikit_learn
 def test_scikit_learns_em_has_nothing_to_add_to_our_diagonal_components(k):
     rows = with_repeated_rows(overlapping_clouds(150))
     coreset, _ = summarise(rows)
-    ours = WeightedGaussianMixture(k, covariance_type="diag", n_init=3).fit(coreset.points, coreset.weights)
+    ours = WeightedGaussianMixture(k, covariance_type="diag", n_init=3, min_variance=1e-6).fit(
+        coreset.points, coreset.weights
+    )
     variances = np.diagonal(ours.covariances_, axis1=1, axis2=2)
     assert np.array_equal(ours.covariances_, variances[:, :, None] * np.eye(3))
     theirs = scikit_learns(
@@ -126,7 +193,7 @@ def test_on_online_retail_no_diagonal_likelihood_is_more_than_a_hundredth_below_
     rfm = online_retail_rfm()
     coreset, _ = summarise(rfm)
     for model in DIAGONAL.fit_range(coreset, (2, 3, 5), seed=0, n_init=10):
-        theirs = scikit_learns(model.k, rfm, covariance_type="diag").score(rfm)
+        theirs = scikit_learns(model.k, rfm, covariance_type="diag", reg_covar=MIN_VARIANCE).score(rfm)
         assert model.log_likelihood >= theirs - 0.01 * abs(theirs), f"k = {model.k}"
 
 
@@ -153,7 +220,7 @@ def test_a_round_cloud_inside_a_wide_one_is_found_although_kmeans_cannot():
     rng = np.random.default_rng(0)
     wide, narrow = rng.normal(scale=5.0, size=(500, 2)), rng.normal(scale=0.2, size=(500, 2))
     [model] = MIXTURE.fit_range(unsummarised(np.vstack([wide, narrow])), [2], seed=0, n_init=10)
-    assert adjusted_rand_score(np.repeat([0, 1], 500), model.cell_labels) > 0.95
+    assert adjusted_rand_score(np.repeat([0, 1], 500), model.cell_labels) > 0.9
 
 
 def test_predicted_labels_of_the_cells_are_the_fitted_ones_and_confidence_is_their_posterior():

@@ -61,7 +61,8 @@ def by_plain_numbers(champion, rows):
     columns = []
     for one in champion.scorer.transforms.sort_values("position").to_dict("records"):
         values = rows[one["feature"]].to_numpy(float)
-        columns.append((np.sign(values) * np.log1p(np.abs(values)) - one["center"]) / one["scale"])
+        clipped = np.clip(np.sign(values) * np.log1p(np.abs(values)), one["low"], one["high"])
+        columns.append((clipped - one["center"]) / one["scale"])
     distances = np.linalg.norm(np.column_stack(columns)[:, None] - champion.scorer.model.centers, axis=2)
     segment_of = dict(zip(champion.segments["cluster"], champion.segments["segment_id"], strict=True))
     return [segment_of[cluster] for cluster in distances.argmin(axis=1)]

@@ -61,7 +61,9 @@ def test_the_rules_of_real_customers_are_as_good_as_they_say(online_retail_night
     )
     agreeing = 0
     for segment in champion.segments[champion.segments["cluster"] != NO_CLUSTER].to_dict("records"):
-        # The rule as it reads, evaluated by pandas.
+        # A segment may have no rule that is short enough. The others as they read, evaluated by pandas.
+        if not isinstance(segment["rule"], str):
+            continue
         under = buyers.query(segment["rule"].replace(", or ", " or ").replace(" = ", " == "))
         inside = under["segment_id"] == segment["segment_id"]
         agreeing += inside.sum()

@@ -56,16 +56,17 @@ def chosen(verdicts):
     return [key for key, verdict in verdicts.items() if verdict.chosen]
 
 
-def test_each_term_counts_as_a_share_of_the_best_so_that_no_scale_decides():
+def test_the_score_is_the_weighted_mean_and_the_best_one_is_chosen():
     verdicts = outcome(
-        [candidate("kmeans", 3, 0.3, 0.6, 0.9), candidate("kmeans", 5, 0.2, 0.8, 0.6), GRID], stability_weight=2
+        [candidate("kmeans", 3, 0.3, 0.6, 0.9), candidate("kmeans", 5, 0.3, 0.8, 0.9), GRID], stability_weight=2
     )
 
-    assert verdicts["kmeans", 3].score == pytest.approx((1 + 0.6 / 0.8 + 2 * 1) / 4)
-    assert verdicts["kmeans", 5].score == pytest.approx((0.2 / 0.3 + 1 + 2 * 0.6 / 0.9) / 4)
-    assert chosen(verdicts) == [("kmeans", 3)]
-    assert verdicts["kmeans", 3].reason == "Its score of 0.938 is the best of 2 eligible candidates."
-    assert verdicts["kmeans", 5].reason == "Its score is 0.188 below that of kmeans with 3 segments."
+    assert verdicts["kmeans", 5].score == pytest.approx((0.3 + 0.8 + 2 * 0.9) / 4)
+    assert chosen(verdicts) == [("kmeans", 5)]
+    assert verdicts["kmeans", 5].reason == "Its score of 0.725 is the best of 2 eligible candidates."
+    assert verdicts["kmeans", 3].reason == "Its score is 0.050 below that of kmeans with 5 segments."
+    # A figure below zero counts as zero.
+    assert outcome([candidate("kmeans", 3, -0.3, 0.6, 0.9), GRID])["kmeans", 3].score == pytest.approx(0.5)
 
 
 def test_value_counts_as_the_share_of_what_can_be_reached():
@@ -73,8 +74,8 @@ def test_value_counts_as_the_share_of_what_can_be_reached():
 
     verdicts = outcome(candidates, value_weight=2)
 
-    assert verdicts["kmeans", 4].score == pytest.approx((3 + 2 * 0.4) / 5)
-    assert verdicts["kmeans", 5].score == pytest.approx((3 + 2 * 0.8) / 5)
+    assert verdicts["kmeans", 4].score == pytest.approx((0.3 + 0.6 + 0.9 + 2 * 0.4) / 5)
+    assert verdicts["kmeans", 5].score == pytest.approx((0.3 + 0.6 + 0.9 + 2 * 0.8) / 5)
     assert "weighted 1 : 1 : 1 : 2" in choice_rule(SelectionSettings(value_weight=2))
 
 
@@ -83,7 +84,7 @@ def test_the_error_of_a_score_follows_from_those_of_stability_and_value():
 
     verdict = outcome([one, GRID])["kmeans", 4]
 
-    assert verdict.score_error == pytest.approx(math.hypot(0.03 / 0.8 / 4, 0.08 / 4))
+    assert verdict.score_error == pytest.approx(math.hypot(0.03 / 4, 0.08 / 4))
 
 
 def test_candidates_within_a_standard_error_are_equally_good_and_the_fewest_segments_win():
@@ -95,7 +96,7 @@ def test_candidates_within_a_standard_error_are_equally_good_and_the_fewest_segm
     assert chosen(verdicts) == [("kmeans", 4)]
     assert verdicts["kmeans", 4].rank == 2
     assert verdicts["kmeans", 4].reason == (
-        "Its score of 0.986 is within one standard error (0.019) of the best (kmeans with 6 segments, 1.000), and it"
+        "Its score of 0.630 is within one standard error (0.017) of the best (kmeans with 6 segments, 0.640), and it"
         " has the fewest segments of the candidates of which that is true."
     )
     assert verdicts["kmeans", 6].reason.endswith("within the tolerance, but it has more segments.")
@@ -123,11 +124,11 @@ def test_the_reason_for_the_choice_names_what_was_preferred():
     verdicts = outcome([best, worth_more, GRID])
 
     assert verdicts["kmeans", 6].reason == (
-        "Its score of 0.995 is within one standard error (0.037) of the best (kmeans with 4 segments, 1.000), and its"
+        "Its score of 0.630 is within one standard error (0.033) of the best (kmeans with 4 segments, 0.633), and its"
         " value lies above that of the R x F grid beyond chance."
     )
     kept = outcome([best, candidate("kmeans", 3, 0.3, 0.69, 0.9), GRID], ("kmeans", 4))["kmeans", 4]
-    assert (kept.chosen, kept.reason) == (True, "Its score of 1.000 is the best of 2 eligible candidates.")
+    assert (kept.chosen, kept.reason) == (True, "Its score of 0.633 is the best of 2 eligible candidates.")
 
 
 def test_among_equally_few_segments_the_higher_score_is_chosen():
@@ -154,7 +155,7 @@ def test_a_candidate_that_was_not_measured_in_full_has_no_score_and_is_not_chose
 def test_what_was_measured_for_no_candidate_does_not_count():
     verdicts = outcome([candidate("kmeans", 3, 0.3, 0.6, NAN), candidate("kmeans", 4, 0.3, 0.3, NAN), GRID])
 
-    assert verdicts["kmeans", 4].score == pytest.approx(0.75)
+    assert verdicts["kmeans", 4].score == pytest.approx(0.3)
 
 
 def test_what_fails_a_gate_is_not_chosen_and_says_which_gate():
@@ -303,10 +304,10 @@ def test_if_the_data_have_groups_there_are_as_many_segments():
 
     assert chosen(verdicts) == [("hierarchical", 4)]
     assert verdicts["hierarchical", 4].reason == (
-        "The data have 4 groups, and it has as many segments. Its score of 0.873 is the best of 2 eligible candidates."
+        "The data have 4 groups, and it has as many segments. Its score of 0.603 is the best of 2 eligible candidates."
     )
     assert verdicts["kmeans", 3].reason == "The data have 4 groups, and it has 3 segments."
-    assert verdicts["kmeans", 4].reason == "Its score is 0.007 below that of hierarchical with 4 segments."
+    assert verdicts["kmeans", 4].reason == "Its score is 0.003 below that of hierarchical with 4 segments."
     # Without valleys, a continuum was divided, and the score decides.
     assert chosen(outcome([three, replace(four, valley=0.9), other_four, five, GRID])) == [("kmeans", 3)]
 

@@ -110,8 +110,8 @@ def takeover_rule(settings: Settings) -> str:
     return (
         "The night's model takes over if there is no champion, if the settings that shape a model have changed, if the"
         " champion fails a gate of the selection on the night's customers, or if the model's score on them is at least"
-        f" {settings.champions.margin:g} above the champion's. (The score is that of the choice without value, each"
-        " term over the better of both models.) A pinned champion stays, and a night changes nothing if a later night"
+        f" {settings.champions.margin:g} above the champion's. (The score is that of the choice without value.) A"
+        " pinned champion stays, and a night changes nothing if a later night"
         " is already scored."
     )
 
@@ -270,7 +270,7 @@ def _decide(chosen: "pd.Series", incumbent: Champion | None, challenger: Scorer,
 
 
 def _scores(new: Performance, old: Performance | None, selection: SelectionSettings) -> tuple[float, float]:
-    """Returns the scores of both models: the rule's, without value, each term over the better of both.
+    """Returns the scores of both models: the rule's, without value.
 
     A stability that was measured for one of them alone does not count.
     """

@@ -18,7 +18,7 @@ from seg_pipeline.models.model import single_threaded
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_DEPTH = 3
+MAX_DEPTH = 4
 LEAVES_PER_SEGMENT = 2
 # Figures that a person can remember: 490, not 487.33.
 SIGNIFICANT_DIGITS = 2

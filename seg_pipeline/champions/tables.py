@@ -28,8 +28,7 @@ CHAMPION_DECISIONS = Table(
         text("reason", "Why"),
         number(
             "challenger_score",
-            "Selection score without its value term, on the night's customers; each term is over the better of both"
-            " models'",
+            "Selection score without its value term, on the night's customers",
         ),
         number("incumbent_score", "The champion's score on the same customers", nullable=True),
         number("challenger_silhouette", "Silhouette on the night's customers", nullable=True),

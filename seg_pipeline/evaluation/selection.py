@@ -125,51 +125,47 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The score of a candidate: a weighted mean of terms on comparable scales.
+    """The score of a candidate: a weighted mean of terms, each a share from 0 to 1.
 
-    Silhouette, explained share and stability count as shares of the best that any of the compared candidates has, and
-    value as the share of what can be reached. So 1 is the best in each, and none weighs more for its scale alone.
+    Silhouette, explained share and stability are such shares; value is the share of what can be reached.
 
     Attributes:
         weights: Weight of each term that counts. A term that none of the compared candidates has does not count.
-        best: What stands for 1 in each of these terms.
     """
 
     weights: Mapping[str, float]
-    best: Mapping[str, float]
 
     @classmethod
     def among(cls, candidates: Iterable[Measured], selection: SelectionSettings) -> "Score":
         """Returns the score by which some candidates are compared."""
         compared = list(candidates)
-        values = {term: [value for one in compared if not math.isnan(value := getattr(one, term))] for term in TERMS}
-        weights = {
-            term: weight for term, setting in TERMS.items() if values[term] and (weight := getattr(selection, setting))
-        }
-        best = {term: 1.0 if term == "value_share" else max(values[term]) for term in weights}
-        return cls(weights, {term: value if value > 0 else 1.0 for term, value in best.items()})
+        return cls(
+            {
+                term: weight
+                for term, setting in TERMS.items()
+                if (weight := getattr(selection, setting))
+                and any(not math.isnan(getattr(one, term)) for one in compared)
+            }
+        )
 
     def of(self, candidate: Measured) -> float:
         """Returns the score of a candidate, 0 to 1; NaN if one of its terms was not measured."""
         total = sum(self.weights.values())
-        terms = (
-            weight * min(max(getattr(candidate, term), 0.0) / self.best[term], 1.0)
-            if not math.isnan(getattr(candidate, term))
-            else math.nan
-            for term, weight in self.weights.items()
-        )
+        # max() would take the zero for a NaN in one order of its arguments, and the NaN in the other.
+        terms = (weight * float(np.maximum(getattr(candidate, term), 0.0)) for term, weight in self.weights.items())
         return sum(terms) / total if total else 0.0
 
     def error_of(self, candidate: Measured) -> float:
         """Returns the standard error of a candidate's score, from those of its stability and value."""
         total = sum(self.weights.values()) or 1.0
         errors = {"stability": candidate.stability_error, "value_share": candidate.value_error}
-        parts = [
-            self.weights[term] / total * error / self.best[term]
-            for term, error in errors.items()
-            if term in self.weights and not math.isnan(error)
-        ]
-        return math.hypot(*parts)
+        return math.hypot(
+            *(
+                self.weights[term] / total * error
+                for term, error in errors.items()
+                if term in self.weights and not math.isnan(error)
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,9 +210,8 @@ def choice_rule(selection: SelectionSettings) -> str:
         f" each with at least {selection.smallest_customers} customers and {selection.smallest_share:.0%} of them, or"
         f" {selection.smallest_revenue_share:.0%} of the revenue, and at most {selection.largest_share:.0%} of the"
         f" customers, and if its stability is at least {selection.smallest_stability:g}. 2. Its score is the mean of"
-        " silhouette, explained share and stability, each as a share of the best among the eligible candidates, and of"
-        " value (the share of the next period's revenue that it would have explained, over the share that can be"
-        " explained at all), weighted"
+        " silhouette, explained share, stability and value (the share of the next period's revenue that it would have"
+        " explained, over the share that can be explained at all), weighted"
         f" {' : '.join(f'{getattr(selection, setting):g}' for setting in TERMS.values())}; a figure that was not"
         " measured for any candidate does not count, and a candidate that lacks one of the others has no score. 3. If"
         " the data have groups, their number is that of the segments: the candidate that describes the customers best"

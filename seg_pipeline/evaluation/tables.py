@@ -36,8 +36,8 @@ EVALUATION_REPORT = Table(
         flag("eligible", "Whether the candidate passes the gates of the selection settings"),
         share(
             "score",
-            "Weighted mean of silhouette, explained share and stability, each over the best of the eligible candidates,"
-            " and value_share; NULL if the candidate was not measured in full",
+            "Weighted mean of silhouette, explained share, stability and value_share; NULL if the candidate was not"
+            " measured in full",
             nullable=True,
         ),
         number(

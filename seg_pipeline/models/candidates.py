@@ -87,7 +87,8 @@ def candidate_rows(
                 "log_likelihood": model.log_likelihood,
                 "stability": stability.bootstrap if stability else None,
                 "stability_error": stability.error if stability else None,
-                "smallest_jaccard": float(np.nanmin(stability.jaccard)) if stability else None,
+                # With few customers no refit may have as many clusters.
+                "smallest_jaccard": float(np.fmin.reduce(stability.jaccard)) if stability else None,
                 "valley": valley_of(coreset, labels),
                 "classification_criterion": classification_criterion(coreset, labels),
                 "seed_stability": stability.seeds if stability else None,

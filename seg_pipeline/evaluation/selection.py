@@ -39,7 +39,7 @@ GATES: Mapping[str, float] = {
 # valleys between its clusters are at most that high. If not, they are a continuum that was divided. With many
 # customers, a cut through a cloud is as repeatable as a border between groups, so stability alone does not tell.
 GROUPS_FROM = 0.75
-HIGHEST_VALLEY = 0.85
+HIGHEST_VALLEY = 0.8
 # Algorithm and number of segments.
 CandidateKey = tuple[str, int]
 

@@ -263,14 +263,14 @@ def test_explain_shows_a_customer_from_raw_lines_to_what_would_move_them(capsys,
 
     assert (status, error) == (0, "")
     words = [
-        "Customer 17850 as of 2011-12-10: Loyal Customers (segment 1)",
+        "Customer 17850 as of 2011-12-10: Loyal Customers (segment 2)",
         "1. 312 raw lines: 309 count",
         "2010-12-01.csv row 1",
         "and 309 more",
         "3 duplicate_line: the line equals an earlier line of the same order",
         "R 1 x F 5: Can't Lose",
         "5. decided by the nearest centre",
-        "runner-up: Potential Loyalists",
+        "runner-up: Champions",
         "(now 34)",
         "2011-12-10: Loyal Customers",
     ]

@@ -344,8 +344,10 @@ def evidence_of(tmp_path, members=MEMBERS):
             evidence_query(),
             {"as_of": AS_OF, "labelled": labelled, "numbered": numbered, "rhythm": CUSTOMER_RHYTHM},
         ).df()
-    return found.set_index("segment_id").sort_index().rename(
-        columns={f"deserved_{place}": one.name for place, one in enumerate(NAMES)}
+    return (
+        found.set_index("segment_id")
+        .sort_index()
+        .rename(columns={f"deserved_{place}": one.name for place, one in enumerate(NAMES)})
     )
 
 

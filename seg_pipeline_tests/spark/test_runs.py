@@ -106,7 +106,7 @@ def test_a_killed_run_leaves_the_old_tables_and_the_next_one_makes_the_new(tmp_p
     there = (folder / "warehouse.duckdb.spark" / "prepared.clean_orders").glob("[0-9]*")
     named = json.loads(large["prepared.clean_orders"].split(": ", 1)[1])
     assert {f"prepared.clean_orders/{one.name}" for one in there} == set(named)
-    assert len(large) == 6
+    assert len(large) == 7
     for name in large.index:
         assert_frame_equal(rows_by_delta(found, name), after[name], check_exact=True)
 

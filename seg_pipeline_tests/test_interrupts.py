@@ -250,4 +250,7 @@ def test_an_error_that_a_library_makes_of_an_interrupt_ends_a_command_as_interru
     monkeypatch.setattr("seg_pipeline.usecases.inspect.inspect", swallow)
 
     assert main(["inspect", str(tmp_path)]) == 128 + number
-    assert capsys.readouterr().err.startswith("seg-pipeline: interrupted; ")
+    line = capsys.readouterr().err
+    assert line.startswith("seg-pipeline: interrupted; ")
+    # Should it have been a fault of its own, it is not lost.
+    assert line.endswith(" (InvalidInputException: 'pandas' is required for this operation but it was not installed)\n")

@@ -104,17 +104,21 @@ def test_candidates_within_a_standard_error_are_equally_good_and_the_fewest_segm
     assert chosen(outcome([four, replace(six, stability_error=0.01), GRID])) == [("kmeans", 6)]
 
 
-def test_among_equally_good_ones_more_value_than_the_grid_goes_before_the_champion_and_fewer_segments():
+def test_among_equally_good_ones_the_champions_kind_goes_first_then_more_value_than_the_grid():
     three, four, five, six = (
         candidate("kmeans", k, 0.3, 0.6, 0.9, stability_error=0.1, above_grid=k >= 5) for k in (3, 4, 5, 6)
     )
 
-    assert chosen(outcome([three, four, five, six, GRID])) == [("kmeans", 5)]
-    assert chosen(outcome([three, four, five, six, GRID], ("kmeans", 6))) == [("kmeans", 6)]
-    verdicts = outcome([three, four, five, six, GRID], ("kmeans", 3))
+    verdicts = outcome([three, four, five, six, GRID])
     assert chosen(verdicts) == [("kmeans", 5)]
     assert verdicts["kmeans", 3].reason.endswith("its value does not lie above that of the R x F grid beyond chance.")
-    assert chosen(outcome([three, four, GRID], ("kmeans", 4))) == [("kmeans", 4)]
+    assert chosen(outcome([three, four, five, six, GRID], ("kmeans", 6))) == [("kmeans", 6)]
+    kept = outcome([three, four, five, six, GRID], ("kmeans", 4))
+    assert chosen(kept) == [("kmeans", 4)]
+    assert kept["kmeans", 5].reason.endswith("it does not have the champion's algorithm and number of segments.")
+    # Beyond the tolerance it is not kept.
+    much_worse = replace(four, silhouette=0.0)
+    assert chosen(outcome([three, much_worse, five, GRID], ("kmeans", 4))) == [("kmeans", 5)]
 
 
 def test_the_reason_for_the_choice_names_what_was_preferred():

@@ -75,7 +75,7 @@ def test_a_shop_is_an_ordinary_export_that_ends_before_the_night(name):
     ids = [customer for group in shop.groups.values() for customer in group]
     assert set(ids) == set(shop.lines["customer_id"])
     assert SHOPS[name]().lines.equals(shop.lines)
-    assert shop.told == [*shop.truths, *EVERYWHERE]
+    assert shop.all_truths == [*shop.truths, *EVERYWHERE]
 
 
 def test_there_are_sixteen_shops():

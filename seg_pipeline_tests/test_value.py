@@ -198,8 +198,8 @@ def test_the_tables_keep_their_rules_and_a_lost_customer_breaks_one(tmp_path):
             [*FEW, ("10", "emil", "2024-02-01", 5.0)],
             (*SMALL, "value.smallest_repeat_share=0.5"),
             "Nearly all customers bought once: 33.3% of those who had bought before 2024-04-02 had a second order, and"
-            " value.smallest_repeat_share is 0.5. What such customers will bring cannot be told from what they bought,"
-            " so no worth is claimed.",
+            " value.smallest_repeat_share is 0.5. What such customers will bring cannot be predicted from what they"
+            " bought, so no worth is claimed.",
         ),
         (
             FEW[:2] + FEW[6:],
@@ -268,14 +268,16 @@ def test_a_candidate_has_the_value_of_its_own_k_and_the_only_one_of_its_algorith
 def test_the_yardstick_finds_what_the_features_say_and_nothing_where_they_say_nothing():
     rng = np.random.default_rng(1)
     customers = pd.DataFrame({name: rng.normal(size=3000) for name in ("recency_days", "frequency", "monetary")})
-    told = np.expm1(np.maximum(2 * customers["recency_days"] + 5, 0))
+    explained = np.expm1(np.maximum(2 * customers["recency_days"] + 5, 0))
     noise = np.expm1(rng.normal(5, 1, 3000))
 
     # A smooth function is reached but for the steps of the trees; noise is not reached at all.
-    assert reachable_share(customers.assign(revenue=told), 7) > 0.97
+    assert reachable_share(customers.assign(revenue=explained), 7) > 0.97
     assert reachable_share(customers.assign(revenue=noise), 7) < 0.02
     assert reachable_share(customers.assign(revenue=0.0), 7) == 0.0
-    assert reachable_share(customers.assign(revenue=told), 7) == reachable_share(customers.assign(revenue=told), 7)
+    assert reachable_share(customers.assign(revenue=explained), 7) == reachable_share(
+        customers.assign(revenue=explained), 7
+    )
 
 
 def test_the_window_that_chooses_ends_where_the_reported_one_begins(tmp_path):

@@ -84,21 +84,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of the output has closed it, as head does. At exit, Python would report the closed pipe again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except Exception:
-        # A library that is interrupted while it is imported may raise an error of its own instead.
+    except Exception as error:
+        # A library that is interrupted while it is imported may raise an error of its own instead. If it was another
+        # error that came at the same moment, the line shows it.
         if number := interrupts.arrived_interrupt():
-            return _interrupted(options, number)
+            return _interrupted(options, number, error)
         raise
     finally:
         # The process ends with this status, whatever arrives while Python cleans up.
         interrupts.ignore_interrupts()
 
 
-def _interrupted(options: argparse.Namespace, number: int) -> int:
-    """Prints that a signal ended the command, and returns its exit status."""
+def _interrupted(options: argparse.Namespace, number: int, error: Exception | None = None) -> int:
+    """Prints that a signal ended the command, and any error that came with it, and returns its exit status."""
     # A group of processes is often sent a signal twice.
     interrupts.ignore_interrupts()
-    print(f"seg-pipeline: interrupted; {getattr(options, 'if_interrupted', REPAIRED)}", file=sys.stderr)
+    came_with = f" ({type(error).__name__}: {' '.join(str(error).split())})" if error else ""
+    print(f"seg-pipeline: interrupted; {getattr(options, 'if_interrupted', REPAIRED)}{came_with}", file=sys.stderr)
     return SIGNALLED + number
 
 

@@ -76,7 +76,7 @@ def read_outcomes(warehouse: Warehouse, as_of: datetime.date, settings: Settings
         reason = (
             f"Nearly all customers bought once: {repeaters:.1%} of those who had bought before {cutoff} had a second"
             f" order, and value.smallest_repeat_share is {settings.value.smallest_repeat_share:g}. What such customers"
-            " will bring cannot be told from what they bought, so no worth is claimed."
+            " will bring cannot be predicted from what they bought, so no worth is claimed."
         )
         return Outcomes(cutoff, None, reason, few_repeat=True)
     if not customers["revenue"].sum() > 0:

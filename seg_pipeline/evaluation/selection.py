@@ -219,8 +219,8 @@ def choice_rule(selection: SelectionSettings) -> str:
         f" bootstrap refits (Jaccard of at least {GROUPS_FROM:g}) and valleys lie between the segments (at most"
         f" {HIGHEST_VALLEY:.0%} of the lower peak); then only candidates with as many segments are left. 4. The"
         f" candidates whose score is at most {_errors(selection)} below the best are taken to be equally good. Among"
-        " these, one whose value lies above that of the public R x F grid beyond chance goes before one whose value"
-        " does not; then the one with the champion's algorithm and number of segments is chosen. If there is none, the"
+        " these, the one with the champion's algorithm and number of segments is chosen. If there is none, one whose"
+        " value lies above that of the public R x F grid beyond chance goes before one whose value does not; then the"
         " one with the fewest segments is chosen, and among those the one with the highest score. 5."
         " selection.algorithm and selection.k force the choice. 6. If no candidate is eligible, the public R x F grid"
         f" is used, with a warning, or all buyers are one segment if the grid's have fewer than"
@@ -397,9 +397,11 @@ class _Choice:
         best = compared[0]
         least = self.score.of(best) - self._selection.tolerance_errors * self.score.error_of(best)
         close = [one for one in compared if not self.score.of(one) < least]
-        preferred = [one for one in close if one.above_grid] or close
+        # Teams keep the segments they know as long as nothing else is better.
+        kept = [one for one in close if one.key == self._champion_key]
+        preferred = kept or [one for one in close if one.above_grid] or close
         # The sort keeps the ranking among equally many segments.
-        return close, sorted(preferred, key=lambda one: (one.key != self._champion_key, one.k))
+        return close, sorted(preferred, key=lambda one: one.k)
 
     def _with_as_many_segments_as_groups(self) -> list[Candidate]:
         """Returns the ranked candidates with as many segments as the data have groups; none if they have none."""
@@ -438,10 +440,10 @@ class _Choice:
             return f"The data have {self.groups} groups, and it has {candidate.k} segments."
         if not any(candidate is one for one in self._close) or behind > 0 or math.isnan(behind):
             return f"Its score is {behind:.3f} below that of {self.winner.name}."
-        if self.winner.above_grid and not candidate.above_grid:
-            why = "its value does not lie above that of the R x F grid beyond chance"
-        elif self.winner.key == self._champion_key:
+        if self.winner.key == self._champion_key:
             why = "it does not have the champion's algorithm and number of segments"
+        elif self.winner.above_grid and not candidate.above_grid:
+            why = "its value does not lie above that of the R x F grid beyond chance"
         else:
             why = "it has more segments"
         return f"Its score is {-behind:.3f} above that of {self.winner.name}, within the tolerance, but {why}."
@@ -487,12 +489,13 @@ class _Choice:
         if chosen is best:
             return f"{score} the best of {len(compared)} eligible candidate{'s'[: len(compared) - 1]}.{few}"
         causes = []
-        if chosen.above_grid and not all(one.above_grid for one in self._close):
-            causes.append("its value lies above that of the R x F grid beyond chance")
         if chosen.key == self._champion_key:
             causes.append("it has the champion's algorithm and number of segments")
-        elif any(one.k > chosen.k for one in self._preferred):
-            causes.append("it has the fewest segments of the candidates of which that is true")
+        else:
+            if chosen.above_grid and not all(one.above_grid for one in self._close):
+                causes.append("its value lies above that of the R x F grid beyond chance")
+            if any(one.k > chosen.k for one in self._preferred):
+                causes.append("it has the fewest segments of the candidates of which that is true")
         error = selection.tolerance_errors * self.score.error_of(best)
         return (
             f"{score} within {_errors(selection)} ({error:.3f}) of the best ({best.name}, {self.score.of(best):.3f}),"

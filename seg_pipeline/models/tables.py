@@ -79,8 +79,8 @@ METRICS = (
     number("stability_error", "Standard error of the stability, over the samples", nullable=True, min_value=0),
     number(
         "smallest_jaccard",
-        "Stability of the least stable cluster: the mean of its best overlap (Jaccard) with a cluster of a refit; from"
-        " 0.75 in every cluster, the data have groups",
+        "Stability of the least stable cluster: the mean of its best overlap (Jaccard) with a cluster of a refit; a"
+        " cluster is stable from 0.75 on",
         nullable=True,
         min_value=0,
         max_value=1,

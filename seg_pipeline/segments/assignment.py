@@ -51,7 +51,7 @@ def assign_night(warehouse: Warehouse, champion: Champion, as_of: datetime.date)
             SEGMENT_PROFILES,
             NAMED_PROFILES_SQL,
             as_of,
-            {**of_champion, "profiled": profiled, "numbered": numbered, "labelled": labelled},
+            {**of_champion, "profiled": profiled, "numbered": numbered},
         )
 
 

@@ -432,8 +432,9 @@ class SelectionSettings(Section):
         1,
         ge=0,
         le=100,
-        description="How many standard errors below the best score a candidate may be and still be preferred: one that"
-        " is worth more than the R x F grid, then the champion's algorithm and number of segments, then fewer segments",
+        description="How many standard errors below the best score a candidate may be and still be preferred: one with"
+        " the champion's algorithm and number of segments, then one that is worth more than the R x F grid, then fewer"
+        " segments",
     )
     algorithm: str | None = Field(None, description="Algorithm to choose, whatever the scores")
     k: int | None = Field(None, ge=2, le=50, description="Number of segments to choose, whatever the scores")

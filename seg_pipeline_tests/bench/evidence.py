@@ -63,7 +63,7 @@ def judged(shop: TrueShop, folder: Path, overrides: Sequence[str] = ()) -> Verdi
     settings = load_settings([*place, f"as_of={NIGHT}", *overrides], environment={})
     run(settings, Progress(lambda _: None, lambda *_: None, lambda *_: None, lambda _: None))
     night = Night.of(Warehouse(database=str(warehouse)))
-    return Verdict(shop, night, [truth.sentence for truth in shop.told if not truth.holds(night)])
+    return Verdict(shop, night, [truth.sentence for truth in shop.all_truths if not truth.holds(night)])
 
 
 def table(verdicts: Sequence[Verdict]) -> str:

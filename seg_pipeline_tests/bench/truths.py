@@ -52,7 +52,7 @@ FAR, NEAR = 7.0, 3.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Night:
-    """The tables of a night that truths are told about."""
+    """The tables of a night, on which truths are checked."""
 
     evaluation_report: pd.DataFrame
     value_window: pd.DataFrame
@@ -127,7 +127,7 @@ class TrueShop:
     truths: Sequence[Truth]
 
     @property
-    def told(self) -> list[Truth]:
+    def all_truths(self) -> list[Truth]:
         """Returns all that a night must agree with."""
         return [*self.truths, *EVERYWHERE]
 
